@@ -1,0 +1,9 @@
+"""Finished tables in, matplotlib figures out: a figure a function, nothing global changed, no window opened."""
+
+from ghostsweep.figures.fig2 import fig2
+from ghostsweep.figures.fig6a import fig6a
+from ghostsweep.figures.phase import phase_diagram
+from ghostsweep.figures.scaling import eta_collapse, scaling_plot
+from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
+
+__all__ = ["ONE_COLUMN", "TWO_COLUMNS", "eta_collapse", "fig2", "fig6a", "phase_diagram", "save", "scaling_plot"]

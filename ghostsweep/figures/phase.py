@@ -1,0 +1,205 @@
+"""Phase diagrams: what became of training, over two of the swept fields."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import patheffects
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ghostsweep import analysis
+from ghostsweep import theory as closed_form
+from ghostsweep.analysis.critical import _cell_fields as cell_fields
+from ghostsweep.errors import UsageError
+from ghostsweep.figures import style
+
+MAX_PANELS = 6
+
+
+def phase_diagram(
+    runs: pd.DataFrame,
+    *,
+    x: str = "timescale",
+    y: str = "learning_rate",
+    critical: pd.DataFrame | None = None,
+    theory: bool = True,
+    width: float = style.TWO_COLUMNS,
+) -> Figure:
+    """Draw the outcome of training as a colour in every (x, y) cell, with the critical learning rate on top.
+
+    A cell has the colour of its seeds' most frequent outcome, faded towards white by the share of seeds that
+    went otherwise. Every x has its own column of y values, so grids may differ between columns. Other fields
+    that vary give one panel per combination (a field fixed by x alone does not count).
+
+    critical: table of `analysis.critical_lr`, computed here if None; drawn with its 95% band if y is
+    "learning_rate". theory: the exact critical rate, where the panel is canonical and x is the timescale.
+    width: inches. Raises UsageError for an empty table, missing columns, fields that are not numbers, or more
+    than six panels.
+    """
+    style.require(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
+    for field in (x, y):
+        if not pd.api.types.is_numeric_dtype(runs[field]):
+            raise UsageError(f"phase diagram: {field} must be a number in every run, found {runs[field].iloc[0]!r}")
+    kept = runs[runs[x].notna() & runs[y].notna()]
+    if kept.empty:
+        raise UsageError(f"phase diagram: no run has both {x} and {y}")
+    if "outcome" not in kept.columns:
+        kept = analysis.outcomes(kept)
+    facets = _facet_fields(kept, x, y)
+    panels = _split(kept, facets)
+    cells = [analysis.shares(panel, [x, y]) for panel in panels]
+    if critical is None and y == "learning_rate":
+        critical = analysis.critical_lr(kept)
+
+    with style.rc():
+        n_columns = min(len(panels), 3 if width > style.ONE_COLUMN else 2)
+        n_rows = -(-len(panels) // n_columns)
+        panel_height = 3.0 if len(panels) == 1 else 2.1
+        fig = style.new_figure(width, 0.7 + panel_height * n_rows)
+        axes = fig.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).ravel()
+        drawn: set[str] = set()
+        for ax, panel, table in zip(axes, panels, cells, strict=False):
+            _cells(ax, table, x, y)
+            if facets:
+                ax.set_title(", ".join(style.value_text(f, panel[f].iloc[0]) for f in facets))
+        _scales(axes, kept, x, y)
+        for ax, panel in zip(axes, panels, strict=False):
+            if critical is not None and y == "learning_rate":
+                drawn |= _critical_lines(ax, _matching(critical, panel, facets), x)
+            canonical = (panel["model"] == "canonical").all()
+            if theory and canonical and (x, y) == ("timescale", "learning_rate"):
+                _theory_line(ax)
+                drawn.add("exact critical rate")
+        for ax in axes[len(panels) :]:
+            ax.set_visible(False)
+        for i, ax in enumerate(axes[: len(panels)]):
+            if i + n_columns >= len(panels):
+                ax.set_xlabel(style.label(runs, x))
+                ax.xaxis.set_tick_params(labelbottom=True)
+            if i % n_columns == 0:
+                ax.set_ylabel(style.label(runs, y))
+        handles = _legend_handles(cells, drawn)
+        fig.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 2 if width < 5 else 4))
+        style.remark(fig, style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null"))
+    return fig
+
+
+def _facet_fields(runs: pd.DataFrame, x: str, y: str) -> list[str]:
+    """Return the fields that need a panel per value: they vary, and x does not decide them."""
+    fields = [f for f in cell_fields(runs) if f not in (x, y)]
+    return [f for f in fields if (runs.groupby(x)[f].nunique(dropna=False) > 1).any()]
+
+
+def _split(runs: pd.DataFrame, facets: list[str]) -> list[pd.DataFrame]:
+    if not facets:
+        return [runs]
+    panels = [panel for _, panel in runs.groupby(facets, dropna=False)]
+    if len(panels) > MAX_PANELS:
+        counts = ", ".join(f"{f} ({runs[f].nunique(dropna=False)} values)" for f in facets)
+        raise UsageError(
+            f"phase diagram: besides the axes the table varies in {counts}, which needs {len(panels)} panels "
+            f"(at most {MAX_PANELS}); select fewer values, or put one of them on an axis"
+        )
+    return panels
+
+
+def _matching(critical: pd.DataFrame, panel: pd.DataFrame, facets: list[str]) -> pd.DataFrame:
+    """Return the rows of critical that belong to panel."""
+    for field in facets:
+        value = panel[field].iloc[0]
+        if field in critical.columns:
+            critical = critical[critical[field].isna() if pd.isna(value) else critical[field] == value]
+    return critical
+
+
+def edges(centres: np.ndarray, log: bool) -> np.ndarray:
+    """Return the n + 1 cell edges around n sorted centres: (geometric, if log) midpoints, the ends mirrored.
+
+    A single centre gets a cell of a factor two (log) or of a tenth of its value on either side.
+    """
+    values = np.log(centres) if log else np.asarray(centres, dtype=float)
+    if len(values) == 1:
+        half = np.log(2.0) / 2 if log else 0.1 * abs(values[0]) or 0.5
+        result = np.array([values[0] - half, values[0] + half])
+    else:
+        middle = (values[1:] + values[:-1]) / 2
+        result = np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
+    return np.exp(result) if log else result
+
+
+def _cells(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Draw one mesh per x value, its colours the majority outcomes faded by their share."""
+    log_x, log_y = _log(table[x], x), _log(table[y], y)
+    centres = np.sort(table[x].unique()).astype(float)
+    x_edges = edges(centres, log_x)
+    share = np.zeros(len(table))
+    base = np.zeros((len(table), 3))
+    for outcome, color in style.OUTCOME_COLORS.items():
+        mine = (table["majority"] == outcome).to_numpy()
+        share[mine] = table[f"share_{outcome}"].to_numpy(dtype=float)[mine]
+        base[mine] = to_rgb(color)
+    rgb = 1.0 - share[:, None] * (1.0 - base)
+    for i, centre in enumerate(centres):
+        column = np.flatnonzero((table[x] == centre).to_numpy())
+        column = column[np.argsort(table[y].to_numpy()[column])]
+        y_edges = edges(table[y].to_numpy(dtype=float)[column], log_y)
+        ax.pcolormesh(x_edges[i : i + 2], y_edges, rgb[column][:, None, :], rasterized=True, antialiased=False)
+
+
+def _log(values: pd.Series, field: str) -> bool:
+    """Say whether field's axis is logarithmic; a learning rate's always is."""
+    return field == "learning_rate" or style.is_log(values.to_numpy(dtype=float))
+
+
+def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str) -> None:
+    for ax in axes:
+        for axis, field in ((ax.xaxis, x), (ax.yaxis, y)):
+            values = np.sort(runs[field].unique()).astype(float)
+            log = _log(runs[field], field)
+            ends = edges(values, log)
+            if log:
+                style.log_axis(axis, ends[0], ends[-1])
+            else:
+                (ax.set_xlim if field == x else ax.set_ylim)(ends[0], ends[-1])
+
+
+_HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
+_RIM = [patheffects.withStroke(linewidth=2.2, foreground="black")]
+
+
+def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str) -> set[str]:
+    """Draw each boundary's measured critical rate with its 95% band; censored cells interrupt nothing, they lack."""
+    drawn: set[str] = set()
+    found = critical[(critical["censored"] == "") & critical["lr_critical"].notna()]
+    for _, line in found.groupby("boundary"):
+        line = line.sort_values(x)
+        at = line[x].to_numpy(dtype=float)
+        low, high, middle = (line[c].to_numpy(dtype=float) for c in ("ci_low", "ci_high", "lr_critical"))
+        ax.fill_between(at, low, high, color="black", alpha=0.25, linewidth=0)
+        marker = "o" if len(at) == 1 else ""
+        ax.plot(at, middle, color="black", marker=marker, path_effects=_HALO, label="measured critical rate")
+        drawn.add("measured critical rate")
+    return drawn
+
+
+def _theory_line(ax: Axes) -> None:
+    low, high = ax.get_xlim()
+    timescale = np.geomspace(low, high, 100)
+    rate = closed_form.critical_learning_rate(timescale)
+    ax.plot(timescale, rate, color="white", linestyle="--", path_effects=_RIM, label="exact critical rate")
+
+
+def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
+    table = pd.concat(cells)
+    present = [o for o in style.OUTCOME_COLORS if (table["majority"] == o).any()]
+    handles: list[Artist] = [Patch(facecolor=style.OUTCOME_COLORS[o], label=o) for o in present]
+    if any(((table["majority"] == o) & (table[f"share_{o}"] < 1)).any() for o in present):
+        handles.append(Patch(facecolor="#D0D0D0", label="paler: seeds disagree"))
+    if "measured critical rate" in drawn:
+        handles.append(Line2D([], [], color="black", label="critical rate, 95% band"))
+    if "exact critical rate" in drawn:
+        handles.append(Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate"))
+    return handles

@@ -1,0 +1,206 @@
+"""The look of every figure in one place: sizes, fonts, a colour per meaning, axis and label helpers, saving.
+
+Nothing here changes matplotlib's global state: figures are built inside `rc()` and never registered with pyplot.
+"""
+
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from ghostsweep.errors import UsageError
+
+ONE_COLUMN = 3.4  # inches
+TWO_COLUMNS = 7.0  # inches
+
+# Okabe & Ito's palette (safe for colour-blind readers), each of its eight colours used for one meaning.
+QUANTITY_COLORS = {"loss": "#0072B2", "gradient": "#E69F00", "accuracy": "#CC79A7"}
+# Black stays apart from every other outcome in grayscale too.
+OUTCOME_COLORS = {
+    "plateau": "#56B4E9",
+    "learned": "#009E73",
+    "oscillating": "#F0E442",
+    "trapped": "#D55E00",
+    "diverged": "#000000",
+}
+MUTED = "#6E6E6E"  # reference lines and remarks, which carry no meaning of their own
+
+_RC: dict[str, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # text stays text in the PDF
+    "figure.constrained_layout.use": True,
+}
+
+_NAMES = {
+    "timescale": "timescale T",
+    "learning_rate": "learning rate",
+    "confidence": "output confidence c",
+    "n_units": "units N",
+    "r_start": "initial r",
+    "r_start_sigma": "spread of initial r",
+    "dt_ms": "time step",
+    "tau_ms": "time constant",
+}
+_UNITS = {"timescale": "steps", "dt_ms": "ms", "tau_ms": "ms", "r_start": "r*", "r_start_sigma": "r*"}
+
+
+@contextmanager
+def rc() -> Iterator[None]:
+    """Apply the style to whatever is drawn or saved inside the block, and to nothing after it."""
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a user's own matplotlibrc must not change a figure
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of width x height inches, not registered with pyplot."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
+    """Write fig to path + ".png" (300 dpi) and path + ".pdf", each under a temporary name first, and return both.
+
+    Figures of this package are not registered with pyplot: dropping the last reference frees them.
+    """
+    base = Path(path)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    with rc():
+        for kind in ("png", "pdf"):
+            target = base.with_name(f"{base.name}.{kind}")
+            part = base.with_name(f".{base.name}.{os.getpid()}.part")
+            try:
+                # A fixed creation date: the same table gives the same bytes.
+                fig.savefig(part, format=kind, dpi=300, metadata={"CreationDate": None} if kind == "pdf" else None)
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+            written.append(target)
+    return written[0], written[1]
+
+
+def require(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    """Raise UsageError unless table has rows and every one of columns; what names the figure and the table."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise UsageError(f"{what}: missing column(s) {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
+    if table.empty:
+        raise UsageError(f"{what}: the table has no rows, so there is nothing to draw")
+
+
+def single_value(table: pd.DataFrame, column: str, what: str) -> Any:
+    """Return the one value of column; UsageError if the table holds several or none."""
+    values = table[column].dropna().unique()
+    if len(values) != 1:
+        raise UsageError(f"{what}: needs one value of {column}, found {sorted(values.tolist())[:6]}")
+    return values[0]
+
+
+def label(table: pd.DataFrame, field: str) -> str:
+    """Return the axis label of a run field, its unit from table.attrs["units"] where that has one."""
+    unit = table.attrs.get("units", {}).get(field) or _UNITS.get(field, "")
+    name = _NAMES.get(field, field.replace("_", " "))
+    return f"{name} ({unit})" if unit not in ("", "1", "-") else name
+
+
+def value_text(field: str, value: Any) -> str:
+    """Return "field = value" as it stands in panel titles and legends ("rank one" alone for a model)."""
+    if isinstance(value, str):
+        return value.replace("_", " ")
+    name = {"timescale": "T", "confidence": "c", "n_units": "N"}.get(field, field.replace("_", " "))
+    return f"{name} = {value:g}" if pd.notna(value) else f"no {name}"
+
+
+def sci(value: float, digits: int = 3) -> str:
+    """Return value as mathtext-ready text, with a power of ten outside 1e-3..1e4."""
+    if not np.isfinite(value):
+        return "?"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.{digits}g}"
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    front = "" if mantissa == "1" else rf"{mantissa}\times "
+    return rf"${front}10^{{{int(power)}}}$"
+
+
+def epoch_text(epoch: int) -> str:
+    """Return an epoch for a legend: 10000 as "10k", 1234 as "1,234"."""
+    return f"{epoch // 1000}k" if epoch >= 1000 and epoch % 1000 == 0 else f"{epoch:,}"
+
+
+def ordered_colors(values: Sequence[float]) -> dict[float, tuple[float, float, float, float]]:
+    """Return a viridis colour per distinct value, dark for the smallest (the palest yellow is left out)."""
+    ordered = sorted(set(values))
+    shades = np.linspace(0.0, 0.88, len(ordered)) if len(ordered) > 1 else np.array([0.3])
+    return {value: mpl.colormaps["viridis"](float(shade)) for value, shade in zip(ordered, shades, strict=True)}
+
+
+def panel_letter(ax: Axes, letter: str) -> None:
+    """Write a bold panel letter above the axes' upper left corner."""
+    ax.set_title(letter, loc="left", fontweight="bold", fontsize=9)
+
+
+def log_axis(axis: Axis, low: float, high: float) -> None:
+    """Make axis logarithmic over low..high, labelling 1-2-5 steps where whole decades would be too few."""
+    ax = axis.axes
+    set_scale, set_limits = (ax.set_xscale, ax.set_xlim) if axis.axis_name == "x" else (ax.set_yscale, ax.set_ylim)
+    set_scale("log")
+    set_limits(low, high)
+    exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    decades = [10.0**k for k in exponents if low <= 10.0**k <= high]
+    if len(decades) >= 3:
+        axis.set_major_locator(LogLocator(numticks=7))
+        axis.set_minor_locator(LogLocator(subs="auto", numticks=30))
+    else:
+        steps = (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+        axis.set_major_locator(FixedLocator([t for k in exponents for m in steps if low <= (t := m * 10.0**k) <= high]))
+        axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: sci(value)))
+
+
+def is_log(values: np.ndarray) -> bool:
+    """Say whether values call for a logarithmic axis: all positive and spanning a factor of five or more."""
+    return bool(values.min() > 0 and values.max() / values.min() >= 5)
+
+
+def remark(fig: Figure, lines: Sequence[str]) -> None:
+    """Write small print under the figure (what was left out, how to read it), wrapped to its width."""
+    if lines:
+        width = int(fig.get_figwidth() * 17)
+        text = "\n".join(textwrap.fill(line, width) for line in lines)
+        fig.supxlabel(text, fontsize=7, color=MUTED, x=0.01, ha="left")
+
+
+def left_out(count: int, total: int, why: str) -> list[str]:
+    """Return the remark that count of total runs are not drawn, or nothing if none is missing."""
+    return [f"Left out: {count} of {total} runs ({why})."] if count else []

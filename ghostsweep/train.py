@@ -1,0 +1,234 @@
+"""The pure training function: gradient descent of one run over a stretch of epochs, vectorised by the caller.
+
+Nothing here reads, writes or prints. What is carried (`State`) and what is reported (`Report`) are two types.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from ghostsweep.models import MODELS, Shape
+from ghostsweep.spec import Run, static_fields, traced_fields
+
+MAX_GAP = 1024
+"""Epochs between two reports at most: sums are kept in the run's precision only that long, in float64 after."""
+MAX_STOPS = 64
+"""Reports per call of the compiled program."""
+
+# Purposes that a run's seed is split into, fixed for good: `fold_in(key(seed), PURPOSE)`.
+INITIAL_PARAMETERS = 0
+
+
+class State(NamedTuple):
+    """What a run carries from epoch to epoch."""
+
+    params: dict[str, jax.Array]
+    opt_state: Any
+    epochs_done: jax.Array  # epochs whose loss and gradient were finite
+    min_loss: jax.Array
+    min_loss_epoch: jax.Array
+    max_accuracy: jax.Array
+    learned_epoch: jax.Array  # -1 until the loss is first below `learned_loss`
+    loss_sum: jax.Array  # since the last report
+    grad_norm_sum: jax.Array
+
+
+class Report(NamedTuple):
+    """What is known of a run at a stop: values of the epoch before it, and sums since the previous stop."""
+
+    loss: jax.Array
+    grad_norm: jax.Array
+    accuracy: jax.Array
+    weight_norm: jax.Array
+    loss_sum: jax.Array
+    grad_norm_sum: jax.Array
+
+
+def shape_of(fields: Mapping[str, Any]) -> Shape:
+    """The static part of a run's fields."""
+    return Shape(**{name: fields[name] for name in static_fields(fields["model"])})
+
+
+def precision(shape: Shape) -> contextlib.AbstractContextManager[Any]:
+    """JAX's 64-bit mode as the shape needs it, to hold around creating arrays and calling programs."""
+    return jax.enable_x64(shape.dtype == "float64")
+
+
+def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[str, jax.Array]) -> State:
+    """State of one run before its first epoch."""
+    zero, count = jnp.zeros((), shape.dtype), jnp.zeros((), jnp.int32)
+    return State(
+        params=params,
+        opt_state=_optimizer(shape, traced).init(params),
+        epochs_done=count,
+        min_loss=zero + jnp.inf,
+        min_loss_epoch=count,
+        max_accuracy=zero,
+        learned_epoch=count - 1,
+        loss_sum=zero,
+        grad_norm_sum=zero,
+    )
+
+
+def initial_params(shape: Shape, traced: Mapping[str, jax.Array], seed: jax.Array) -> dict[str, jax.Array]:
+    """Parameters that the seed (uint32 scalar) gives one run."""
+    key = jax.random.fold_in(jax.random.key(seed), INITIAL_PARAMETERS)
+    return MODELS[shape.model].initial(shape, traced, key)
+
+
+def train_stretch(
+    shape: Shape, state: State, traced: Mapping[str, jax.Array], stops: jax.Array, n_stops: jax.Array
+) -> tuple[State, Report]:
+    """Train one run from epoch stops[0] to stops[n_stops], reporting at each stop on the way.
+
+    `stops` has shape (MAX_STOPS + 1,), increasing up to index n_stops; a report's fields have shape
+    (MAX_STOPS,), meaningless from n_stops on. Pure; vectorise over `state` and `traced`, not over the stops.
+    """
+    model = MODELS[shape.model]
+    empty = Report(*(jnp.zeros(MAX_STOPS, shape.dtype) for _ in Report._fields))
+
+    def quiet(epoch: jax.Array, state: State) -> State:
+        return _epoch(shape, state, traced, epoch)[0]
+
+    def block(index: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+        state, first = carry
+        for offset in range(model.unroll):
+            state = quiet(first + index * model.unroll + offset, state)
+        return state, first
+
+    def to_stop(index: jax.Array, carry: tuple[State, Report]) -> tuple[State, Report]:
+        state, reports = carry
+        first, last = stops[index], stops[index + 1] - 1
+        rest = first
+        if model.unroll > 1:
+            blocks = (last - first) // model.unroll
+            rest = first + blocks * model.unroll
+            state, _ = lax.fori_loop(0, blocks, block, (state, first))
+        state = lax.fori_loop(rest, last, quiet, state)
+        state, report = _epoch(shape, state, traced, last)
+        reports = jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
+        return state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0), reports
+
+    return lax.fori_loop(0, n_stops, to_stop, (state, empty))
+
+
+def _epoch(
+    shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array
+) -> tuple[State, Report]:
+    """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
+    model = MODELS[shape.model]
+    loss, accuracy, grads = model.evaluate(shape, state.params, traced)
+    grad_norm = optax.global_norm(grads)
+    updates, opt_state = _optimizer(shape, traced).update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    better = loss < state.min_loss
+    learned = (state.learned_epoch < 0) & (loss < traced["learned_loss"])
+    new = State(
+        params=params,
+        opt_state=opt_state,
+        epochs_done=state.epochs_done + 1,
+        min_loss=jnp.where(better, loss, state.min_loss),
+        min_loss_epoch=jnp.where(better, epoch, state.min_loss_epoch),
+        max_accuracy=jnp.maximum(state.max_accuracy, accuracy),
+        learned_epoch=jnp.where(learned, epoch, state.learned_epoch),
+        loss_sum=state.loss_sum + loss,
+        grad_norm_sum=state.grad_norm_sum + grad_norm,
+    )
+    report = Report(
+        loss, grad_norm, accuracy, optax.global_norm(state.params), new.loss_sum, new.grad_norm_sum
+    )
+    if model.bounded:
+        return new, report
+    # `epochs_done` falls behind the epoch at the first non-finite one and so freezes the run for good.
+    finite = (state.epochs_done == epoch) & jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    kept: State = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
+    return kept, report._replace(loss_sum=kept.loss_sum, grad_norm_sum=kept.grad_norm_sum)
+
+
+def _optimizer(shape: Shape, traced: Mapping[str, jax.Array]) -> optax.GradientTransformation:
+    """The update rule, built where the learning rate is a traced value, so that one program serves all rates."""
+    assert shape.optimizer == "sgd"
+    return optax.sgd(traced["learning_rate"])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start(shape: Shape, traced: Mapping[str, jax.Array], seeds: jax.Array) -> State:
+    params = jax.vmap(functools.partial(initial_params, shape))(traced, seeds)
+    return jax.vmap(functools.partial(initial_state, shape))(traced, params)
+
+
+def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[str, jax.Array]]:
+    """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
+    with precision(shape):
+        traced = {name: jnp.asarray(columns[name], shape.dtype) for name in traced_fields(shape.model)}
+        return _start(shape, traced, jnp.asarray(columns["seed"], jnp.uint32)), traced
+
+
+def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
+    """`train_stretch` over a batch: states and traced fields (runs, ...), reports (stops, runs)."""
+    function = functools.partial(train_stretch, shape)
+    return jax.vmap(function, in_axes=(0, 0, None, None), out_axes=(0, 1))
+
+
+@dataclass(frozen=True)
+class History:
+    """Every epoch of one run: arrays of shape (epochs,), measured before the epoch's update, and the end."""
+
+    loss: np.ndarray
+    grad_norm: np.ndarray
+    accuracy: np.ndarray
+    weight_norm: np.ndarray
+    params: dict[str, np.ndarray]
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _train_batch(shape: Shape, state: State, traced: Any, stops: jax.Array, n_stops: jax.Array) -> Any:
+    return batched(shape)(state, traced, stops, n_stops)
+
+
+def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None) -> History:
+    """Train one run and return its whole history.
+
+    `initial` gives parameters by name (for example {"r": r0} or {"m": m, "n": n, "b": b}), cast to the run's
+    dtype; without it the seed decides. Raises ValueError where names or shapes of `initial` do not fit.
+    """
+    fields = run.model_dump()
+    shape = shape_of(fields)
+    columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
+    state, traced = start(shape, columns)
+    if initial is not None:
+        state = state._replace(params=_given(shape, state.params, initial))
+    assert run.epochs is not None
+    rows = []
+    with precision(shape):
+        for first in range(0, run.epochs, MAX_STOPS):
+            count = min(MAX_STOPS, run.epochs - first)
+            stops = jnp.arange(first, first + MAX_STOPS + 1, dtype=jnp.int32)
+            state, report = _train_batch(shape, state, traced, stops, jnp.asarray(count, jnp.int32))
+            rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
+        params = {name: np.asarray(value)[0] for name, value in state.params.items()}
+    loss, grad_norm, accuracy, weight_norm = np.concatenate(rows, axis=1)
+    return History(loss, grad_norm, accuracy, weight_norm, params)
+
+
+def _given(
+    shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]
+) -> dict[str, jax.Array]:
+    if set(initial) != set(seeded):
+        raise ValueError(f"initial: found parameters {sorted(initial)}; allowed: exactly {sorted(seeded)}")
+    params = {}
+    with precision(shape):
+        for name, like in seeded.items():
+            value = np.asarray(initial[name], shape.dtype)[None]
+            if value.shape != like.shape:
+                raise ValueError(f"initial[{name!r}]: found shape {value.shape[1:]}; allowed: {like.shape[1:]}")
+            params[name] = jnp.array(value)
+    return params
