@@ -5,7 +5,7 @@ Nothing here reads, writes or prints. What is carried (`State`) and what is repo
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ import numpy as np
 import optax
 from jax import lax
 
-from ghostsweep.models import MODELS, Shape
-from ghostsweep.spec import Run, static_fields, traced_fields
+from ghostsweep.models import MODELS
+from ghostsweep.spec import Run, Shape, traced_fields
 
 MAX_GAP = 1024
 """Epochs between two reports at most: sums are kept in the run's precision only that long, in float64 after."""
@@ -52,14 +52,11 @@ class Report(NamedTuple):
     grad_norm_sum: jax.Array
 
 
-def shape_of(fields: Mapping[str, Any]) -> Shape:
-    """The static part of a run's fields."""
-    return Shape(**{name: fields[name] for name in static_fields(fields["model"])})
-
-
-def precision(shape: Shape) -> contextlib.AbstractContextManager[Any]:
-    """JAX's 64-bit mode as the shape needs it, to hold around creating arrays and calling programs."""
-    return jax.enable_x64(shape.dtype == "float64")
+@contextlib.contextmanager
+def precision(shape: Shape) -> Iterator[None]:
+    """JAX's 64-bit mode as the shape needs it and full matrix products, around creating arrays and calling programs."""
+    with jax.enable_x64(shape.dtype == "float64"), jax.default_matmul_precision("highest"):
+        yield
 
 
 def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[str, jax.Array]) -> State:
@@ -160,7 +157,8 @@ def _optimizer(shape: Shape, traced: Mapping[str, jax.Array]) -> optax.GradientT
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _start(shape: Shape, traced: Mapping[str, jax.Array], seeds: jax.Array) -> State:
+def start_batch(shape: Shape, traced: Mapping[str, jax.Array], seeds: jax.Array) -> State:
+    """Initial states of a batch of runs, from traced fields and uint32 seeds of shape (runs,)."""
     params = jax.vmap(functools.partial(initial_params, shape))(traced, seeds)
     return jax.vmap(functools.partial(initial_state, shape))(traced, params)
 
@@ -169,7 +167,7 @@ def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[
     """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
     with precision(shape):
         traced = {name: jnp.asarray(columns[name], shape.dtype) for name in traced_fields(shape.model)}
-        return _start(shape, traced, jnp.asarray(columns["seed"], jnp.uint32)), traced
+        return start_batch(shape, traced, jnp.asarray(columns["seed"], jnp.uint32)), traced
 
 
 def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
@@ -201,7 +199,7 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None) -> Hist
     dtype; without it the seed decides. Raises ValueError where names or shapes of `initial` do not fit.
     """
     fields = run.model_dump()
-    shape = shape_of(fields)
+    shape = Shape.of(fields)
     columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
     state, traced = start(shape, columns)
     if initial is not None:

@@ -34,8 +34,8 @@ ESTIMATES = (
 
 
 def _cell_fields(runs: pd.DataFrame) -> list[str]:
-    fields = [column for column in runs.columns if column not in _NOT_FIELDS]
-    return [field for field in fields if field in _ALWAYS_FIELDS or runs[field].nunique(dropna=False) > 1]
+    others = [column for column in runs.columns if column not in (*_NOT_FIELDS, *_ALWAYS_FIELDS)]
+    return [*_ALWAYS_FIELDS, *(field for field in others if runs[field].nunique(dropna=False) > 1)]
 
 
 def _crossing(collapsed: np.ndarray, seen: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -61,19 +61,20 @@ def _is_monotone(p: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> b
 
     Both must hold to be flagged. (1) The largest fall of p between any two rates exceeds min(1/2, sqrt(2/n)),
     n the median seeds a rate: two standard errors of a difference of two shares, so that no single seed's
-    island counts. (2) The squared distance from the rising fit exceeds that of 99% of 200 tables drawn from
-    it with independent binomial noise, so that scatter in a wide transition does not count.
+    island counts. (2) The number of collapsed runs, summed from the lowest rate, gets further ahead of its
+    rising fit than in 99% of 200 tables drawn from that fit with independent binomial noise, so that scatter
+    in a wide transition does not count.
     """
     fall = (np.maximum.accumulate(p) - p).max()
     if fall <= min(0.5, np.sqrt(2.0 / np.median(seen))):
         return True
 
-    def distance(p: np.ndarray) -> float:
-        return float(np.sum(seen * (p - isotonic_regression(p, weights=seen).x) ** 2))
+    def lead(p: np.ndarray) -> float:
+        return float(np.cumsum(seen * (p - isotonic_regression(p, weights=seen).x)).max())
 
     rising = np.clip(isotonic_regression(p, weights=seen).x, 0.0, 1.0)
-    noise = [distance(draw) for draw in rng.binomial(seen.astype(int), rising, (200, len(p))) / seen]
-    return distance(p) <= float(np.quantile(noise, 0.99))
+    noise = [lead(draw) for draw in rng.binomial(seen.astype(int), rising, (200, len(p))) / seen]
+    return lead(p) <= float(np.quantile(noise, 0.99))
 
 
 def _interval(

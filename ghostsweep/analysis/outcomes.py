@@ -11,7 +11,7 @@ from ghostsweep.errors import UsageError
 OUTCOME_MEANING = {
     "plateau": "Never learned, and its gradient is still alive.",
     "learned": "Its mean loss over the last epochs is below learned_loss.",
-    "oscillating": "Had learned at some epoch and its gradient is alive, but its recent mean loss is not low.",
+    "oscillating": "Had learned once, its gradient is alive, but its recent mean loss is not low.",
     "trapped": "Its gradient has vanished and its loss is not low: the output is confidently wrong.",
     "diverged": "Its loss or parameters stopped being finite.",
 }

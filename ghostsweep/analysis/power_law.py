@@ -115,8 +115,8 @@ def fit_power_law(
         n_below, n_above = ((critical["censored"] == side).sum() for side in ("below", "above"))
         raise UsageError(
             f"no series has two cells with an estimate of {y}: of {len(critical)} cells {n_below} have "
-            f"collapsed even at their lowest learning rate and {n_above} have not at their highest; widen the "
-            "learning rates that way"
+            f"collapsed even at their lowest learning rate and {n_above} have not at their highest; widen "
+            "the learning rates that way"
         )
     return pd.DataFrame(rows)
 

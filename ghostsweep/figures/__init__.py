@@ -1,4 +1,4 @@
-"""Finished tables in, matplotlib figures out: a figure a function, nothing global changed, no window opened."""
+"""Finished tables in, matplotlib figures out: a function a figure, no global state changed, no window."""
 
 from ghostsweep.figures.fig2 import fig2
 from ghostsweep.figures.fig6a import fig6a
@@ -6,4 +6,13 @@ from ghostsweep.figures.phase import phase_diagram
 from ghostsweep.figures.scaling import eta_collapse, scaling_plot
 from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
 
-__all__ = ["ONE_COLUMN", "TWO_COLUMNS", "eta_collapse", "fig2", "fig6a", "phase_diagram", "save", "scaling_plot"]
+__all__ = [
+    "ONE_COLUMN",
+    "TWO_COLUMNS",
+    "eta_collapse",
+    "fig2",
+    "fig6a",
+    "phase_diagram",
+    "save",
+    "scaling_plot",
+]

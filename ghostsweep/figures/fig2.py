@@ -1,9 +1,10 @@
-"""Figure 2 of the paper: loss landscape, two trajectories and the loss against the learning rate, canonical form."""
+"""Figure 2 of the paper, canonical form: loss landscape, two trajectories, loss against learning rate."""
+
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from ghostsweep import analysis, theory
 from ghostsweep.errors import UsageError
@@ -17,10 +18,10 @@ CONFIDENCES = (0.1, 1.0)
 def fig2(trajectories: Tables, loss_vs_lr: Tables, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw panels b, c and d of Figure 2 from the tables of two sweeps of the canonical form.
 
-    trajectories: a few runs whose curves hold loss and weight_norm = |r| at many epochs (panels b and c; b needs only
-    their timescale). loss_vs_lr: many rates and seeds, with the epochs of `EPOCHS` recorded (panel d). width: inches.
-    Raises UsageError for an empty table, missing columns, another model, several timescales, or more than six
-    trajectories.
+    trajectories: a few runs whose curves hold loss and weight_norm = |r| at many epochs (panels b and c; b
+    needs only their timescale). loss_vs_lr: many rates and seeds, with the epochs of `EPOCHS` recorded (panel
+    d). width: inches. Raises UsageError for an empty table, missing columns, another model, several
+    timescales, or more than six trajectories.
     """
     runs = trajectories.runs
     style.require(runs, ["run_id", "model", "timescale", "learning_rate", "status"], "Figure 2c, runs")
@@ -30,7 +31,9 @@ def fig2(trajectories: Tables, loss_vs_lr: Tables, *, width: float = style.TWO_C
         if style.single_value(table, "model", name) != "canonical":
             raise UsageError(f"{name}: needs runs of the canonical form, found {table['model'].iloc[0]!r}")
     timescale = float(style.single_value(runs, "timescale", "Figure 2c"))
-    critical = theory.critical_learning_rate(float(style.single_value(loss_vs_lr.runs, "timescale", "Figure 2d")))
+    critical = float(
+        theory.critical_learning_rate(style.single_value(loss_vs_lr.runs, "timescale", "Figure 2d"))
+    )
     if len(runs) > 6:
         raise UsageError(f"Figure 2c: shows at most 6 trajectories, found {len(runs)} runs")
 
@@ -49,12 +52,21 @@ def fig2(trajectories: Tables, loss_vs_lr: Tables, *, width: float = style.TWO_C
         colors = style.ordered_colors(epochs)
         remarks += loss_against_rate(d, loss_vs_lr, epochs, colors, "Figure 2, d")
         remarks += missing_epochs(epochs, EPOCHS, "d")
-        d.axvline(critical, color=style.MUTED, linestyle="--", linewidth=0.9, label="exact critical rate")
+        d.axvline(critical, color=style.MUTED, linestyle="--", linewidth=0.9, label="critical")
         d.set_ylabel("loss")
+        remarks.append("b: a is the confidence of a simulated output.")
+        remarks.append("d: a colour per epoch, mean ± sem over seeds; dashed: the exact critical rate.")
         for ax, letter in ((b, "b"), (loss, "c"), (d, "d")):
             style.panel_letter(ax, letter)
-        for ax in (b, loss, d):
-            _legend_above(ax)
+        b.legend(loc="upper right", borderaxespad=0.0, handlelength=1.4)  # the curves stay below a half there
+        for ax, n_columns in ((loss, 1), (d, 3)):
+            ax.legend(
+                loc="lower right",
+                bbox_to_anchor=(1.0, 1.0),
+                ncols=n_columns,
+                columnspacing=1.0,
+                handlelength=1.4,
+            )
         style.remark(fig, remarks)
     return fig
 
@@ -69,7 +81,7 @@ def _landscape(ax: Axes, timescale: float) -> None:
     ax.plot(r / best, theory.loss(r, timescale), color=style.QUANTITY_COLORS["loss"], label="closed form")
     for confidence, dashes in zip(CONFIDENCES, ("--", ":"), strict=True):
         simulated = theory.simulated_loss(r, timescale, confidence)
-        ax.plot(r / best, simulated, color="black", linestyle=dashes, label=f"simulated, a = {confidence:g}")
+        ax.plot(r / best, simulated, color="black", linestyle=dashes, label=f"a = {confidence:g}")
     ax.set_xlabel("r / r*")
     ax.set_ylabel("loss")
     ax.set_ylim(bottom=0)
@@ -84,21 +96,20 @@ def _trajectories(loss: Axes, position: Axes, tables: Tables, timescale: float) 
         curve = tables.curves[tables.curves["run_id"] == run.run_id].sort_values("epoch")
         kept = curve[np.isfinite(curve["loss"].to_numpy(dtype=float))]
         lost += len(kept) < len(curve) or run.status == "diverged"
-        look = {"color": style.OUTCOME_COLORS[str(run.outcome)], "linestyle": dashes}
+        look: dict[str, Any] = {"color": style.OUTCOME_COLORS[str(run.outcome)], "linestyle": dashes}
         name = f"lr = {style.sci(float(run.learning_rate))}, {run.outcome}"
         loss.plot(kept["epoch"], kept["loss"], label=name, **look)
         position.plot(kept["epoch"], kept["weight_norm"], **look)
     for level, name in ((theory.optimum(timescale), "r*"), (theory.no_learning_edge(timescale), "r*/4")):
-        position.axhline(float(level), color=style.MUTED, linewidth=0.8, linestyle="-" if name == "r*" else ":")
-        position.text(1.01, float(level), name, transform=position.get_yaxis_transform(), va="center", fontsize=7)
+        position.axhline(
+            float(level), color=style.MUTED, linewidth=0.8, linestyle="-" if name == "r*" else ":"
+        )
+        position.text(
+            1.01, float(level), name, transform=position.get_yaxis_transform(), va="center", fontsize=7
+        )
     position.set_yscale("log")
     position.set_xlabel("epoch")
     position.set_ylabel("|r|")
     loss.set_ylabel("loss")
     loss.tick_params(labelbottom=False)
-    return style.left_out(lost, len(runs), "c: not finite to the end, drawn as far as finite")
-
-
-def _legend_above(ax: Axes) -> None:
-    """Put the axes' legend above them, clear of the data."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0.06, 0.99), borderaxespad=0.0, ncols=1)
+    return style.left_out(lost, len(runs), "after their last finite epoch", where="c")

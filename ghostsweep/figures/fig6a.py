@@ -1,5 +1,6 @@
 """Figure 6a of the paper: loss against learning rate at several epochs, rank-one and full-rank networks."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -27,9 +28,9 @@ class Tables(Protocol):
 def fig6a(rank_one: Tables, full: Tables | None = None, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw loss against learning rate, mean +- sem over seeds, a colour per epoch of `EPOCHS` (Fig. 6a).
 
-    rank_one, full: the tables of each network's sweep; full adds a second panel. Epochs of the list that were not
-    recorded are missing, and the figure says so. width: inches. Raises UsageError for an empty table, missing
-    columns, or runs that differ in more than learning rate and seed.
+    rank_one, full: the tables of each network's sweep; full adds a second panel. Epochs of the list that were
+    not recorded are missing, and the figure says so. width: inches. Raises UsageError for an empty table,
+    missing columns, or runs that differ in more than learning rate and seed.
     """
     parts = [("rank one", rank_one)] + ([("full rank", full)] if full is not None else [])
     epochs = {name: recorded_epochs(tables, EPOCHS, f"Figure 6a, {name}") for name, tables in parts}
@@ -54,7 +55,7 @@ def fig6a(rank_one: Tables, full: Tables | None = None, *, width: float = style.
 
 
 def recorded_epochs(tables: Tables, wanted: tuple[int, ...], what: str) -> list[int]:
-    """Return the wanted epochs that curves holds; if none, the last recorded one. Checks both tables first."""
+    """Return the wanted epochs that curves holds, or else the last recorded one; check both tables first."""
     style.require(tables.runs, ["run_id", "learning_rate", "seed", "timescale"], f"{what}, runs")
     style.require(tables.curves, ["run_id", "epoch", "loss"], f"{what}, curves")
     present = set(tables.curves["epoch"].unique().tolist())
@@ -71,7 +72,7 @@ def missing_epochs(shown: list[int], wanted: tuple[int, ...], name: str) -> list
 
 
 def loss_against_rate(
-    ax: Axes, tables: Tables, epochs: list[int], colors: dict[float, tuple[float, ...]], what: str
+    ax: Axes, tables: Tables, epochs: list[int], colors: Mapping[float, style.Color], what: str
 ) -> list[str]:
     """Draw mean +- sem of the loss over seeds against the learning rate, a line per epoch; return remarks.
 
@@ -81,7 +82,9 @@ def loss_against_rate(
     for field in cell_fields(runs):
         if field != "learning_rate" and runs[field].nunique(dropna=False) > 1:
             values = sorted(runs[field].dropna().unique().tolist())[:6]
-            raise UsageError(f"{what}: runs may differ in learning_rate and seed only, found {field} = {values}")
+            raise UsageError(
+                f"{what}: runs may differ in learning_rate and seed only, found {field} = {values}"
+            )
     curves = tables.curves[tables.curves["epoch"].isin(epochs)]
     # Every run at every epoch, so that a run whose record ends early counts as left out.
     wanted = runs[["run_id", "learning_rate"]].merge(pd.DataFrame({"epoch": epochs}), how="cross")
@@ -99,4 +102,4 @@ def loss_against_rate(
     style.log_axis(ax.xaxis, rates.min() / 1.1, rates.max() * 1.1)
     ax.set_xlabel(style.label(runs, "learning_rate"))
     lost = table.loc[~finite, "run_id"].nunique()
-    return style.left_out(lost, len(runs), f"{what.split(', ')[-1]}: no finite loss at some epoch, there")
+    return style.left_out(lost, len(runs), "no finite loss at a shown epoch", where=what.split(", ")[-1])

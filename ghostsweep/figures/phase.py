@@ -1,5 +1,7 @@
 """Phase diagrams: what became of training, over two of the swept fields."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import patheffects
@@ -40,9 +42,13 @@ def phase_diagram(
     than six panels.
     """
     style.require(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
+    if x == y:
+        raise UsageError(f"phase diagram: both axes are {x}; name two different fields")
     for field in (x, y):
         if not pd.api.types.is_numeric_dtype(runs[field]):
-            raise UsageError(f"phase diagram: {field} must be a number in every run, found {runs[field].iloc[0]!r}")
+            raise UsageError(
+                f"phase diagram: {field} must be a number in every run, found {runs[field].iloc[0]!r}"
+            )
     kept = runs[runs[x].notna() & runs[y].notna()]
     if kept.empty:
         raise UsageError(f"phase diagram: no run has both {x} and {y}")
@@ -55,7 +61,7 @@ def phase_diagram(
         critical = analysis.critical_lr(kept)
 
     with style.rc():
-        n_columns = min(len(panels), 3 if width > style.ONE_COLUMN else 2)
+        n_columns = 2 if len(panels) == 4 else min(len(panels), 3 if width > style.ONE_COLUMN else 2)
         n_rows = -(-len(panels) // n_columns)
         panel_height = 3.0 if len(panels) == 1 else 2.1
         fig = style.new_figure(width, 0.7 + panel_height * n_rows)
@@ -82,7 +88,9 @@ def phase_diagram(
             if i % n_columns == 0:
                 ax.set_ylabel(style.label(runs, y))
         handles = _legend_handles(cells, drawn)
-        fig.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 2 if width < 5 else 4))
+        fig.legend(
+            handles=handles, loc="outside upper center", ncols=min(len(handles), 2 if width < 5 else 4)
+        )
         style.remark(fig, style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null"))
     return fig
 
@@ -146,7 +154,9 @@ def _cells(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
         column = np.flatnonzero((table[x] == centre).to_numpy())
         column = column[np.argsort(table[y].to_numpy()[column])]
         y_edges = edges(table[y].to_numpy(dtype=float)[column], log_y)
-        ax.pcolormesh(x_edges[i : i + 2], y_edges, rgb[column][:, None, :], rasterized=True, antialiased=False)
+        ax.pcolormesh(
+            x_edges[i : i + 2], y_edges, rgb[column][:, None, :], rasterized=True, antialiased=False
+        )
 
 
 def _log(values: pd.Series, field: str) -> bool:
@@ -166,21 +176,28 @@ def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str) -> None:
                 (ax.set_xlim if field == x else ax.set_ylim)(ends[0], ends[-1])
 
 
-_HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
 _RIM = [patheffects.withStroke(linewidth=2.2, foreground="black")]
 
 
+_MEASURED: dict[str, Any] = {
+    "color": "black", "linewidth": 0.8, "marker": "o", "markersize": 4, "markeredgecolor": "white",
+    "markeredgewidth": 0.6, "zorder": 5,
+}  # fmt: skip
+
+
 def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str) -> set[str]:
-    """Draw each boundary's measured critical rate with its 95% band; censored cells interrupt nothing, they lack."""
+    """Draw each boundary's measured rate with its band, where it is not censored; return what was drawn."""
     drawn: set[str] = set()
     found = critical[(critical["censored"] == "") & critical["lr_critical"].notna()]
-    for _, line in found.groupby("boundary"):
+    for _, line in found.groupby(["boundary", "share"]):
         line = line.sort_values(x)
         at = line[x].to_numpy(dtype=float)
         low, high, middle = (line[c].to_numpy(dtype=float) for c in ("ci_low", "ci_high", "lr_critical"))
+        low, high = (np.clip(end, *ax.get_ylim()) for end in (low, high))  # an end may be open: 0 or inf
         ax.fill_between(at, low, high, color="black", alpha=0.25, linewidth=0)
-        marker = "o" if len(at) == 1 else ""
-        ax.plot(at, middle, color="black", marker=marker, path_effects=_HALO, label="measured critical rate")
+        # The exact line goes between the measured line and its points, so that both show where they coincide.
+        ax.plot(at, middle, color="black", linewidth=0.8, zorder=3)
+        ax.plot(at, middle, label="measured critical rate", **(_MEASURED | {"linestyle": ""}))
         drawn.add("measured critical rate")
     return drawn
 
@@ -189,7 +206,15 @@ def _theory_line(ax: Axes) -> None:
     low, high = ax.get_xlim()
     timescale = np.geomspace(low, high, 100)
     rate = closed_form.critical_learning_rate(timescale)
-    ax.plot(timescale, rate, color="white", linestyle="--", path_effects=_RIM, label="exact critical rate")
+    ax.plot(
+        timescale,
+        rate,
+        color="white",
+        linestyle="--",
+        path_effects=_RIM,
+        zorder=4,
+        label="exact critical rate",
+    )
 
 
 def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
@@ -199,7 +224,9 @@ def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
     if any(((table["majority"] == o) & (table[f"share_{o}"] < 1)).any() for o in present):
         handles.append(Patch(facecolor="#D0D0D0", label="paler: seeds disagree"))
     if "measured critical rate" in drawn:
-        handles.append(Line2D([], [], color="black", label="critical rate, 95% band"))
+        handles.append(Line2D([], [], label="critical rate, 95% band", **_MEASURED))
     if "exact critical rate" in drawn:
-        handles.append(Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate"))
+        handles.append(
+            Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate")
+        )
     return handles

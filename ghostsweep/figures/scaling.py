@@ -1,6 +1,7 @@
 """The critical learning rate against the timescale, and the collapse of the canonical form on eta."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ def scaling_plot(
 ) -> Figure:
     """Draw the critical learning rate against the timescale, its power law, and the residuals beneath.
 
-    critical: table of `analysis.critical_lr`; points with their interval, censored cells as arrows from the end of
-    their grid. fit: table of `analysis.fit_power_law` on it; each line with its band, its numbers in the legend; None
-    or a fit of too few points draws the points alone. The canonical form gets the exact line beside it. A colour
-    per series of the fit. width: inches. Raises UsageError for an empty table, missing columns, or more series than
-    colours.
+    critical: table of `analysis.critical_lr`; points with their interval, censored cells as arrows from the
+    end of their grid. fit: table of `analysis.fit_power_law` on it; each line with its band, its numbers in
+    the legend; None or a fit of too few points draws the points alone. The canonical form gets the exact line
+    beside it. A colour per series of the fit. width: inches. Raises UsageError for an empty table, missing
+    columns, or more series than colours.
     """
     needed = [*_ALWAYS, "timescale", "lr_critical", "lr_below", "lr_above", "ci_low", "ci_high", "censored"]
     style.require(critical, needed, "scaling plot")
@@ -45,13 +46,13 @@ def scaling_plot(
         style.log_axis(top.yaxis, rates.min() / 2, rates.max() * 2)
         style.log_axis(top.xaxis, line_x[0], line_x[-1])
         varying = [f for f in series[0][0] if len({str(fields.get(f)) for fields, _, _ in series}) > 1]
-        for (fields, rows, law), color in zip(series, _SERIES_COLORS, strict=False):
+        for i, ((fields, rows, law), color) in enumerate(zip(series, _SERIES_COLORS, strict=False)):
             name = ", ".join(style.value_text(f, fields[f]) for f in varying)
             found, ends = _points(top, rows, color, name)
             _arrows(top, rows, color)
             fitted = law is not None and np.isfinite(law["exponent"])
             if law is not None and fitted:
-                _fitted_line(top, line_x, found["timescale"], law, color)
+                _fitted_line(top, line_x, found, law, color)
             x = found["timescale"].to_numpy(dtype=float)
             if exact:
                 reference = theory.critical_learning_rate(x)
@@ -59,8 +60,9 @@ def scaling_plot(
                 reference = law["prefactor"] * x ** law["exponent"]
             else:
                 continue
-            bottom.vlines(x, ends[0] / reference, ends[1] / reference, color=color, linewidth=0.9)
-            bottom.plot(x, found["lr_critical"] / reference, "o", color=color)
+            aside = x * 1.03 ** (i - (len(series) - 1) / 2)  # series side by side, not on top of each other
+            bottom.vlines(aside, ends[0] / reference, ends[1] / reference, color=color, linewidth=0.9)
+            bottom.plot(aside, found["lr_critical"] / reference, "o", color=color)
         if exact:
             label = f"exact onset, ${theory.CRITICAL_PREFACTOR:.3g}\\,T^{{{theory.CRITICAL_EXPONENT:g}}}$"
             rate = theory.critical_learning_rate(line_x)
@@ -69,9 +71,11 @@ def scaling_plot(
         bottom.set_ylabel("measured\n/ exact" if exact else "measured\n/ fit")
         bottom.set_xlabel(style.label(critical, "timescale"))
         top.set_ylabel("critical learning rate")
-        fig.legend(*top.get_legend_handles_labels(), loc="outside upper center")
+        handles, labels = top.get_legend_handles_labels()
+        narrow = width <= style.ONE_COLUMN
+        fig.legend(handles, labels, loc="outside upper center" if narrow else "outside right upper")
         fig.align_ylabels([top, bottom])
-        style.remark(fig, _censored_remark(critical))
+        style.remark(fig, _remarks(critical, exact))
     return fig
 
 
@@ -80,7 +84,7 @@ def _series(
 ) -> list[tuple[dict[str, Any], pd.DataFrame, "pd.Series[Any] | None"]]:
     """Return (fields, rows of critical, row of fit or None) of every series."""
     if fit is not None and not fit.empty:
-        style.require(fit, [*_ALWAYS, "exponent", "prefactor"], "scaling plot, fit")
+        style.require(fit, [*_ALWAYS, "exponent", "prefactor", "level"], "scaling plot, fit")
         keys = [c for c in fit.columns if c in _ALWAYS or (c in critical.columns and c not in ESTIMATES)]
     else:
         at_same_x = critical.groupby([*_ALWAYS, "timescale"], dropna=False)
@@ -91,13 +95,17 @@ def _series(
         fields = dict(zip(keys, key, strict=True))
         law = None
         if fit is not None and not fit.empty:
-            mine = np.logical_and.reduce([fit[k].isna() if pd.isna(v) else fit[k] == v for k, v in fields.items()])
+            mine = np.logical_and.reduce(
+                [fit[k].isna() if pd.isna(v) else fit[k] == v for k, v in fields.items()]
+            )
             law = fit[mine].iloc[0] if mine.any() else None
         result.append((fields, rows, law))
     return result
 
 
-def _points(ax: Axes, rows: pd.DataFrame, color: str, name: str) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
+def _points(
+    ax: Axes, rows: pd.DataFrame, color: str, name: str
+) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
     """Draw the measured rates with their intervals; return the rows drawn and the intervals' ends."""
     found = rows[(rows["censored"] == "") & rows["lr_critical"].notna()].sort_values("timescale")
     middle = found["lr_critical"].to_numpy(dtype=float)
@@ -111,47 +119,71 @@ def _points(ax: Axes, rows: pd.DataFrame, color: str, name: str) -> tuple[pd.Dat
 
 
 def _arrows(ax: Axes, rows: pd.DataFrame, color: str) -> None:
-    """Draw censored cells as arrows that start at the end of the grid where the boundary was lost."""
-    for side, column, marker in (("below", "lr_above", r"$\downarrow$"), ("above", "lr_below", r"$\uparrow$")):
+    """Draw censored cells as arrows that start at the end of the grid beyond which the boundary lies."""
+    for side, column in (("below", "lr_above"), ("above", "lr_below")):
         cells = rows[rows["censored"] == side]
-        if len(cells):
-            ax.plot(cells["timescale"], cells[column], marker=marker, markersize=8, linestyle="", color=color)
+        rate = cells[column].to_numpy(dtype=float)
+        length = [rate * 0.4, 0 * rate] if side == "below" else [0 * rate, rate * 1.2]
+        look: dict[str, Any] = {
+            "color": color,
+            "elinewidth": 0.9,
+            "marker": "_",
+            "linestyle": "",
+            "markersize": 5,
+        }
+        ax.errorbar(cells["timescale"], rate, length, uplims=side == "below", lolims=side == "above", **look)
 
 
-def _censored_remark(critical: pd.DataFrame) -> list[str]:
-    censored = critical["censored"] != ""
-    if not censored.any():
-        return []
-    return [f"Arrows: {int(censored.sum())} of {len(critical)} cells, whose boundary lies beyond their learning rates."]
+def _remarks(critical: pd.DataFrame, exact: bool) -> list[str]:
+    remarks = []
+    shares = critical["share"].unique()
+    if exact and len(shares) == 1 and shares[0] > 0:
+        remarks.append(
+            f"Measured: {shares[0]:.0%} of seeds collapse. "
+            "Exact onset: any can (η\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}3/4)."
+        )
+    if n_censored := int((critical["censored"] != "").sum()):
+        remarks.append(
+            f"Arrows: {n_censored} of {len(critical)} cells, whose boundary lies beyond their learning rates."
+        )
+    return remarks
 
 
-def _fitted_line(ax: Axes, x: np.ndarray, used: pd.Series, law: "pd.Series[Any]", color: str) -> None:
+def _fitted_line(ax: Axes, x: np.ndarray, found: pd.DataFrame, law: "pd.Series[Any]", color: str) -> None:
     """Draw prefactor * x^exponent with its band, and its numbers as label.
 
-    The fit gives the intervals of slope b and intercept a only; they are strongly correlated through the distance of
-    the data from T = 1. For least squares var(a) = var(mean of y) + xm^2 var(b), xm the mean of log T, which gives
-    back the variance along the line, var(mean of y) + (log x - xm)^2 var(b).
+    The intervals of exponent and prefactor are far from independent, since the data are far from T = 1. So
+    the band is built at the middle of the data, where level and slope are independent: the level's half width
+    comes from the scatter about the line and the points' own intervals, the slope's from the exponent's.
     """
-    log_x, middle = np.log(x), float(np.log(used).mean())
+    log_x, at = np.log(x), np.log(found["timescale"].to_numpy(dtype=float))
+    measured = np.log(found["lr_critical"].to_numpy(dtype=float))
+    scatter = np.std(measured - np.log(law["prefactor"]) - law["exponent"] * at)
+    scatter *= NormalDist().inv_cdf(0.5 + law["level"] / 2)
+    ends = found[["ci_low", "ci_high"]].to_numpy(dtype=float)
+    ends = ends[np.isfinite(ends).all(axis=1) & (ends > 0).all(axis=1)]
+    own = np.log(ends[:, 1] / ends[:, 0]) / 2 if len(ends) else np.zeros(1)
+    level = np.sqrt((scatter**2 + np.mean(own**2)) / len(at))
     slope = float(law["exponent_high"] - law["exponent_low"]) / 2
-    intercept = float(np.log(law["prefactor_high"] / law["prefactor_low"])) / 2
-    at_middle = max(intercept**2 - (middle * slope) ** 2, 0.0)
-    half = np.sqrt(at_middle + ((log_x - middle) * slope) ** 2)
+    half = np.hypot(level, (log_x - at.mean()) * slope)
     line = law["prefactor"] * x ** law["exponent"]
-    exponent, prefactor = (
-        f"{style.sci(law[name])} [{style.sci(law[name + '_low'])}, {style.sci(law[name + '_high'])}]"
-        for name in ("exponent", "prefactor")
-    )
-    ax.plot(x, line, color=color, label=f"fit: exponent {exponent}\nprefactor {prefactor}")
+    decimals = int(np.clip(1 - np.floor(np.log10(2 * slope + 1e-9)), 2, 4))  # two digits of the interval
+    exponent = [
+        f"{law['exponent' + end]:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+        for end in ("", "_low", "_high")
+    ]
+    prefactor = [style.sci(law["prefactor" + end]) for end in ("", "_low", "_high")]
+    text = "fit: exponent {} [{}, {}]\nprefactor {} [{}, {}]".format(*exponent, *prefactor)
+    ax.plot(x, line, color=color, label=text)
     ax.fill_between(x, line * np.exp(-half), line * np.exp(half), color=color, alpha=0.2, linewidth=0)
 
 
 def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Figure:
-    """Draw the share of trapped seeds and the recent mean loss of the canonical form against eta = 8 lr T^5 / pi^4.
+    """Draw the canonical form's share of trapped seeds and recent mean loss against eta = 8 lr T^5 / pi^4.
 
-    Every timescale has its colour; all fall on one curve. A line marks eta = 3/4, above which a run can be trapped;
-    an inset shows the rise of the share just above it. Diverged runs are left out, and counted. width: inches. Raises
-    UsageError for an empty table, missing columns, or another model.
+    Every timescale has its colour; all fall on one curve. A line marks eta = 3/4, above which a run can be
+    trapped; an inset shows the rise of the share just above it. Diverged runs are left out, and counted.
+    width: inches. Raises UsageError for an empty table, missing columns, or another model.
     """
     style.require(runs, ["run_id", "model", "timescale", "learning_rate", "seed", "status"], "eta collapse")
     if style.single_value(runs, "model", "eta collapse") != "canonical":
@@ -171,25 +203,34 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
         fig = style.new_figure(width, 2.8 if wide else 4.9)
         share, floor = fig.subplots(*((1, 2) if wide else (2, 1)))
         zoom = share.inset_axes((0.17, 0.22, 0.46, 0.56))
-        for timescale, rows in table.groupby("timescale"):
-            rows = rows.sort_values("eta")
-            look = {"color": colors[float(str(timescale))], "marker": ".", "markersize": 2.5, "linewidth": 0.7}
+        # Wide below narrow: curves that coincide all stay visible.
+        for (timescale, color), size in zip(colors.items(), np.linspace(3.5, 0.7, len(colors)), strict=True):
+            rows = table[table["timescale"] == timescale].sort_values("eta")
+            look: dict[str, Any] = {
+                "color": color,
+                "marker": "o",
+                "markersize": 1.6 * size,
+                "linewidth": size,
+            }
+            look["markeredgewidth"] = 0.0
             for ax in (share, zoom):
-                ax.plot(rows["eta"], rows["share_trapped"], label=f"{float(str(timescale)):g}", **look)
+                ax.plot(rows["eta"], rows["share_trapped"], label=f"{timescale:g}", **look)
             floor.plot(rows["eta"], rows["mean"], **look)
         low, high = float(table["eta"].min()) / 1.2, float(table["eta"].max()) * 1.2
         for ax in (share, floor):
             style.log_axis(ax.xaxis, min(low, 0.5), max(high, 1.0))
             ax.set_xlabel("scale parameter η")
         for ax in (share, floor, zoom):
-            ax.axvline(theory.CRITICAL_ETA, color="black", linestyle="--", linewidth=0.8)
+            ax.axvline(theory.CRITICAL_ETA, color="black", linestyle="--", linewidth=0.8, zorder=5)
         zoom.set_xlim(0.7, 0.8)
         zoom.set_ylim(-0.05, 1.05)
         zoom.set_xticks([0.7, 0.75, 0.8])
         share.set_ylabel("share of seeds trapped")
         floor.set_ylabel("recent mean loss")
-        if (table["mean"] > 0).any():
-            floor.set_yscale("log")
+        if (table["mean"] > 0).all():
+            style.log_axis(
+                floor.yaxis, float(table["mean"].min()) / 1.3, max(float(table["mean"].max()), 1.0) * 1.3
+            )
         for ax, letter in ((share, "a"), (floor, "b")):
             style.panel_letter(ax, letter)
         _timescale_legend(fig, share, len(colors), wide)
@@ -201,7 +242,7 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
 def _timescale_legend(fig: Figure, ax: Axes, n_timescales: int, wide: bool) -> None:
     """Name every timescale's colour, or if there are many the first, the last and a few between."""
     handles: Sequence[Any] = ax.get_lines()[:n_timescales]
-    most = 10 if wide else 6
-    if len(handles) > most:
-        handles = [handles[round(i)] for i in np.linspace(0, len(handles) - 1, most)]
-    fig.legend(handles=handles, title="timescale T (steps)", loc="outside upper center", ncols=len(handles))
+    if len(handles) > 10:
+        handles = [handles[round(i)] for i in np.linspace(0, len(handles) - 1, 10)]
+    n_columns = min(len(handles), 10 if wide else 5)
+    fig.legend(handles=handles, title="timescale T (steps)", loc="outside upper center", ncols=n_columns)

@@ -1,6 +1,6 @@
 """The look of every figure in one place: sizes, fonts, a colour per meaning, axis and label helpers, saving.
 
-Nothing here changes matplotlib's global state: figures are built inside `rc()` and never registered with pyplot.
+Nothing here changes matplotlib's global state: figures are built inside `rc()`, never registered with pyplot.
 """
 
 import os
@@ -14,11 +14,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from ghostsweep.errors import UsageError
+
+Color = tuple[float, float, float, float]
+"""Red, green, blue, opacity, each 0 to 1."""
 
 ONE_COLUMN = 3.4  # inches
 TWO_COLUMNS = 7.0  # inches
@@ -35,7 +38,7 @@ OUTCOME_COLORS = {
 }
 MUTED = "#6E6E6E"  # reference lines and remarks, which carry no meaning of their own
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -88,7 +91,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
-    """Write fig to path + ".png" (300 dpi) and path + ".pdf", each under a temporary name first, and return both.
+    """Write fig to path + ".png" (300 dpi) and path + ".pdf", each whole or not at all; return both.
 
     Figures of this package are not registered with pyplot: dropping the last reference frees them.
     """
@@ -101,7 +104,9 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
             part = base.with_name(f".{base.name}.{os.getpid()}.part")
             try:
                 # A fixed creation date: the same table gives the same bytes.
-                fig.savefig(part, format=kind, dpi=300, metadata={"CreationDate": None} if kind == "pdf" else None)
+                fig.savefig(
+                    part, format=kind, dpi=300, metadata={"CreationDate": None} if kind == "pdf" else None
+                )
                 os.replace(part, target)
             finally:
                 part.unlink(missing_ok=True)
@@ -110,10 +115,12 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
 
 
 def require(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
-    """Raise UsageError unless table has rows and every one of columns; what names the figure and the table."""
+    """Raise UsageError unless table has rows and all of columns; what names the figure and the table."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise UsageError(f"{what}: missing column(s) {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
+        raise UsageError(
+            f"{what}: missing column(s) {', '.join(missing)}; found {', '.join(map(str, table.columns))}"
+        )
     if table.empty:
         raise UsageError(f"{what}: the table has no rows, so there is nothing to draw")
 
@@ -137,15 +144,14 @@ def value_text(field: str, value: Any) -> str:
     """Return "field = value" as it stands in panel titles and legends ("rank one" alone for a model)."""
     if isinstance(value, str):
         return value.replace("_", " ")
-    name = {"timescale": "T", "confidence": "c", "n_units": "N"}.get(field, field.replace("_", " "))
+    short = {"timescale": "T", "confidence": "c", "n_units": "N", "r_start": "initial r/r*"}
+    name = short.get(field, field.replace("_", " "))
     return f"{name} = {value:g}" if pd.notna(value) else f"no {name}"
 
 
-def sci(value: float, digits: int = 3) -> str:
-    """Return value as mathtext-ready text, with a power of ten outside 1e-3..1e4."""
-    if not np.isfinite(value):
-        return "?"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
+def sci(value: float, digits: int = 3, powers: bool = False) -> str:
+    """Return value as text for matplotlib, with a power of ten outside 1e-3..1e4 or, if powers, always."""
+    if value == 0 or not np.isfinite(value) or (1e-3 <= abs(value) < 1e4 and not powers):
         return f"{value:.{digits}g}"
     mantissa, power = f"{value:.{digits - 1}e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
@@ -158,11 +164,13 @@ def epoch_text(epoch: int) -> str:
     return f"{epoch // 1000}k" if epoch >= 1000 and epoch % 1000 == 0 else f"{epoch:,}"
 
 
-def ordered_colors(values: Sequence[float]) -> dict[float, tuple[float, float, float, float]]:
+def ordered_colors(values: Sequence[float]) -> dict[float, Color]:
     """Return a viridis colour per distinct value, dark for the smallest (the palest yellow is left out)."""
     ordered = sorted(set(values))
     shades = np.linspace(0.0, 0.88, len(ordered)) if len(ordered) > 1 else np.array([0.3])
-    return {value: mpl.colormaps["viridis"](float(shade)) for value, shade in zip(ordered, shades, strict=True)}
+    return {
+        value: mpl.colormaps["viridis"](float(shade)) for value, shade in zip(ordered, shades, strict=True)
+    }
 
 
 def panel_letter(ax: Axes, letter: str) -> None:
@@ -170,12 +178,15 @@ def panel_letter(ax: Axes, letter: str) -> None:
     ax.set_title(letter, loc="left", fontweight="bold", fontsize=9)
 
 
-def log_axis(axis: Axis, low: float, high: float) -> None:
+def log_axis(axis: XAxis | YAxis, low: float, high: float) -> None:
     """Make axis logarithmic over low..high, labelling 1-2-5 steps where whole decades would be too few."""
     ax = axis.axes
-    set_scale, set_limits = (ax.set_xscale, ax.set_xlim) if axis.axis_name == "x" else (ax.set_yscale, ax.set_ylim)
-    set_scale("log")
-    set_limits(low, high)
+    if isinstance(axis, XAxis):
+        ax.set_xscale("log")
+        ax.set_xlim(low, high)
+    else:
+        ax.set_yscale("log")
+        ax.set_ylim(low, high)
     exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     decades = [10.0**k for k in exponents if low <= 10.0**k <= high]
     if len(decades) >= 3:
@@ -183,9 +194,14 @@ def log_axis(axis: Axis, low: float, high: float) -> None:
         axis.set_minor_locator(LogLocator(subs="auto", numticks=30))
     else:
         steps = (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
-        axis.set_major_locator(FixedLocator([t for k in exponents for m in steps if low <= (t := m * 10.0**k) <= high]))
+        axis.set_major_locator(
+            FixedLocator([t for k in exponents for m in steps if low <= (t := m * 10.0**k) <= high])
+        )
         axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: sci(value)))
+    plain = low >= 9e-3 and high <= 2e4  # one notation along the axis
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if plain else sci(value, powers=True))
+    )
 
 
 def is_log(values: np.ndarray) -> bool:
@@ -201,6 +217,6 @@ def remark(fig: Figure, lines: Sequence[str]) -> None:
         fig.supxlabel(text, fontsize=7, color=MUTED, x=0.01, ha="left")
 
 
-def left_out(count: int, total: int, why: str) -> list[str]:
-    """Return the remark that count of total runs are not drawn, or nothing if none is missing."""
-    return [f"Left out: {count} of {total} runs ({why})."] if count else []
+def left_out(count: int, total: int, why: str, where: str = "") -> list[str]:
+    """Return the remark that count of total runs are not drawn (in panel where), or nothing if all are."""
+    return [f"{where + ': left' if where else 'Left'} out {count} of {total} runs ({why})."] if count else []

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ghostsweep.models.model import Evaluation, Model, Shape
+from ghostsweep.models.model import Evaluation, Model
+from ghostsweep.spec import Shape
 
 
 def initial(shape: Shape, traced: Mapping[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
@@ -35,13 +36,4 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
     return Evaluation(loss, 1 - loss / 2, {"r": jnp.where(r > optimum, slope, -slope)})
 
 
-MODEL = Model(
-    initial=initial,
-    evaluate=evaluate,
-    parameters=("r",),
-    bounded=True,
-    unroll=4,
-    lanes=8192,
-    epoch_seconds=lambda shape: 3e-9,
-    run_bytes=lambda shape: 200,
-)
+MODEL = Model(initial, evaluate, bounded=True, unroll=4)

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ghostsweep.models.model import Evaluation, Model, Shape
+from ghostsweep.models.model import Evaluation, Model
+from ghostsweep.spec import Shape
 from ghostsweep.tasks import delayed_activation_target
 
 X_START = -0.3  # initial state of every unit (paper, section 2)
@@ -105,13 +106,4 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
     return Evaluation(loss, accuracy, grads)
 
 
-MODEL = Model(
-    initial=initial,
-    evaluate=evaluate,
-    parameters=("m", "n", "b"),
-    bounded=False,
-    unroll=1,
-    lanes=150,
-    epoch_seconds=lambda shape: 1.35e-9 * 2 * (shape.timescale or 0) * (shape.n_units or 0),
-    run_bytes=lambda shape: 8 * 2 * int(shape.timescale or 0) * (shape.n_units or 0) + 64 * (shape.n_units or 0),
-)
+MODEL = Model(initial, evaluate, bounded=False, unroll=1)

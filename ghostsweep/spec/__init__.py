@@ -1,17 +1,21 @@
 """What to train: the fields of a run and the sweep files that span grids of runs."""
 
-from ghostsweep.spec.run import ENGINE_VERSION, FIELDS, MODELS, Run, run_id, static_fields, traced_fields
-from ghostsweep.spec.sweep import Axis, Grid, Record, Sweep, load, loads
+from ghostsweep.spec.run import ENGINE_VERSION, FIELDS, MODELS, Run, Shape, fragment, run_id, static_fields, traced_fields
+from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Record, Sweep, load, loads
 
 __all__ = [
     "ENGINE_VERSION",
     "FIELDS",
     "MODELS",
+    "RECENT_EPOCHS",
     "Axis",
+    "Fit",
     "Grid",
     "Record",
     "Run",
+    "Shape",
     "Sweep",
+    "fragment",
     "load",
     "loads",
     "run_id",

@@ -7,6 +7,7 @@ it is static (a different value is another compiled program) or traced (one prog
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -184,3 +185,20 @@ def traced_fields(model: str) -> list[str]:
     """Numeric fields that enter a model's compiled program as one value per run."""
     untraced = {"seed", "epochs"}  # the seed becomes a key, the epochs a loop bound
     return [n for n, info in FIELDS.items() if model in info.models and model not in info.static and n not in untraced]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a compiled program is specialised to: the static fields of a run, None where not applicable."""
+
+    model: str
+    task: str
+    optimizer: str
+    dtype: str
+    n_units: int | None = None
+    timescale: float | None = None
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Shape":
+        """The static part of a run's fields."""
+        return cls(**{name: fields[name] for name in static_fields(fields["model"])})

@@ -1,0 +1,237 @@
+"""The result tables: their columns, and the only code that writes or reads result files.
+
+A result folder holds `runs.parquet`, `curves.parquet`, `meta.json` and, while a sweep is under way or has
+shrunk, `parts/` with finished chunks. Every file is written under a temporary name and then renamed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ghostsweep.errors import UsageError
+from ghostsweep.spec import FIELDS, Record, Run
+
+
+class Column(NamedTuple):
+    """One column of a result table."""
+
+    name: str
+    kind: str
+    unit: str
+    meaning: str
+
+
+RESULTS = (
+    Column("status", "string", "", "done, or diverged: a loss or gradient was not finite"),
+    Column("epochs_done", "int64", "epochs", "epochs with finite numbers; where diverged, the epoch that was not"),
+    Column("initial_loss", "float64", "", "loss at epoch 0"),
+    Column("final_loss", "float64", "", "loss at the last epoch"),
+    Column("mean_loss", "float64", "", "mean loss over all finite epochs"),
+    Column("min_loss", "float64", "", "lowest loss of any epoch"),
+    Column("min_loss_epoch", "int64", "epochs", "first epoch of the lowest loss"),
+    Column("recent_mean_loss", "float64", "", "mean loss over the last 50 epochs"),
+    Column("final_grad_norm", "float64", "", "gradient norm at the last epoch"),
+    Column("mean_grad_norm", "float64", "", "mean gradient norm over all finite epochs"),
+    Column("recent_mean_grad_norm", "float64", "", "mean gradient norm over the last 50 epochs"),
+    Column("final_accuracy", "float64", "", "share of right steps at the last epoch"),
+    Column("max_accuracy", "float64", "", "highest accuracy of any epoch"),
+    Column("recent_max_accuracy", "float64", "", "highest accuracy of the last 50 epochs"),
+    Column("learned_epoch", "int64", "epochs", "first epoch with loss below learned_loss; null if never"),
+    Column("final_weight_norm", "float64", "", "norm of all parameters at the last epoch, before its update"),
+)
+CURVES = (
+    Column("run_id", "string", "", "the run, as in the table of runs"),
+    Column("epoch", "int64", "epochs", "epoch, from 0"),
+    Column("loss", "float64", "", "loss, 1 where nothing is learned and 0 where all is right"),
+    Column("grad_norm", "float64", "", "norm of the gradient"),
+    Column("accuracy", "float64", "", "share of right steps"),
+    Column("weight_norm", "float64", "", "norm of all parameters, |r| for the canonical form"),
+)
+
+
+def _field_column(name: str) -> Column:
+    annotation = str(Run.model_fields[name].annotation)
+    kind = "string" if "Literal" in annotation else "int64" if name in ("epochs", "seed") else "float64"
+    return Column(name, kind, FIELDS[name].unit, Run.model_fields[name].description or "")
+
+
+RUNS = (
+    Column("run_id", "string", "", "identity of the run: a hash of its fields"),
+    *(_field_column(name) for name in FIELDS),
+    *RESULTS,
+)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The results of one sweep: a row per run, a row per run and recorded epoch, and where they came from."""
+
+    name: str
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    meta: dict[str, Any]
+
+
+def data_dictionary() -> str:
+    """All columns of both tables as a Markdown table, from the lists the code itself uses."""
+    lines = ["| table | column | unit | meaning |", "|---|---|---|---|"]
+    for table, columns in (("runs", RUNS), ("curves", CURVES)):
+        lines += [f"| {table} | `{c.name}` | {c.unit} | {c.meaning} |" for c in columns]
+    return "\n".join(lines)
+
+
+def read(name: str | Path, root: str | Path = "results") -> Tables:
+    """Read the tables of a sweep, finished chunks of one under way included.
+
+    `name` is a folder below `root`, or a path to a result folder. Units are in `.attrs["units"]` of each frame.
+    Raises UsageError if there are no readable results.
+    """
+    folder = Path(name) if (Path(name) / "meta.json").exists() else Path(root) / name
+    runs, curves = stored(folder)
+    if runs.empty:
+        known = sorted(p.parent.name for p in Path(root).glob("*/meta.json"))
+        raise UsageError(f"{folder}: found no results; allowed: {', '.join(known) or 'none yet: run a sweep first'}")
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+    except (OSError, ValueError):
+        meta = {}
+    return Tables(folder.name, runs, curves, meta)
+
+
+def stored(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All finished runs in a result folder and their curves, each run once; empty frames if there are none.
+
+    A file that cannot be read is named in a warning and passed over, so that its runs are computed again.
+    """
+    runs, curves = [], []
+    stems = [folder / "", *(p.with_name(p.name.removesuffix("runs.parquet")) for p in sorted(_parts(folder)))]
+    for stem in stems:
+        prefix = f"{stem}/" if stem == folder / "" else str(stem)
+        if not Path(f"{prefix}runs.parquet").exists():
+            continue
+        try:
+            pair = _read(f"{prefix}runs.parquet", RUNS), _read(f"{prefix}curves.parquet", CURVES)
+        except (OSError, pa.ArrowException, KeyError) as error:
+            warnings.warn(f"{prefix}*.parquet: not readable ({error}); its runs count as missing", stacklevel=2)
+            continue
+        runs.append(pair[0])
+        curves.append(pair[1])
+    if not runs:
+        return _frame(RUNS, pa.schema(_arrow(RUNS)).empty_table()), _frame(CURVES, pa.schema(_arrow(CURVES)).empty_table())
+    all_runs, all_curves = _joined(runs, ["run_id"]), _joined(curves, ["run_id", "epoch"])
+    return _with_units(all_runs, RUNS), _with_units(all_curves, CURVES)
+
+
+def complete(runs: pd.DataFrame, curves: pd.DataFrame, record: Record) -> pd.Series:
+    """Which of the stored runs have every epoch that `record` asks for; booleans along `runs`."""
+    result = pd.Series(False, index=runs.index)
+    for epochs, group in runs.groupby("epochs"):
+        schedule = record.schedule(int(epochs))  # type: ignore[call-overload]
+        counts = curves.loc[curves["epoch"].isin(schedule), "run_id"].value_counts()
+        result[group.index] = group["run_id"].map(counts).eq(len(schedule)).fillna(False)
+    return result
+
+
+def write_part(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+    """Store the finished runs of a chunk; the runs file comes last and makes the part count."""
+    key = hashlib.blake2b("".join(runs["run_id"]).encode(), digest_size=8).hexdigest()
+    parts = folder / "parts"
+    parts.mkdir(parents=True, exist_ok=True)
+    _write(parts / f"{key}.curves.parquet", curves, CURVES)
+    _write(parts / f"{key}.runs.parquet", runs, RUNS)
+
+
+def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.DataFrame:
+    """Put all parts into the two tables, in planned order, and write meta.json; return the table of runs.
+
+    Finished runs that the plan no longer has stay behind as a part, so that nothing computed is lost.
+    """
+    runs, curves = stored(folder)
+    order = pd.Series(range(len(ids := list(planned))), index=ids)
+    is_planned = runs["run_id"].isin(order.index)
+    kept = runs[is_planned]
+    kept = kept.iloc[order.loc[kept["run_id"]].to_numpy().argsort(kind="stable")].reset_index(drop=True)
+    rank = curves["run_id"].map(order)
+    kept_curves = curves[rank.notna()]
+    kept_curves = kept_curves.iloc[rank[rank.notna()].to_numpy().argsort(kind="stable")].reset_index(drop=True)
+    old_parts = [p for p in (folder / "parts").glob("*")]
+    if not is_planned.all():
+        others = runs[~is_planned]
+        write_part(folder, others, curves[curves["run_id"].isin(others["run_id"])])
+        key = hashlib.blake2b("".join(others["run_id"]).encode(), digest_size=8).hexdigest()
+        old_parts = [p for p in old_parts if not p.name.startswith(key)]
+    file_meta = {b"ghostsweep": json.dumps(meta).encode()}
+    _write(folder / "curves.parquet", kept_curves, CURVES, file_meta)
+    _write(folder / "runs.parquet", kept, RUNS, file_meta)
+    _atomically(folder / "meta.json", lambda path: path.write_text(json.dumps(meta, indent=1) + "\n"))
+    for part in old_parts:
+        part.unlink(missing_ok=True)
+    if (folder / "parts").exists() and not any((folder / "parts").iterdir()):
+        shutil.rmtree(folder / "parts")
+    return _with_units(kept, RUNS)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return list((folder / "parts").glob("*.runs.parquet"))
+
+
+def _joined(frames: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
+    if len(frames) == 1:
+        return frames[0]
+    return pd.concat(frames, ignore_index=True).drop_duplicates(keys, keep="last", ignore_index=True)
+
+
+def _arrow(columns: tuple[Column, ...]) -> list[pa.Field]:
+    types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+    return [pa.field(c.name, types[c.kind], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns]
+
+
+def _read(path: str, columns: tuple[Column, ...]) -> pd.DataFrame:
+    table = pq.read_table(path, memory_map=False)
+    missing = [c.name for c in columns if c.name not in table.column_names]
+    if missing:
+        raise KeyError(f"columns {', '.join(missing)} are missing")
+    return _frame(columns, table.select([c.name for c in columns]))
+
+
+def _frame(columns: tuple[Column, ...], table: pa.Table) -> pd.DataFrame:
+    frame = table.to_pandas(ignore_metadata=True)
+    for c in columns:
+        if c.name == "learned_epoch":
+            frame[c.name] = frame[c.name].astype("Int64")
+    return _with_units(frame, columns)
+
+
+def _with_units(frame: pd.DataFrame, columns: tuple[Column, ...]) -> pd.DataFrame:
+    frame.attrs["units"] = {c.name: c.unit for c in columns}
+    return frame
+
+
+def _write(
+    path: Path, frame: pd.DataFrame, columns: tuple[Column, ...], metadata: dict[bytes, bytes] | None = None
+) -> None:
+    table = pa.Table.from_pandas(frame, schema=pa.schema(_arrow(columns)), preserve_index=False)
+    table = table.replace_schema_metadata((table.schema.metadata or {}) | (metadata or {}))
+    _atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def _atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name in its folder, flush it to disk, and rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
