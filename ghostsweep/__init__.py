@@ -1,0 +1,54 @@
+"""ghostsweep: learning-rate phase diagrams of small recurrent networks and of their canonical form.
+
+    tables = ghostsweep.run("canonical_lr_timescale")     # or read("...") what was trained before
+    ghostsweep.fit(tables).power_law
+
+Tables are pandas frames: `tables.runs` has a row per run, `tables.curves` a row per run and recorded epoch.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ghostsweep.analysis import Criteria, critical_lr, fit_power_law, local_exponent, outcomes
+from ghostsweep.api import fit, plot, run, status
+from ghostsweep.errors import UsageError
+from ghostsweep.figures import phase_diagram, scaling_plot
+from ghostsweep.spec import Run, Sweep, load
+from ghostsweep.tables import Tables, read
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ghostsweep.train import History
+
+__all__ = [
+    "Criteria",
+    "Run",
+    "Sweep",
+    "Tables",
+    "UsageError",
+    "critical_lr",
+    "fit",
+    "fit_power_law",
+    "load",
+    "local_exponent",
+    "outcomes",
+    "phase_diagram",
+    "plot",
+    "read",
+    "run",
+    "scaling_plot",
+    "status",
+    "train_one",
+]
+
+
+def train_one(run: Run, initial: "Mapping[str, np.ndarray] | None" = None) -> "History":
+    """Train one run and return every epoch's loss, grad_norm, accuracy and weight_norm and the final params.
+
+    `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides.
+    Each history has shape (epochs,), measured before the epoch's update. See `ghostsweep.train.train_one`.
+    """
+    from ghostsweep.train import train_one as train  # here, so that importing the package needs no JAX
+
+    return train(run, initial)

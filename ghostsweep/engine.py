@@ -157,7 +157,7 @@ def _train_chunk(
     sums = {"loss": np.zeros(n_runs), "grad_norm": np.zeros(n_runs)}
     rows: list[train.Report] = []  # of the recorded epochs
     recent: list[train.Report] = []
-    initial_loss = np.zeros(n_runs)
+    initial: list[train.Report] = []
     with train.precision(shape):
         state, traced = jax.device_put(train.start(shape, columns), program.sharding)
         at, turn = 0, 8
@@ -171,8 +171,7 @@ def _train_chunk(
             sums["loss"] += values.loss_sum.sum(axis=0)
             sums["grad_norm"] += values.grad_norm_sum.sum(axis=0)
             ends = stops[at + 1 : at + count + 1] - 1
-            if at == 0:
-                initial_loss = values.loss[0]
+            initial += _at(values, ends == 0)
             rows += _at(values, np.isin(ends, recorded))
             recent += _at(values, ends >= epochs - RECENT_EPOCHS)
             at += count
@@ -183,7 +182,7 @@ def _train_chunk(
             name: np.asarray(getattr(state, name))[:n_runs]
             for name in ("epochs_done", "min_loss", "min_loss_epoch", "max_accuracy", "learned_epoch")
         }
-    return _run_rows(chunk.runs, totals, sums, initial_loss, recent), _curve_rows(chunk.runs, recorded, rows)
+    return _run_rows(chunk.runs, totals, sums, initial[0], recent), _curve_rows(chunk.runs, recorded, rows)
 
 
 def _at(values: train.Report, chosen: np.ndarray) -> list[train.Report]:
@@ -194,7 +193,7 @@ def _run_rows(
     runs: pd.DataFrame,
     totals: Mapping[str, np.ndarray],
     sums: Mapping[str, np.ndarray],
-    initial_loss: np.ndarray,
+    initial: train.Report,
     recent: list[train.Report],
 ) -> pd.DataFrame:
     last = recent[-1]
@@ -203,12 +202,13 @@ def _run_rows(
     results: dict[str, Any] = {
         "status": np.where(done < runs["epochs"].to_numpy(), "diverged", "done"),
         "epochs_done": done,
-        "initial_loss": initial_loss,
+        "initial_loss": initial.loss,
         "final_loss": last.loss,
         "mean_loss": sums["loss"] / np.maximum(done, 1),
         "min_loss": totals["min_loss"].astype(float),
         "min_loss_epoch": totals["min_loss_epoch"].astype(np.int64),
         "recent_mean_loss": np.mean([row.loss for row in recent], axis=0),
+        "initial_grad_norm": initial.grad_norm,
         "final_grad_norm": last.grad_norm,
         "mean_grad_norm": sums["grad_norm"] / np.maximum(done, 1),
         "recent_mean_grad_norm": np.mean([row.grad_norm for row in recent], axis=0),

@@ -40,6 +40,7 @@ RESULTS = (
     Column("min_loss", "float64", "", "lowest loss of any epoch"),
     Column("min_loss_epoch", "int64", "epochs", "first epoch of the lowest loss"),
     Column("recent_mean_loss", "float64", "", "mean loss over the last 50 epochs"),
+    Column("initial_grad_norm", "float64", "", "gradient norm at epoch 0"),
     Column("final_grad_norm", "float64", "", "gradient norm at the last epoch"),
     Column("mean_grad_norm", "float64", "", "mean gradient norm over all finite epochs"),
     Column("recent_mean_grad_norm", "float64", "", "mean gradient norm over the last 50 epochs"),
@@ -84,10 +85,16 @@ class Tables:
 
 def data_dictionary() -> str:
     """All columns of both tables as a Markdown table, from the lists the code itself uses."""
-    lines = ["| table | column | unit | meaning |", "|---|---|---|---|"]
-    for table, columns in (("runs", RUNS), ("curves", CURVES)):
-        lines += [f"| {table} | `{c.name}` | {c.unit} | {c.meaning} |" for c in columns]
-    return "\n".join(lines)
+    rows = [(table, f"`{c.name}`", c.unit, c.meaning) for table, columns in (("runs", RUNS), ("curves", CURVES)) for c in columns]
+    return markdown(pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"]))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A frame as a Markdown table, numbers to six digits."""
+    lines = [" | ".join(map(str, table.columns)), " | ".join("---" for _ in table.columns)]
+    for row in table.itertuples(index=False):
+        lines.append(" | ".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row))
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def read(name: str | Path, root: str | Path = "results") -> Tables:
@@ -101,11 +108,16 @@ def read(name: str | Path, root: str | Path = "results") -> Tables:
     if runs.empty:
         known = sorted(p.parent.name for p in Path(root).glob("*/meta.json"))
         raise UsageError(f"{folder}: found no results; allowed: {', '.join(known) or 'none yet: run a sweep first'}")
+    return Tables(folder.name, runs, curves, read_meta(folder))
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What meta.json says; empty where there is none that can be read."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
     except (OSError, ValueError):
-        meta = {}
-    return Tables(folder.name, runs, curves, meta)
+        return {}
+    return meta if isinstance(meta, dict) else {}
 
 
 def stored(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -16,15 +16,10 @@ from ghostsweep.analysis.outcomes import (
     require_columns,
 )
 from ghostsweep.errors import UsageError
+from ghostsweep.tables import RESULTS
 
-# Everything else is a field. A field that is not listed must split cells, never be pooled in silence: hence
-# the list of what is NOT a field.
-_NOT_FIELDS = (
-    "run_id", "learning_rate", "seed", "outcome", "status", "epochs_done", "initial_loss", "final_loss",
-    "mean_loss", "min_loss", "min_loss_epoch", "recent_mean_loss", "final_grad_norm", "mean_grad_norm",
-    "recent_mean_grad_norm", "final_accuracy", "max_accuracy", "recent_max_accuracy", "learned_epoch",
-    "final_weight_norm",
-)  # fmt: skip
+# A field that is not listed must split cells, never be pooled in silence: hence the list of what is NOT one.
+_NOT_FIELDS = ("run_id", "learning_rate", "seed", "outcome", *(column.name for column in RESULTS))
 _ALWAYS_FIELDS = ("model", "timescale")
 ESTIMATES = (
     "boundary", "share", "lr_below", "lr_above", "lr_critical", "ci_low", "ci_high", "censored", "n_rates",

@@ -25,8 +25,9 @@ OUTCOMES = tuple(OUTCOME_MEANING)
 class Criteria:
     """The thresholds that turn numbers into outcomes.
 
-    vanished_ratio: a gradient has vanished when its recent mean norm is at most this share of its mean norm
-    over the whole run (dimensionless). A norm that is exactly 0 has always vanished.
+    vanished_ratio: a gradient has vanished when its recent mean norm is at most this share of the larger of
+    its initial norm and its mean norm over the whole run (dimensionless; the initial one counts since a run
+    trapped early has a small mean). A norm that is exactly 0 has always vanished.
     """
 
     vanished_ratio: float = 1e-3
@@ -57,11 +58,11 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     The criteria stand in `.attrs["criteria"]`. Raises UsageError for missing columns, and for a finished run
     without a recent loss or gradient norm.
     """
-    measured = ("recent_mean_loss", "recent_mean_grad_norm", "mean_grad_norm")
+    measured = ("recent_mean_loss", "recent_mean_grad_norm", "mean_grad_norm", "initial_grad_norm")
     require_columns(runs, ("status", "learned_loss", "learned_epoch", *measured), "outcomes")
-    recent_loss, recent_gradient, mean_gradient = (numbers(runs, column) for column in measured)
+    recent_loss, recent_gradient, mean_gradient, first_gradient = (numbers(runs, column) for column in measured)
     diverged = (runs["status"] == "diverged").to_numpy(dtype=bool)
-    unknown = ~diverged & np.isnan(recent_loss + recent_gradient + mean_gradient)
+    unknown = ~diverged & np.isnan(recent_loss + recent_gradient + mean_gradient + first_gradient)
     if unknown.any():
         raise UsageError(
             f"{unknown.sum()} runs have not diverged and yet have no value in {' or '.join(measured)}"
@@ -69,7 +70,7 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     conditions = {
         "diverged": diverged,
         "learned": recent_loss < numbers(runs, "learned_loss"),
-        "trapped": recent_gradient <= criteria.vanished_ratio * mean_gradient,
+        "trapped": recent_gradient <= criteria.vanished_ratio * np.maximum(mean_gradient, first_gradient),
         "oscillating": runs["learned_epoch"].notna().to_numpy(),
     }
     judged = runs.copy()

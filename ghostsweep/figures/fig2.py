@@ -92,12 +92,12 @@ def _trajectories(loss: Axes, position: Axes, tables: Tables, timescale: float) 
     runs = analysis.outcomes(tables.runs).sort_values("learning_rate")
     lost = 0
     styles = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
-    for run, dashes in zip(runs.itertuples(), styles, strict=False):
-        curve = tables.curves[tables.curves["run_id"] == run.run_id].sort_values("epoch")
+    for run, dashes in zip(runs.to_dict("records"), styles, strict=False):
+        curve = tables.curves[tables.curves["run_id"] == run["run_id"]].sort_values("epoch")
         kept = curve[np.isfinite(curve["loss"].to_numpy(dtype=float))]
-        lost += len(kept) < len(curve) or run.status == "diverged"
-        look: dict[str, Any] = {"color": style.OUTCOME_COLORS[str(run.outcome)], "linestyle": dashes}
-        name = f"lr = {style.sci(float(run.learning_rate))}, {run.outcome}"
+        lost += int(len(kept) < len(curve) or run["status"] == "diverged")
+        look: dict[str, Any] = {"color": style.OUTCOME_COLORS[run["outcome"]], "linestyle": dashes}
+        name = f"lr = {style.sci(run['learning_rate'])}, {run['outcome']}"
         loss.plot(kept["epoch"], kept["loss"], label=name, **look)
         position.plot(kept["epoch"], kept["weight_norm"], **look)
     for level, name in ((theory.optimum(timescale), "r*"), (theory.no_learning_edge(timescale), "r*/4")):

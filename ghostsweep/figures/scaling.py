@@ -43,7 +43,7 @@ def scaling_plot(
     with style.rc():
         fig = style.new_figure(width, 3.9 if width <= style.ONE_COLUMN else 4.2)
         top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        style.log_axis(top.yaxis, rates.min() / 2, rates.max() * 2)
+        style.log_axis(top.yaxis, rates.min() / 3, rates.max() * 3)
         style.log_axis(top.xaxis, line_x[0], line_x[-1])
         varying = [f for f in series[0][0] if len({str(fields.get(f)) for fields, _, _ in series}) > 1]
         for i, ((fields, rows, law), color) in enumerate(zip(series, _SERIES_COLORS, strict=False)):
@@ -92,7 +92,7 @@ def _series(
         keys = [*_ALWAYS, *(c for c in others if (at_same_x[c].nunique(dropna=False) > 1).any())]
     result = []
     for key, rows in critical.groupby(keys, dropna=False, sort=True):
-        fields = dict(zip(keys, key, strict=True))
+        fields: dict[str, Any] = dict(zip(keys, key, strict=True))
         law = None
         if fit is not None and not fit.empty:
             mine = np.logical_and.reduce(
@@ -204,7 +204,9 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
         share, floor = fig.subplots(*((1, 2) if wide else (2, 1)))
         zoom = share.inset_axes((0.17, 0.22, 0.46, 0.56))
         # Wide below narrow: curves that coincide all stay visible.
-        for (timescale, color), size in zip(colors.items(), np.linspace(3.5, 0.7, len(colors)), strict=True):
+        for (timescale, color), size in zip(
+            colors.items(), np.linspace(min(3.5, 0.2 + 0.7 * len(colors)), 0.7, len(colors)), strict=True
+        ):
             rows = table[table["timescale"] == timescale].sort_values("eta")
             look: dict[str, Any] = {
                 "color": color,

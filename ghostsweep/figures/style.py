@@ -90,7 +90,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
+def save(fig: Figure, path: str | Path) -> list[Path]:
     """Write fig to path + ".png" (300 dpi) and path + ".pdf", each whole or not at all; return both.
 
     Figures of this package are not registered with pyplot: dropping the last reference frees them.
@@ -111,7 +111,7 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
             finally:
                 part.unlink(missing_ok=True)
             written.append(target)
-    return written[0], written[1]
+    return written
 
 
 def require(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
@@ -189,7 +189,7 @@ def log_axis(axis: XAxis | YAxis, low: float, high: float) -> None:
         ax.set_ylim(low, high)
     exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     decades = [10.0**k for k in exponents if low <= 10.0**k <= high]
-    if len(decades) >= 3:
+    if len(decades) >= 2 and high / low > 30:
         axis.set_major_locator(LogLocator(numticks=7))
         axis.set_minor_locator(LogLocator(subs="auto", numticks=30))
     else:

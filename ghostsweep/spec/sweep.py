@@ -157,14 +157,14 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     for where, table in [("run", shared), *((f"axes[{i}]" if len(tables) > 1 else "axes", t) for i, t in enumerate(tables))]:
         problems.unknown(where, table, tuple(FIELDS))
     full = [_grid(problems, shared, table, f"axes[{i}]" if len(tables) > 1 else "axes") for i, table in enumerate(tables)]
-    record = problems.model(Record, "record", record_data["record"])
+    record = _record(problems, record_data["record"], "record")
     fit = problems.model(Fit, "fit", record_data["fit"])
     _check_record(problems, record, full, "record")
     if problems.lines:
         raise problems.error()
     if overrides or quick_record is not record_data["record"]:
         small = [_grid(problems, *_override(shared, table, overrides), "quick") for table in tables]
-        quick_rec = problems.model(Record, "quick.record", quick_record)
+        quick_rec = _record(problems, quick_record, "quick.record")
         if problems.lines:
             raise problems.error()
         longest = max(max(_values(grid, "epochs")) for grid in small)
@@ -236,6 +236,15 @@ def _telling(values: Sequence[Any]) -> Sequence[Any]:
 
 def _values(grid: Grid, key: str) -> Sequence[Any]:
     return grid.axes[key] if key in grid.axes else [grid.shared[key]]
+
+
+def _record(problems: "_Problems", data: Any, where: str) -> Record | None:
+    """Read a record table, whose epochs may be written as an axis."""
+    if isinstance(data, dict) and isinstance(data.get("epochs"), dict):
+        axis = problems.model(Axis, f"{where}.epochs", data["epochs"])
+        data = data | {"epochs": axis.values() if axis else []}
+    record: Record | None = problems.model(Record, where, data)
+    return record
 
 
 def _check_record(problems: "_Problems", record: Record | None, grids: list[Grid], where: str) -> None:

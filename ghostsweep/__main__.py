@@ -1,0 +1,3 @@
+from ghostsweep.cli import main
+
+main()

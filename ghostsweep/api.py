@@ -1,0 +1,223 @@
+"""The verbs of the project, for Python and for the command line: list, run, read, fit, plot.
+
+This is the one place that puts the rooms together. Training imports JAX only when it is asked for, so that
+tables can be read, fitted and drawn where JAX is not installed.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ghostsweep import analysis, figures, plan, tables
+from ghostsweep.errors import UsageError
+from ghostsweep.spec import ENGINE_VERSION, Sweep, load
+
+if TYPE_CHECKING:
+    from ghostsweep.engine import Progress
+
+DEFAULT_MEMORY_BYTES = 2e9
+
+
+@dataclass(frozen=True)
+class Status:
+    """A sweep and how much of it is on disk."""
+
+    sweep: Sweep
+    runs: int
+    done: int
+    core_seconds_left: float
+    curve_rows: int
+
+
+def cores() -> int:
+    """Number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
+    """The file of a sweep, given as a path or as a name below `sweeps`."""
+    for path in (Path(spec), Path(sweeps) / f"{spec}.toml"):
+        if path.is_file():
+            return path
+    known = sorted(p.stem for p in Path(sweeps).glob("*.toml"))
+    raise UsageError(f"{spec}: found no such sweep; allowed: a .toml file or one of {', '.join(known) or 'none here'}")
+
+
+def status(sweep: Sweep, out: str | Path = "results") -> Status:
+    """How much of a sweep is done, and what the rest costs; trains and writes nothing."""
+    planned = plan.expand(sweep)
+    left = planned[~_finished(sweep, planned, Path(out) / sweep.name)]
+    work = plan.chunks(left, 1, DEFAULT_MEMORY_BYTES) if len(left) else []
+    return Status(
+        sweep,
+        len(planned),
+        len(planned) - len(left),
+        sum(chunk.seconds for chunk in work),
+        plan.recorded_rows(planned, sweep.record),
+    )
+
+
+def run(
+    sweep: Sweep | str | Path,
+    *,
+    quick: bool = False,
+    out: str | Path = "results",
+    progress: "Callable[[Progress], None] | None" = None,
+) -> tables.Tables:
+    """Train what is missing of a sweep and return its tables.
+
+    `sweep` is a Sweep, a path or a name below sweeps/. Runs already in `out`/<name> are reused by run id.
+    `progress` is called between calls of the compiled program. When interrupted, finished chunks are kept,
+    and the same call goes on from them. Raises UsageError for a bad sweep, before anything is compiled.
+    """
+    if not isinstance(sweep, Sweep):
+        sweep = load(find(sweep), quick=quick)
+    elif quick:
+        raise UsageError("quick: a Sweep is already loaded; give load(..., quick=True) instead")
+    folder = Path(out) / sweep.name
+    planned = plan.expand(sweep)
+    left = planned[~_finished(sweep, planned, folder)]
+    session: dict[str, Any] = {"started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    try:
+        if len(left):
+            session |= _train(sweep, left, folder, progress)
+    finally:
+        if folder.exists():
+            meta = _meta(sweep, folder, session if len(left) else None)
+            tables.merge(folder, planned["run_id"], meta)
+    return tables.read(sweep.name, out)
+
+
+def _train(
+    sweep: Sweep, left: pd.DataFrame, folder: Path, progress: "Callable[[Progress], None] | None"
+) -> dict[str, Any]:
+    """Train the runs that are left; return what to remember of this session."""
+    import jax
+
+    from ghostsweep import engine
+
+    devices = engine.local_devices(cores())
+    wide = devices[0].platform != "cpu"
+    chunks = plan.chunks(left, len(devices), DEFAULT_MEMORY_BYTES, wide=wide)
+    spent = engine.train_chunks(chunks, sweep.record, folder, devices, progress or (lambda _: None))
+    return {
+        "runs_trained": len(left),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
+        "jax": jax.__version__,
+        **{key: round(value, 3) for key, value in asdict(spent).items()},
+    }
+
+
+def _finished(sweep: Sweep, planned: pd.DataFrame, folder: Path) -> pd.Series:
+    """Which planned runs are on disk with every epoch that is to be recorded."""
+    runs, curves = tables.stored(folder)
+    valid = runs.loc[tables.complete(runs, curves, sweep.record), "run_id"]
+    return planned["run_id"].isin(valid)
+
+
+def _meta(sweep: Sweep, folder: Path, session: dict[str, Any] | None) -> dict[str, Any]:
+    """Where the tables come from: the spec, the code, the machine, and every session that trained."""
+    sessions = tables.read_meta(folder).get("sessions", []) + ([session] if session else [])
+    return {
+        "name": sweep.name,
+        "title": sweep.title,
+        "spec": sweep.text,
+        "spec_sha256": hashlib.sha256(sweep.text.encode()).hexdigest(),
+        "record": sweep.record.model_dump(),
+        "fit": sweep.fit.model_dump(),
+        "engine_version": ENGINE_VERSION,
+        "ghostsweep": importlib.metadata.version("ghostsweep"),
+        "git_commit": _git_commit(),
+        "sessions": sessions,
+    }
+
+
+def _git_commit() -> str:
+    """The commit of the source tree this package runs from; empty where it is not a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` finds: a row per cell, a row per power law, and the slope between neighbouring cells."""
+
+    critical: pd.DataFrame
+    power_law: pd.DataFrame | None
+    local_exponent: pd.DataFrame | None
+
+
+def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", share: float | None = None) -> Fitted:
+    """Critical learning rate of every cell and, where the timescale varies, the power law through them.
+
+    `share` is the share of seeds that must have collapsed (0: the first seed); by default what the sweep says.
+    """
+    found = results if isinstance(results, tables.Tables) else tables.read(results, out)
+    share = found.meta.get("fit", {}).get("share", 0.5) if share is None else share
+    critical = analysis.critical_lr(found.runs, share=share)
+    if critical["timescale"].nunique() < 3:
+        return Fitted(critical, None, None)
+    return Fitted(critical, analysis.fit_power_law(critical), analysis.local_exponent(critical))
+
+
+def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+    """Draw a paper figure (`fig2`, `fig6a`) or every figure a sweep's tables allow; return the files written."""
+    if name in PAPER_FIGURES:
+        return figures.save(_paper_figure(name, out), Path(to) / name)
+    found = tables.read(name, out)
+    runs = found.runs
+    drawn: list[Path] = []
+    if runs["learning_rate"].nunique() < 2:
+        raise UsageError(f"{name}: found a single learning rate; a phase diagram needs several")
+    fitted = fit(found)
+    for x in ("timescale", "confidence"):
+        if runs[x].nunique() > 1 or (x == "timescale" and runs["confidence"].nunique() < 2):
+            diagram = figures.phase_diagram(runs, x=x, critical=fitted.critical)
+            drawn += figures.save(diagram, Path(to) / f"{found.name}.phase_{x}")
+    if fitted.power_law is not None:
+        drawn += figures.save(figures.scaling_plot(fitted.critical, fitted.power_law), Path(to) / f"{found.name}.scaling")
+    if (runs["model"] == "canonical").all() and runs["timescale"].nunique() > 1:
+        drawn += figures.save(figures.eta_collapse(runs), Path(to) / f"{found.name}.eta")
+    return drawn
+
+
+def drawable(out: str | Path = "results") -> list[str]:
+    """What `plot` can draw from the results that are there: sweeps over learning rates, then paper figures."""
+    names = []
+    for folder in sorted(p.parent for p in Path(out).glob("*/meta.json")):
+        if tables.read(folder.name, out).runs["learning_rate"].nunique() > 2:
+            names.append(folder.name)
+    for name, sweeps in PAPER_SWEEPS.items():
+        if all(any((Path(out) / s / "meta.json").exists() for s in (sweep, f"{sweep}-quick")) for sweep in sweeps):
+            names.append(name)
+    if not names:
+        raise UsageError(f"{out}: found no results that can be drawn; allowed: after `ghostsweep run`")
+    return names
+
+
+def _paper_figure(name: str, out: str | Path) -> Any:
+    """Draw a figure of the paper from the sweeps it needs, the quick ones where there is nothing better."""
+    return PAPER_FIGURES[name](*(_full_or_quick(sweep, out) for sweep in PAPER_SWEEPS[name]))
+
+
+PAPER_FIGURES: dict[str, Callable[..., Any]] = {"fig2": figures.fig2, "fig6a": figures.fig6a}
+PAPER_SWEEPS = {"fig2": ("fig2_trajectories", "fig2_loss_vs_lr"), "fig6a": ("fig6a_rank_one",)}
+
+
+def _full_or_quick(name: str, out: str | Path) -> tables.Tables:
+    """The tables of a sweep, at full scale if there, else of its quick version."""
+    for candidate in (name, f"{name}-quick"):
+        if (Path(out) / candidate / "meta.json").exists():
+            return tables.read(candidate, out)
+    raise UsageError(f"{Path(out) / name}: found no results; allowed: train it first with `ghostsweep run {name}`")

@@ -1,0 +1,232 @@
+"""The command line: `list`, `run`, `fit`, `plot`. Parsing and printing only; the work is in `ghostsweep.api`."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ghostsweep import api, tables
+from ghostsweep.errors import UsageError
+from ghostsweep.spec import Sweep, load
+
+if TYPE_CHECKING:
+    from ghostsweep.engine import Progress as Report
+
+app = typer.Typer(
+    help="Learning-rate phase diagrams: train sweeps, fit critical learning rates, draw figures.\n\n"
+    "A sweep is a TOML file below sweeps/; its tables go to results/NAME/. Begin with `ghostsweep list`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console()
+errors = Console(stderr=True)
+
+OutOption = Annotated[Path, typer.Option("--out", help="Folder that holds the results, one subfolder per sweep.")]
+SweepsOption = Annotated[Path, typer.Option("--sweeps", help="Folder that holds the sweep files.")]
+
+
+class Format(StrEnum):
+    """How tables are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+
+
+@app.command("list")
+def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("results")) -> None:
+    """Show every sweep: its question, its runs, how many are done, and what the rest would cost.
+
+    The time is an estimate for the cores of this machine, compilation apart.
+    """
+    paths = sorted(sweeps.glob("*.toml"))
+    if not paths:
+        raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
+    table = Table("sweep", "question", "runs", "done", "time left")
+    table.columns[2].justify = table.columns[3].justify = table.columns[4].justify = "right"
+    broken = []
+    for path in paths:
+        try:
+            state = api.status(load(path), out)
+        except UsageError as error:
+            broken.append(str(error))
+            continue
+        share = f"{state.done:,}" if state.done else "-"
+        left = _duration(state.core_seconds_left / api.cores()) if state.done < state.runs else "done"
+        table.add_row(path.stem, state.sweep.title, f"{state.runs:,}", share, left)
+    console.print(table)
+    if broken:
+        raise UsageError("\n".join(broken))
+
+
+@app.command("run")
+def run_command(
+    specs: Annotated[list[str], typer.Argument(help="Sweeps to train: names below sweeps/, or .toml files.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Ask the file's [quick] version, into NAME-quick.")] = False,
+    out: OutOption = Path("results"),
+    sweeps: SweepsOption = Path("sweeps"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; train nothing.")] = False,
+) -> None:
+    """Train what is missing of each sweep and write its tables. Never draws.
+
+    Runs that are already in the results are reused, also after the sweep has grown. Ctrl-C keeps every
+    finished chunk; the same command then goes on from there.
+
+    Example: ghostsweep run canonical_lr_timescale
+    """
+    loaded = [load(api.find(spec, sweeps), quick=quick) for spec in specs]
+    for sweep in loaded:
+        if dry_run:
+            _print_cost(api.status(sweep, out))
+        else:
+            _run(sweep, out)
+
+
+@app.command("fit")
+def fit_command(
+    name: Annotated[str, typer.Argument(help="A sweep that has results, or a result folder.")],
+    out: OutOption = Path("results"),
+    share: Annotated[
+        float | None,
+        typer.Option(help="Share of seeds that must have collapsed; 0: the first. Default: what the sweep says."),
+    ] = None,
+    style: Annotated[Format, typer.Option("--format", help="How to print the tables.")] = Format.table,
+) -> None:
+    """Print the critical learning rate of every cell and the power law through them.
+
+    Each rate comes with its bracket on the grid, a 95% interval, and `censored` where the grid does not
+    contain the boundary; the fit with its 95% interval and, for the canonical form, the exact values.
+
+    Example: ghostsweep fit canonical_lr_timescale --format csv
+    """
+    fitted = api.fit(name, out=out, share=share)
+    _print_table("critical learning rates", fitted.critical, style)
+    for title, table in (("local exponents", fitted.local_exponent), ("power law", fitted.power_law)):
+        if table is not None:
+            _print_table(title, table, style)
+
+
+@app.command("plot")
+def plot_command(
+    name: Annotated[str, typer.Argument(help="A sweep that has results, a paper figure (fig2, fig6a), or all.")],
+    out: OutOption = Path("results"),
+    to: Annotated[Path, typer.Option("--to", help="Folder for the figures.")] = Path("figures"),
+) -> None:
+    """Draw figures from finished tables, as PNG and PDF. Never trains.
+
+    Example: ghostsweep plot canonical_lr_timescale
+    """
+    names = [name] if name != "all" else api.drawable(out)
+    for each in names:
+        for path in api.plot(each, out=out, to=to):
+            console.print(f"drew {path}", highlight=False, soft_wrap=True)
+
+
+def _run(sweep: Sweep, out: Path) -> None:
+    state = api.status(sweep, out)
+    reused = f", {state.done:,} of them done before" if state.done else ""
+    console.print(f"{sweep.name}: {state.runs:,} runs{reused}", highlight=False)
+    try:
+        with _Meter() as meter:
+            found = api.run(sweep, out=out, progress=meter)
+    except KeyboardInterrupt:
+        state = api.status(sweep, out)
+        errors.print(
+            f"interrupted: {state.done:,} of {state.runs:,} runs are finished and kept in {out / sweep.name}; "
+            "the same command goes on from there",
+            highlight=False,
+        )
+        raise typer.Exit(130) from None
+    counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
+    spent = found.meta["sessions"][-1] if state.done < state.runs else None
+    took = f"; trained in {spent['run_seconds']:.1f} s, compiled in {spent['compile_seconds']:.1f} s" if spent else ""
+    console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
+
+
+class _Meter:
+    """Shows progress: a live bar on a terminal, else a line whenever runs are finished."""
+
+    def __init__(self) -> None:
+        self.bar = Progress(
+            BarColumn(),
+            TextColumn("{task.fields[runs]} runs"),
+            TextColumn("{task.fields[rate]} epochs/s"),
+            TextColumn("{task.fields[left]} left"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=1.0, runs="0", rate="-", left="-")
+        self.told = 0
+
+    def __enter__(self) -> "_Meter":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, now: "Report") -> None:
+        runs = f"{now.runs_done:,} / {now.runs:,}"
+        rate, left = f"{now.updates / now.seconds:.2g}", _duration(now.seconds_left)
+        self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
+        if not console.is_terminal and now.runs_done > self.told:
+            self.told = now.runs_done
+            console.print(f"{runs} runs, {rate} epochs/s, {left} left", highlight=False)
+
+
+def _print_cost(state: api.Status) -> None:
+    left = state.runs - state.done
+    time = _duration(state.core_seconds_left / api.cores())
+    console.print(
+        f"{state.sweep.name}: {state.runs:,} runs, {state.done:,} done, {left:,} to train; about {time} on "
+        f"{api.cores()} cores, compilation apart; {state.curve_rows:,} rows of curves, "
+        f"about {state.curve_rows * 40 / 1e6:,.1f} MB",
+        highlight=False,
+    )
+
+
+def _print_table(title: str, table: pd.DataFrame, style: Format) -> None:
+    if style is Format.csv:
+        print(table.to_csv(index=False), end="")
+    elif style is Format.json:
+        print(table.to_json(orient="records", indent=1))
+    elif style is Format.markdown:
+        print(f"\n{title}\n\n" + tables.markdown(table))
+    else:
+        shown = Table(title=title, *(str(column) for column in table.columns))
+        for row in table.itertuples(index=False):
+            shown.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+        console.print(shown)
+
+
+def _duration(seconds: float) -> str:
+    """A time in words: 3 s, 2 min 10 s, 4 h 5 min."""
+    if not seconds >= 0:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{max(whole, 1)} s"
+    big, small, units = (*divmod(whole, 60), ("min", "s")) if whole < 3600 else (*divmod(whole // 60, 60), ("h", "min"))
+    return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user is one clear line and exit code 2, a failure 1."""
+    try:
+        app()
+    except UsageError as error:
+        errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        errors.print(f"{error.filename}: {error.strerror}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
