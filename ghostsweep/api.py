@@ -186,7 +186,9 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
             diagram = figures.phase_diagram(runs, x=x, critical=fitted.critical)
             drawn += figures.save(diagram, Path(to) / f"{found.name}.phase_{x}")
     if fitted.power_law is not None:
-        drawn += figures.save(figures.scaling_plot(fitted.critical, fitted.power_law), Path(to) / f"{found.name}.scaling")
+        drawn += figures.save(
+            figures.scaling_plot(fitted.critical, fitted.power_law), Path(to) / f"{found.name}.scaling"
+        )
     if (runs["model"] == "canonical").all() and runs["timescale"].nunique() > 1:
         drawn += figures.save(figures.eta_collapse(runs), Path(to) / f"{found.name}.eta")
     return drawn

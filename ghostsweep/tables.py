@@ -85,7 +85,11 @@ class Tables:
 
 def data_dictionary() -> str:
     """All columns of both tables as a Markdown table, from the lists the code itself uses."""
-    rows = [(table, f"`{c.name}`", c.unit, c.meaning) for table, columns in (("runs", RUNS), ("curves", CURVES)) for c in columns]
+    rows = [
+        (table, f"`{c.name}`", c.unit, c.meaning)
+        for table, columns in (("runs", RUNS), ("curves", CURVES))
+        for c in columns
+    ]
     return markdown(pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"]))
 
 
@@ -139,7 +143,9 @@ def stored(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         runs.append(pair[0])
         curves.append(pair[1])
     if not runs:
-        return _frame(RUNS, pa.schema(_arrow(RUNS)).empty_table()), _frame(CURVES, pa.schema(_arrow(CURVES)).empty_table())
+        return _frame(RUNS, pa.schema(_arrow(RUNS)).empty_table()), _frame(
+            CURVES, pa.schema(_arrow(CURVES)).empty_table()
+        )
     all_runs, all_curves = _joined(runs, ["run_id"]), _joined(curves, ["run_id", "epoch"])
     return _with_units(all_runs, RUNS), _with_units(all_curves, CURVES)
 

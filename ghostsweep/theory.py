@@ -105,9 +105,7 @@ def learnable_rates(timescale: ArrayLike, start: ArrayLike, epochs: ArrayLike) -
     return low, np.broadcast_to(critical_learning_rate(timescale), low.shape).copy()
 
 
-def simulated_loss(
-    r: ArrayLike, timescale: float, confidence: float, x_star: float = 10.0, dt: float = 0.1
-) -> Array:
+def simulated_loss(r: ArrayLike, timescale: float, confidence: float, x_star: float = 10.0, dt: float = 0.1) -> Array:
     """The loss with the finite-confidence output sigmoid(a (x - x_star)), by Euler simulation.
 
     x <- min(x + dt (x^2 + r), 1e6) for n = 2T/dt steps, loss = dt/T sum_i (o_i - [i + 1 > T/dt])^2 with o_i

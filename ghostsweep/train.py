@@ -117,9 +117,7 @@ def train_stretch(
     return lax.fori_loop(0, n_stops, to_stop, (state, empty))
 
 
-def _epoch(
-    shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array
-) -> tuple[State, Report]:
+def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
     """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
     model = MODELS[shape.model]
     loss, accuracy, grads = model.evaluate(shape, state.params, traced)
@@ -139,9 +137,7 @@ def _epoch(
         loss_sum=state.loss_sum + loss,
         grad_norm_sum=state.grad_norm_sum + grad_norm,
     )
-    report = Report(
-        loss, grad_norm, accuracy, optax.global_norm(state.params), new.loss_sum, new.grad_norm_sum
-    )
+    report = Report(loss, grad_norm, accuracy, optax.global_norm(state.params), new.loss_sum, new.grad_norm_sum)
     if model.bounded:
         return new, report
     # `epochs_done` falls behind the epoch at the first non-finite one and so freezes the run for good.
@@ -217,9 +213,7 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None) -> Hist
     return History(loss, grad_norm, accuracy, weight_norm, params)
 
 
-def _given(
-    shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]
-) -> dict[str, jax.Array]:
+def _given(shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     if set(initial) != set(seeded):
         raise ValueError(f"initial: found parameters {sorted(initial)}; allowed: exactly {sorted(seeded)}")
     params = {}

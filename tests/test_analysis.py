@@ -34,9 +34,7 @@ EXAMPLES = {
 def runs_of(kinds: list[str], **fields: object) -> pd.DataFrame:
     """A runs table with one run of each kind in the list."""
     columns = ["status", "recent_mean_loss", "recent_mean_grad_norm", "mean_grad_norm", "learned_epoch"]
-    table = pd.DataFrame([EXAMPLES[kind] for kind in kinds], columns=columns).astype(
-        {"learned_epoch": "Int64"}
-    )
+    table = pd.DataFrame([EXAMPLES[kind] for kind in kinds], columns=columns).astype({"learned_epoch": "Int64"})
     return table.assign(learned_loss=0.1, **fields)
 
 
@@ -149,7 +147,7 @@ def test_crossing_is_that_of_the_isotonic_fit() -> None:
 def test_planted_thresholds_are_recovered() -> None:
     """Seeds collapse above thresholds of log-normal spread: the median and the minimum are known."""
     thresholds = 0.01 * np.exp(0.3 * np.linspace(-1.5, 1.5, 31))
-    runs = grid(RATES > thresholds[:, None], RATES)
+    runs = grid(thresholds[:, None] < RATES, RATES)
     middle, onset = critical_lr(runs).iloc[0], critical_lr(runs, share=0).iloc[0]
     assert middle["lr_critical"] == pytest.approx(0.01, rel=0.03)
     # The median of 31 uniform draws over a log width of 0.9 has a 95% interval of 0.31; a grid step is 0.115.
@@ -166,7 +164,7 @@ def test_interval_of_the_median_threshold_covers() -> None:
     rng, hits = np.random.default_rng(1), 0
     for _ in range(100):
         thresholds = 0.01 * np.exp(0.5 * rng.standard_normal(15))
-        row = critical_lr(grid(RATES > thresholds[:, None], RATES), n_boot=300).iloc[0]
+        row = critical_lr(grid(thresholds[:, None] < RATES, RATES), n_boot=300).iloc[0]
         hits += row["ci_low"] <= 0.01 <= row["ci_high"]
     assert hits >= 88
 
@@ -237,7 +235,7 @@ def test_cells_are_the_fields_that_vary_and_grids_may_differ() -> None:
 
 def test_missing_runs_are_not_taken_for_learned_ones() -> None:
     thresholds = 0.01 * np.exp(0.2 * np.linspace(-1.5, 1.5, 15))
-    runs = grid(RATES > thresholds[:, None], RATES)
+    runs = grid(thresholds[:, None] < RATES, RATES)
     part = runs[np.random.default_rng(3).random(len(runs)) < 0.5]
     row = critical_lr(part).iloc[0]
     assert row["lr_critical"] == pytest.approx(0.01, rel=0.12)
@@ -262,8 +260,7 @@ def test_budget_large_table_under_five_seconds() -> None:
     rates = np.logspace(-4, -1, 1201)
     rng = np.random.default_rng(4)
     tables = [
-        grid(rates > 0.01 * np.exp(0.5 * rng.standard_normal((8, 1))), rates, timescale=float(t))
-        for t in range(1, 26)
+        grid(rates > 0.01 * np.exp(0.5 * rng.standard_normal((8, 1))), rates, timescale=float(t)) for t in range(1, 26)
     ]
     runs = pd.concat(tables)
     begin = time.perf_counter()
@@ -271,15 +268,11 @@ def test_budget_large_table_under_five_seconds() -> None:
     assert time.perf_counter() - begin < 5
 
 
-def planted(
-    exponent: float, sigma: float, n: int, rng: np.random.Generator, **fields: object
-) -> pd.DataFrame:
+def planted(exponent: float, sigma: float, n: int, rng: np.random.Generator, **fields: object) -> pd.DataFrame:
     """A critical table y = 3 x^exponent with log-normal scatter sigma, honestly stated."""
     x = np.logspace(1, 2, n)
     y = 3 * x**exponent * np.exp(sigma * rng.standard_normal(n))
-    table = pd.DataFrame(
-        {"model": "rank_one", "timescale": x, "boundary": "upper", "share": 0.5, "lr_critical": y}
-    )
+    table = pd.DataFrame({"model": "rank_one", "timescale": x, "boundary": "upper", "share": 0.5, "lr_critical": y})
     margin = np.exp(1.96 * sigma)
     return table.assign(ci_low=y / margin, ci_high=y * margin, censored="", level=0.95, **fields)
 
@@ -333,9 +326,7 @@ def test_open_intervals_use_their_closed_side() -> None:
 
 
 def test_censored_cells_are_counted_and_too_few_points_say_so() -> None:
-    critical = planted(-2, 0.1, 5, np.random.default_rng(8)).assign(
-        censored=["", "", "above", "above", "below"]
-    )
+    critical = planted(-2, 0.1, 5, np.random.default_rng(8)).assign(censored=["", "", "above", "above", "below"])
     critical.loc[critical["censored"] != "", ["lr_critical", "ci_low", "ci_high"]] = np.nan
     fit = fit_power_law(critical).iloc[0]
     assert np.isnan(fit["exponent"]) and (fit["n_used"], fit["n_censored"]) == (2, 3)
@@ -347,12 +338,8 @@ def test_censored_cells_are_counted_and_too_few_points_say_so() -> None:
 
 def test_local_exponent_between_neighbours() -> None:
     x = np.array([10.0, 20.0, 80.0])
-    critical = planted(-1, 0.1, 3, np.random.default_rng(9)).assign(
-        timescale=x, lr_critical=[1.0, 0.25, 0.125]
-    )
-    critical = critical.assign(
-        ci_low=lambda t: t["lr_critical"] / 1.1, ci_high=lambda t: t["lr_critical"] * 1.1
-    )
+    critical = planted(-1, 0.1, 3, np.random.default_rng(9)).assign(timescale=x, lr_critical=[1.0, 0.25, 0.125])
+    critical = critical.assign(ci_low=lambda t: t["lr_critical"] / 1.1, ci_high=lambda t: t["lr_critical"] * 1.1)
     table = local_exponent(critical.iloc[::-1])
     np.testing.assert_allclose(table["timescale"], [np.sqrt(200), 40])
     np.testing.assert_allclose(table["exponent"], [-2, -0.5])

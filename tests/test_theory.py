@@ -19,9 +19,7 @@ def step(s: np.ndarray, eta: float) -> np.ndarray:
 @pytest.mark.parametrize("timescale", TIMESCALES)
 def test_theory_optimum_activates_at_T_and_edge_at_2T(timescale: float) -> None:
     assert theory.activation_time(theory.optimum(timescale)) == pytest.approx(timescale, rel=1e-14)
-    assert theory.activation_time(theory.no_learning_edge(timescale)) == pytest.approx(
-        2 * timescale, rel=1e-14
-    )
+    assert theory.activation_time(theory.no_learning_edge(timescale)) == pytest.approx(2 * timescale, rel=1e-14)
     assert theory.loss(theory.optimum(timescale), timescale) == pytest.approx(0, abs=1e-14)
 
 

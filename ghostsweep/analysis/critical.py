@@ -28,7 +28,8 @@ ESTIMATES = (
 """The columns of a critical table that are not the cell's fields."""
 
 
-def _cell_fields(runs: pd.DataFrame) -> list[str]:
+def cell_fields(runs: pd.DataFrame) -> list[str]:
+    """Fields that tell the cells of a table apart: model, timescale, and all else that varies but rate and seed."""
     others = [column for column in runs.columns if column not in (*_NOT_FIELDS, *_ALWAYS_FIELDS)]
     return [*_ALWAYS_FIELDS, *(field for field in others if runs[field].nunique(dropna=False) > 1)]
 
@@ -176,7 +177,7 @@ def critical_lr(
         raise UsageError(f"collapsed names {', '.join(unknown)}: the outcomes are {', '.join(OUTCOMES)}")
     if runs.empty:
         raise UsageError("critical_lr: the table has no runs")
-    fields = _cell_fields(runs)
+    fields = cell_fields(runs)
     judged = outcomes(runs, criteria)
     judged["outcome"] = judged["outcome"].isin(list(collapsed))
     rows = []

@@ -64,9 +64,7 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     diverged = (runs["status"] == "diverged").to_numpy(dtype=bool)
     unknown = ~diverged & np.isnan(recent_loss + recent_gradient + mean_gradient + first_gradient)
     if unknown.any():
-        raise UsageError(
-            f"{unknown.sum()} runs have not diverged and yet have no value in {' or '.join(measured)}"
-        )
+        raise UsageError(f"{unknown.sum()} runs have not diverged and yet have no value in {' or '.join(measured)}")
     conditions = {
         "diverged": diverged,
         "learned": recent_loss < numbers(runs, "learned_loss"),

@@ -31,9 +31,7 @@ def fig2(trajectories: Tables, loss_vs_lr: Tables, *, width: float = style.TWO_C
         if style.single_value(table, "model", name) != "canonical":
             raise UsageError(f"{name}: needs runs of the canonical form, found {table['model'].iloc[0]!r}")
     timescale = float(style.single_value(runs, "timescale", "Figure 2c"))
-    critical = float(
-        theory.critical_learning_rate(style.single_value(loss_vs_lr.runs, "timescale", "Figure 2d"))
-    )
+    critical = float(theory.critical_learning_rate(style.single_value(loss_vs_lr.runs, "timescale", "Figure 2d")))
     if len(runs) > 6:
         raise UsageError(f"Figure 2c: shows at most 6 trajectories, found {len(runs)} runs")
 
@@ -101,12 +99,8 @@ def _trajectories(loss: Axes, position: Axes, tables: Tables, timescale: float) 
         loss.plot(kept["epoch"], kept["loss"], label=name, **look)
         position.plot(kept["epoch"], kept["weight_norm"], **look)
     for level, name in ((theory.optimum(timescale), "r*"), (theory.no_learning_edge(timescale), "r*/4")):
-        position.axhline(
-            float(level), color=style.MUTED, linewidth=0.8, linestyle="-" if name == "r*" else ":"
-        )
-        position.text(
-            1.01, float(level), name, transform=position.get_yaxis_transform(), va="center", fontsize=7
-        )
+        position.axhline(float(level), color=style.MUTED, linewidth=0.8, linestyle="-" if name == "r*" else ":")
+        position.text(1.01, float(level), name, transform=position.get_yaxis_transform(), va="center", fontsize=7)
     position.set_yscale("log")
     position.set_xlabel("epoch")
     position.set_ylabel("|r|")

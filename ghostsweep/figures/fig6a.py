@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ghostsweep import analysis
-from ghostsweep.analysis.critical import _cell_fields as cell_fields
+from ghostsweep.analysis import cell_fields
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 
@@ -82,9 +82,7 @@ def loss_against_rate(
     for field in cell_fields(runs):
         if field != "learning_rate" and runs[field].nunique(dropna=False) > 1:
             values = sorted(runs[field].dropna().unique().tolist())[:6]
-            raise UsageError(
-                f"{what}: runs may differ in learning_rate and seed only, found {field} = {values}"
-            )
+            raise UsageError(f"{what}: runs may differ in learning_rate and seed only, found {field} = {values}")
     curves = tables.curves[tables.curves["epoch"].isin(epochs)]
     # Every run at every epoch, so that a run whose record ends early counts as left out.
     wanted = runs[["run_id", "learning_rate"]].merge(pd.DataFrame({"epoch": epochs}), how="cross")

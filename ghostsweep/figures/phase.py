@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from ghostsweep import analysis
 from ghostsweep import theory as closed_form
-from ghostsweep.analysis.critical import _cell_fields as cell_fields
+from ghostsweep.analysis import cell_fields
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 
@@ -46,9 +46,7 @@ def phase_diagram(
         raise UsageError(f"phase diagram: both axes are {x}; name two different fields")
     for field in (x, y):
         if not pd.api.types.is_numeric_dtype(runs[field]):
-            raise UsageError(
-                f"phase diagram: {field} must be a number in every run, found {runs[field].iloc[0]!r}"
-            )
+            raise UsageError(f"phase diagram: {field} must be a number in every run, found {runs[field].iloc[0]!r}")
     kept = runs[runs[x].notna() & runs[y].notna()]
     if kept.empty:
         raise UsageError(f"phase diagram: no run has both {x} and {y}")
@@ -88,9 +86,7 @@ def phase_diagram(
             if i % n_columns == 0:
                 ax.set_ylabel(style.label(runs, y))
         handles = _legend_handles(cells, drawn)
-        fig.legend(
-            handles=handles, loc="outside upper center", ncols=min(len(handles), 2 if width < 5 else 4)
-        )
+        fig.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 2 if width < 5 else 4))
         style.remark(fig, style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null"))
     return fig
 
@@ -154,9 +150,7 @@ def _cells(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
         column = np.flatnonzero((table[x] == centre).to_numpy())
         column = column[np.argsort(table[y].to_numpy()[column])]
         y_edges = edges(table[y].to_numpy(dtype=float)[column], log_y)
-        ax.pcolormesh(
-            x_edges[i : i + 2], y_edges, rgb[column][:, None, :], rasterized=True, antialiased=False
-        )
+        ax.pcolormesh(x_edges[i : i + 2], y_edges, rgb[column][:, None, :], rasterized=True, antialiased=False)
 
 
 def _log(values: pd.Series, field: str) -> bool:
@@ -226,7 +220,5 @@ def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
     if "measured critical rate" in drawn:
         handles.append(Line2D([], [], label="critical rate, 95% band", **_MEASURED))
     if "exact critical rate" in drawn:
-        handles.append(
-            Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate")
-        )
+        handles.append(Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate"))
     return handles

@@ -18,9 +18,7 @@ _SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 _ALWAYS = ("model", "boundary", "share")
 
 
-def scaling_plot(
-    critical: pd.DataFrame, fit: pd.DataFrame | None = None, *, width: float = style.ONE_COLUMN
-) -> Figure:
+def scaling_plot(critical: pd.DataFrame, fit: pd.DataFrame | None = None, *, width: float = style.ONE_COLUMN) -> Figure:
     """Draw the critical learning rate against the timescale, its power law, and the residuals beneath.
 
     critical: table of `analysis.critical_lr`; points with their interval, censored cells as arrows from the
@@ -95,17 +93,13 @@ def _series(
         fields: dict[str, Any] = dict(zip(keys, key, strict=True))
         law = None
         if fit is not None and not fit.empty:
-            mine = np.logical_and.reduce(
-                [fit[k].isna() if pd.isna(v) else fit[k] == v for k, v in fields.items()]
-            )
+            mine = np.logical_and.reduce([fit[k].isna() if pd.isna(v) else fit[k] == v for k, v in fields.items()])
             law = fit[mine].iloc[0] if mine.any() else None
         result.append((fields, rows, law))
     return result
 
 
-def _points(
-    ax: Axes, rows: pd.DataFrame, color: str, name: str
-) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
+def _points(ax: Axes, rows: pd.DataFrame, color: str, name: str) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
     """Draw the measured rates with their intervals; return the rows drawn and the intervals' ends."""
     found = rows[(rows["censored"] == "") & rows["lr_critical"].notna()].sort_values("timescale")
     middle = found["lr_critical"].to_numpy(dtype=float)
@@ -168,10 +162,7 @@ def _fitted_line(ax: Axes, x: np.ndarray, found: pd.DataFrame, law: "pd.Series[A
     half = np.hypot(level, (log_x - at.mean()) * slope)
     line = law["prefactor"] * x ** law["exponent"]
     decimals = int(np.clip(1 - np.floor(np.log10(2 * slope + 1e-9)), 2, 4))  # two digits of the interval
-    exponent = [
-        f"{law['exponent' + end]:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
-        for end in ("", "_low", "_high")
-    ]
+    exponent = [f"{law['exponent' + end]:.{decimals}f}".replace("-", "\N{MINUS SIGN}") for end in ("", "_low", "_high")]
     prefactor = [style.sci(law["prefactor" + end]) for end in ("", "_low", "_high")]
     text = "fit: exponent {} [{}, {}]\nprefactor {} [{}, {}]".format(*exponent, *prefactor)
     ax.plot(x, line, color=color, label=text)
@@ -230,9 +221,7 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
         share.set_ylabel("share of seeds trapped")
         floor.set_ylabel("recent mean loss")
         if (table["mean"] > 0).all():
-            style.log_axis(
-                floor.yaxis, float(table["mean"].min()) / 1.3, max(float(table["mean"].max()), 1.0) * 1.3
-            )
+            style.log_axis(floor.yaxis, float(table["mean"].min()) / 1.3, max(float(table["mean"].max()), 1.0) * 1.3)
         for ax, letter in ((share, "a"), (floor, "b")):
             style.panel_letter(ax, letter)
         _timescale_legend(fig, share, len(colors), wide)

@@ -104,9 +104,7 @@ def save(fig: Figure, path: str | Path) -> list[Path]:
             part = base.with_name(f".{base.name}.{os.getpid()}.part")
             try:
                 # A fixed creation date: the same table gives the same bytes.
-                fig.savefig(
-                    part, format=kind, dpi=300, metadata={"CreationDate": None} if kind == "pdf" else None
-                )
+                fig.savefig(part, format=kind, dpi=300, metadata={"CreationDate": None} if kind == "pdf" else None)
                 os.replace(part, target)
             finally:
                 part.unlink(missing_ok=True)
@@ -118,9 +116,7 @@ def require(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
     """Raise UsageError unless table has rows and all of columns; what names the figure and the table."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise UsageError(
-            f"{what}: missing column(s) {', '.join(missing)}; found {', '.join(map(str, table.columns))}"
-        )
+        raise UsageError(f"{what}: missing column(s) {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
     if table.empty:
         raise UsageError(f"{what}: the table has no rows, so there is nothing to draw")
 
@@ -168,9 +164,7 @@ def ordered_colors(values: Sequence[float]) -> dict[float, Color]:
     """Return a viridis colour per distinct value, dark for the smallest (the palest yellow is left out)."""
     ordered = sorted(set(values))
     shades = np.linspace(0.0, 0.88, len(ordered)) if len(ordered) > 1 else np.array([0.3])
-    return {
-        value: mpl.colormaps["viridis"](float(shade)) for value, shade in zip(ordered, shades, strict=True)
-    }
+    return {value: mpl.colormaps["viridis"](float(shade)) for value, shade in zip(ordered, shades, strict=True)}
 
 
 def panel_letter(ax: Axes, letter: str) -> None:
@@ -194,14 +188,10 @@ def log_axis(axis: XAxis | YAxis, low: float, high: float) -> None:
         axis.set_minor_locator(LogLocator(subs="auto", numticks=30))
     else:
         steps = (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
-        axis.set_major_locator(
-            FixedLocator([t for k in exponents for m in steps if low <= (t := m * 10.0**k) <= high])
-        )
+        axis.set_major_locator(FixedLocator([t for k in exponents for m in steps if low <= (t := m * 10.0**k) <= high]))
         axis.set_minor_locator(NullLocator())
     plain = low >= 9e-3 and high <= 2e4  # one notation along the axis
-    axis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:g}" if plain else sci(value, powers=True))
-    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if plain else sci(value, powers=True)))
 
 
 def is_log(values: np.ndarray) -> bool:

@@ -7,6 +7,7 @@ import jax
 
 from ghostsweep.spec import Shape
 
+
 class Evaluation(NamedTuple):
     """One epoch's forward and backward pass of one run."""
 

@@ -1,6 +1,16 @@
 """What to train: the fields of a run and the sweep files that span grids of runs."""
 
-from ghostsweep.spec.run import ENGINE_VERSION, FIELDS, MODELS, Run, Shape, fragment, run_id, static_fields, traced_fields
+from ghostsweep.spec.run import (
+    ENGINE_VERSION,
+    FIELDS,
+    MODELS,
+    Run,
+    Shape,
+    fragment,
+    run_id,
+    static_fields,
+    traced_fields,
+)
 from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Record, Sweep, load, loads
 
 __all__ = [

@@ -42,7 +42,7 @@ def _column(
     **limits: Any,
 ) -> Any:
     """A field of `Run`: optional for pydantic, filled per model from `default` or `defaults`."""
-    by_model = {model: default for model in models} if defaults is None else dict(defaults)
+    by_model = dict.fromkeys(models, default) if defaults is None else dict(defaults)
     info = FieldInfo(unit, meaning, models, static, by_model)
     return Field(default=None, description=meaning, json_schema_extra={"info": info}, **limits)  # type: ignore[dict-item]
 
@@ -63,9 +63,7 @@ class Run(BaseModel):
     task: Literal["delayed_activation"] | None = _column(
         "what it is trained to do", static=MODELS, default="delayed_activation"
     )
-    n_units: int | None = _column(
-        "number of units N", models=NETWORKS, static=NETWORKS, default=100, ge=1, le=100_000
-    )
+    n_units: int | None = _column("number of units N", models=NETWORKS, static=NETWORKS, default=100, ge=1, le=100_000)
     timescale: float | None = _column(
         "delay T before the output must switch on; the trial lasts 2T",
         unit="steps",
@@ -101,7 +99,7 @@ class Run(BaseModel):
     dtype: Literal["float32", "float64"] | None = _column(
         "precision of the training",
         static=MODELS,
-        defaults={"canonical": "float64"} | {model: "float32" for model in NETWORKS},
+        defaults={"canonical": "float64"} | dict.fromkeys(NETWORKS, "float32"),
     )
 
     @model_validator(mode="before")

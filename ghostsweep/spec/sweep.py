@@ -154,9 +154,14 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     record_data = {"record": data.get("record", {}), "fit": data.get("fit", {})}
     quick_record = overrides.pop("record", record_data["record"])
     problems.unknown("quick", overrides, (*FIELDS, "record"))
-    for where, table in [("run", shared), *((f"axes[{i}]" if len(tables) > 1 else "axes", t) for i, t in enumerate(tables))]:
+    for where, table in [
+        ("run", shared),
+        *((f"axes[{i}]" if len(tables) > 1 else "axes", t) for i, t in enumerate(tables)),
+    ]:
         problems.unknown(where, table, tuple(FIELDS))
-    full = [_grid(problems, shared, table, f"axes[{i}]" if len(tables) > 1 else "axes") for i, table in enumerate(tables)]
+    full = [
+        _grid(problems, shared, table, f"axes[{i}]" if len(tables) > 1 else "axes") for i, table in enumerate(tables)
+    ]
     record = _record(problems, record_data["record"], "record")
     fit = problems.model(Fit, "fit", record_data["fit"])
     _check_record(problems, record, full, "record")
@@ -181,7 +186,9 @@ def _override(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Put the quick values in place of the ones they replace, whether axis or shared field."""
     is_axis = {key: isinstance(value, list | dict) for key, value in quick.items()}
-    new_shared = {k: v for k, v in shared.items() if k not in quick} | {k: v for k, v in quick.items() if not is_axis[k]}
+    new_shared = {k: v for k, v in shared.items() if k not in quick} | {
+        k: v for k, v in quick.items() if not is_axis[k]
+    }
     new_axes = {k: v for k, v in axes.items() if k not in quick} | {k: v for k, v in quick.items() if is_axis[k]}
     return new_shared, new_axes
 
@@ -331,7 +338,9 @@ class _Problems:
         near = ""
         if item["type"] == "literal_error" and isinstance(item["input"], str):
             options = typing.get_args(item["ctx"]["expected"]) or item["ctx"]["expected"].replace("'", "").split(" or ")
-            close = difflib.get_close_matches(item["input"], [o.strip() for part in options for o in part.split(",")], n=1)
+            close = difflib.get_close_matches(
+                item["input"], [o.strip() for part in options for o in part.split(",")], n=1
+            )
             near = f"; did you mean {close[0]!r}?" if close else ""
         self.add(f"{where}.{key}" if key else where, item["input"], allowed, near)
 
