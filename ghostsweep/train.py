@@ -18,6 +18,8 @@ from jax import lax
 from ghostsweep.models import MODELS
 from ghostsweep.spec import Run, Shape, traced_fields
 
+Array = jax.Array | np.ndarray
+
 MAX_GAP = 1024
 """Epochs between two reports at most: sums are kept in the run's precision only that long, in float64 after."""
 MAX_STOPS = 64
@@ -44,12 +46,12 @@ class State(NamedTuple):
 class Report(NamedTuple):
     """What is known of a run at a stop: values of the epoch before it, and sums since the previous stop."""
 
-    loss: jax.Array
-    grad_norm: jax.Array
-    accuracy: jax.Array
-    weight_norm: jax.Array
-    loss_sum: jax.Array
-    grad_norm_sum: jax.Array
+    loss: Array
+    grad_norm: Array
+    accuracy: Array
+    weight_norm: Array
+    loss_sum: Array
+    grad_norm_sum: Array
 
 
 @contextlib.contextmanager
@@ -114,14 +116,15 @@ def train_stretch(
         reports = jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
         return state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0), reports
 
-    return lax.fori_loop(0, n_stops, to_stop, (state, empty))
+    result: tuple[State, Report] = lax.fori_loop(0, n_stops, to_stop, (state, empty))
+    return result
 
 
 def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
     """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
     model = MODELS[shape.model]
     loss, accuracy, grads = model.evaluate(shape, state.params, traced)
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     updates, opt_state = _optimizer(shape, traced).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     better = loss < state.min_loss
@@ -137,7 +140,7 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         loss_sum=state.loss_sum + loss,
         grad_norm_sum=state.grad_norm_sum + grad_norm,
     )
-    report = Report(loss, grad_norm, accuracy, optax.global_norm(state.params), new.loss_sum, new.grad_norm_sum)
+    report = Report(loss, grad_norm, accuracy, optax.tree.norm(state.params), new.loss_sum, new.grad_norm_sum)
     if model.bounded:
         return new, report
     # `epochs_done` falls behind the epoch at the first non-finite one and so freezes the run for good.
