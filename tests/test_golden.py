@@ -17,15 +17,15 @@ RANK_ONE = ("seed0.lr0.003", "seed0.lr0.02", "seed1.lr0.003", "seed1.lr0.02", "s
 def test_canonical_to_the_end(name: str) -> None:
     golden = np.load(GOLDEN / f"{name}.npz")
     _, timescale, rate = name.split(".", 2)
-    run = Run(
-        model="canonical", timescale=float(timescale[1:]), learning_rate=float(rate[2:]), epochs=len(golden["r"])
-    )
+    run = Run(model="canonical", timescale=float(timescale[1:]), learning_rate=float(rate[2:]), epochs=len(golden["r"]))
     history = train_one(run, {"r": golden["r"][0]})
     np.testing.assert_allclose(history.loss, golden["loss"], rtol=1e-6)
     np.testing.assert_allclose(history.weight_norm, np.abs(golden["r"]), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "column", "rtol"), [("float64", "float64_1e-9", 1e-9), ("float32", "float32_1e-3", 1e-3)])
+@pytest.mark.parametrize(
+    ("dtype", "column", "rtol"), [("float64", "float64_1e-9", 1e-9), ("float32", "float32_1e-3", 1e-3)]
+)
 @pytest.mark.parametrize("name", RANK_ONE)
 def test_rank_one_up_to_the_horizon(name: str, dtype: str, column: str, rtol: float) -> None:
     golden = np.load(GOLDEN / f"rank1_delayed_activation.{name}.npz")

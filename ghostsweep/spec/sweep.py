@@ -155,7 +155,7 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     record = _record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     _check_record(problems, record, grids)
-    small = _quick(problems, shared, tables, data.get("record", {}), data.get("quick"))
+    small = _quick(problems, shared, tables, record, data.get("quick"))
     if problems.lines or record is None:
         raise problems.error()
     if not quick:
@@ -167,7 +167,7 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
 
 
 def _quick(
-    problems: "_Problems", shared: dict[str, Any], tables: Sequence[dict[str, Any]], record: Any, given: Any
+    problems: "_Problems", shared: dict[str, Any], tables: Sequence[dict[str, Any]], record: Record | None, given: Any
 ) -> tuple[tuple[Grid, ...], Record] | None:
     """The grids and the record with the values of [quick] in place; None without such a table.
 
@@ -178,8 +178,9 @@ def _quick(
     overrides = dict(problems.table("quick", given))
     own_record = overrides.pop("record", None)
     problems.unknown("quick", overrides, (*FIELDS, "record"))
-    chosen = _record(problems, record if own_record is None else own_record, "quick.record")
-    grids = tuple(_grid(problems, *_override(shared, table, overrides), "quick") for table in tables)
+    chosen = record if own_record is None else _record(problems, own_record, "quick.record")
+    own = overrides.keys()  # mistakes in all else are reported for the full grid
+    grids = tuple(_grid(problems, *_override(shared, table, overrides), "quick", own) for table in tables)
     if problems.lines or chosen is None:
         return None
     longest = max(max(_values(grid, "epochs")) for grid in grids)
@@ -196,8 +197,10 @@ def _override(
     return new_shared, new_axes
 
 
-def _grid(problems: "_Problems", shared: Mapping[str, Any], axes: Mapping[str, Any], where: str) -> Grid:
-    """Write out one grid and check every value on it."""
+def _grid(
+    problems: "_Problems", shared: dict[str, Any], axes: dict[str, Any], where: str, only: Set[str] = frozenset(FIELDS)
+) -> Grid:
+    """Write out one grid and check every value on it, reporting mistakes in the fields `only`."""
     written: dict[str, list[Any]] = {}
     for key, value in axes.items():
         if key not in FIELDS:
@@ -231,7 +234,9 @@ def _grid(problems: "_Problems", shared: Mapping[str, Any], axes: Mapping[str, A
         changes += [{key: value} for value in _telling(written[key])]
     failed = axes.keys() - written.keys()
     for change in changes:
-        problems.run(known | first | change, where, change, failed)
+        problems.run(
+            known | first | change, where, change.keys() | (only if where == "quick" else set()), only - failed
+        )
         if len(problems.lines) >= 20:
             break
     return grid
@@ -314,25 +319,24 @@ class _Problems:
                 self._pydantic(cls, key, item)
             return None
 
-    def run(self, fields: Mapping[str, Any], where: str, changed: Mapping[str, Any], failed: Set[str]) -> None:
-        """Validate one run of a grid; a mistake is reported under the table that holds the key.
+    def run(self, fields: Mapping[str, Any], where: str, here: Set[str], only: Set[str]) -> None:
+        """Validate one run of a grid: mistakes in the fields `only`, each under the table that holds the key.
 
-        `failed` are axes already reported, so not to be called missing as well.
+        Fields in `here` stand in the table `where`, all others in [run].
         """
         try:
             Run(**fields)
         except ValidationError as error:
             for item in error.errors():
                 key = str(item["loc"][0]) if item["loc"] else ""
-                self._pydantic(Run, where if key in changed or not key else "run", item)
+                if key in only:
+                    self._pydantic(Run, where if key in here else "run", item)
         for name in ("model", "timescale", "learning_rate", "epochs"):
-            if name not in fields and name not in failed:
+            if name not in fields and name in only:
                 self.add(f"run.{name}", "nothing", describe(Run, name))
 
     def _pydantic(self, cls: type[BaseModel], where: str, item: Any) -> None:
         key = str(item["loc"][0]) if item["loc"] else ""
-        if cls is Run and item["type"] in ("incomplete", "missing"):
-            return
         if item["type"] == "missing":
             self.add(f"{where}.{key}", "nothing", describe(cls, key))
             return
@@ -358,7 +362,7 @@ def describe(cls: type[BaseModel], name: str) -> str:
     if name in Axis.model_fields and cls is Axis:
         return "a whole number, or [start, stop]" if name == "range" else "[first, last, number of points]"
     limits = [
-        f"{sign} {getattr(m, attribute):g}"
+        f"{sign} {getattr(m, attribute)}"
         for m in field.metadata
         for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
         if hasattr(m, attribute)
