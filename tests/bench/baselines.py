@@ -69,7 +69,7 @@ def torch_rank_one_loop(timescale: int, n_units: int, epochs: int) -> float:
 
 
 def naive_rank_one(timescale: int, n_units: int, n_runs: int, epochs: int) -> tuple[float, float]:
-    """Compile seconds, and seconds per run and epoch, of jit(vmap(value_and_grad(scan))) of the N-dimensional network."""
+    """Compile seconds, and seconds per run and epoch, of jit(vmap(value_and_grad(scan))) of the plain network."""
     target = jnp.repeat(jnp.array([0.0, 1.0]), timescale)
 
     def loss(params: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
