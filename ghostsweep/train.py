@@ -155,6 +155,11 @@ def _optimizer(shape: Shape, traced: Mapping[str, jax.Array]) -> optax.GradientT
     return optax.sgd(traced["learning_rate"])
 
 
+def stands_still(shape: Shape) -> bool:
+    """Whether a run whose gradient is exactly 0 can never move again: no noise, and an update rule without memory."""
+    return shape.optimizer == "sgd"
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def start_batch(shape: Shape, traced: Mapping[str, jax.Array], seeds: jax.Array) -> State:
     """Initial states of a batch of runs, from traced fields and uint32 seeds of shape (runs,)."""
