@@ -90,7 +90,7 @@ def run(
         if len(left):
             session |= _train(sweep, left, folder, progress)
     finally:
-        if folder.exists():
+        if folder.exists() and (len(left) or not tables.is_merged(folder, planned["run_id"])):
             meta = _meta(sweep, folder, session if len(left) else None)
             tables.merge(folder, planned["run_id"], meta)
     return tables.read(sweep.name, out)
@@ -100,8 +100,10 @@ def _train(
     sweep: Sweep, left: pd.DataFrame, folder: Path, progress: "Callable[[Progress], None] | None"
 ) -> dict[str, Any]:
     """Train the runs that are left; return what to remember of this session."""
-    import jax
-
+    try:
+        import jax
+    except ModuleNotFoundError:
+        raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax") from None
     from ghostsweep import engine
 
     devices = engine.local_devices(cores())

@@ -53,6 +53,7 @@ def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("r
     if not paths:
         raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
     table = Table("sweep", "question", "runs", "done", "time left")
+    table.columns[0].no_wrap = True
     table.columns[2].justify = table.columns[3].justify = table.columns[4].justify = "right"
     broken = []
     for path in paths:
