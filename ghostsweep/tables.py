@@ -56,7 +56,7 @@ CURVES = (
     Column("loss", "float64", "", "loss, 1 where nothing is learned and 0 where all is right"),
     Column("grad_norm", "float64", "", "norm of the gradient"),
     Column("accuracy", "float64", "", "share of right steps"),
-    Column("weight_norm", "float64", "", "norm of all parameters, |r| for the canonical form"),
+    Column("weight_norm", "float64", "", "norm of all parameters; for the canonical form the size of r"),
 )
 
 
