@@ -1,4 +1,4 @@
-"""The pure training function: gradient descent of one run over a stretch of epochs, vectorised by the caller.
+"""The pure training function: one optimizer on one run over a stretch of epochs, vectorised by the caller.
 
 Nothing here reads, writes or prints. What is carried (`State`) and what is reported (`Report`) are two types.
 """
@@ -15,8 +15,9 @@ import numpy as np
 import optax
 from jax import lax
 
+from ghostsweep import optimizers
 from ghostsweep.models import MODELS
-from ghostsweep.spec import Run, Shape, traced_fields
+from ghostsweep.spec import Run, Shape
 
 MAX_GAP = 1024
 """Epochs between two reports at most: sums are kept in the run's precision only that long, in float64 after."""
@@ -64,7 +65,7 @@ def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[st
     zero, count = jnp.zeros((), shape.dtype), jnp.zeros((), jnp.int32)
     return State(
         params=params,
-        opt_state=_optimizer(shape, traced).init(params),
+        opt_state=optimizers.build(shape, traced).init(params),
         epochs_done=count,
         min_loss=zero + jnp.inf,
         min_loss_epoch=count,
@@ -121,8 +122,8 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
     model = MODELS[shape.model]
     loss, accuracy, grads = model.evaluate(shape, state.params, traced)
-    grad_norm = optax.global_norm(grads)
-    updates, opt_state = _optimizer(shape, traced).update(grads, state.opt_state, state.params)
+    grad_norm = optax.tree.norm(grads)
+    updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     better = loss < state.min_loss
     learned = (state.learned_epoch < 0) & (loss < traced["learned_loss"])
@@ -137,19 +138,13 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         loss_sum=state.loss_sum + loss,
         grad_norm_sum=state.grad_norm_sum + grad_norm,
     )
-    report = Report(loss, grad_norm, accuracy, optax.global_norm(state.params), new.loss_sum, new.grad_norm_sum)
+    report = Report(loss, grad_norm, accuracy, optax.tree.norm(state.params), new.loss_sum, new.grad_norm_sum)
     if model.bounded:
         return new, report
     # `epochs_done` falls behind the epoch at the first non-finite one and so freezes the run for good.
     finite = (state.epochs_done == epoch) & jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     kept: State = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
     return kept, report._replace(loss_sum=kept.loss_sum, grad_norm_sum=kept.grad_norm_sum)
-
-
-def _optimizer(shape: Shape, traced: Mapping[str, jax.Array]) -> optax.GradientTransformation:
-    """The update rule, built where the learning rate is a traced value, so that one program serves all rates."""
-    assert shape.optimizer == "sgd"
-    return optax.sgd(traced["learning_rate"])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -162,7 +157,7 @@ def start_batch(shape: Shape, traced: Mapping[str, jax.Array], seeds: jax.Array)
 def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[str, jax.Array]]:
     """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
     with precision(shape):
-        traced = {name: jnp.asarray(columns[name], shape.dtype) for name in traced_fields(shape.model)}
+        traced = {name: jnp.asarray(columns[name], shape.dtype) for name in shape.traced}
         return start_batch(shape, traced, jnp.asarray(columns["seed"], jnp.uint32)), traced
 
 

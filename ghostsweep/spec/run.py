@@ -1,7 +1,8 @@
 """One training run: its fields, which are also the columns of every result table, and its identity.
 
-`Run` is the one list of fields. Each says once its unit, its meaning, which models it belongs to and whether
-it is static (a different value is another compiled program) or traced (one program serves all values).
+`Run` is the one list of fields. Each says once its unit, its meaning, which models, optimizers or schedules it
+belongs to and whether it is static (a different value is another compiled program) or traced (one program serves
+all values).
 """
 
 import hashlib
@@ -19,6 +20,10 @@ ENGINE_VERSION = 1
 
 NETWORKS = ("rank_one",)
 MODELS = ("canonical", *NETWORKS)
+OPTIMIZERS = ("sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad")
+_ADAMS = ("adam", "adamw", "adamax", "amsgrad")
+_DECAYS = ("linear", "cosine", "exponential")
+SCHEDULES = ("constant", *_DECAYS)
 
 
 class FieldInfo(NamedTuple):
@@ -28,7 +33,8 @@ class FieldInfo(NamedTuple):
     meaning: str
     models: tuple[str, ...]
     static: tuple[str, ...]
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, Any]  # of every choice that has the field
+    by: str = "model"  # the field that makes this choice: model, optimizer or schedule
 
 
 def _column(
@@ -39,18 +45,19 @@ def _column(
     static: tuple[str, ...] = (),
     default: Any = None,
     defaults: Mapping[str, Any] | None = None,
+    by: str = "model",
     **limits: Any,
 ) -> Any:
-    """A field of `Run`: optional for pydantic, filled per model from `default` or `defaults`."""
-    by_model = dict.fromkeys(models, default) if defaults is None else dict(defaults)
-    info = FieldInfo(unit, meaning, models, static, by_model)
+    """A field of `Run`: optional for pydantic, filled per model (or other choice `by`) from `default` or `defaults`."""
+    filled = dict.fromkeys(models, default) if defaults is None else dict(defaults)
+    info = FieldInfo(unit, meaning, models, static, filled, by)
     return Field(default=None, description=meaning, json_schema_extra={"info": info}, **limits)  # type: ignore[dict-item]
 
 
 class Run(BaseModel):
     """One training run, checked and with every default filled in.
 
-    Fields that do not apply to the model are None, and giving one is an error. Raises
+    Fields that do not apply to the model, the optimizer or the schedule are None, and giving one is an error. Raises
     `pydantic.ValidationError`; spec files turn that into lines that name file and key.
     """
 
@@ -78,8 +85,72 @@ class Run(BaseModel):
     confidence: float | None = _column(
         "steepness c of the output sigmoid(c (kappa - 1))", models=NETWORKS, default=10.0, gt=0
     )
-    learning_rate: float | None = _column("step size of the optimizer", gt=0)
-    optimizer: Literal["sgd"] | None = _column("update rule", static=MODELS, default="sgd")
+    learning_rate: float | None = _column("step size of the optimizer, before its schedule lowers it", gt=0)
+    optimizer: Literal["sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad"] | None = _column(
+        "update rule, as in optax", static=MODELS, default="sgd"
+    )
+    momentum: float | None = _column(
+        "share of the last update kept in the next; null: none",
+        by="optimizer",
+        defaults={"sgd": None, "rmsprop": None},
+        ge=0,
+        lt=1,
+    )
+    nesterov: bool | None = _column(
+        "whether the momentum looks ahead (1) or not (0)",
+        by="optimizer",
+        static=MODELS,
+        defaults=dict.fromkeys(("sgd", "rmsprop", "adam", "adamw"), False),
+    )
+    beta1: float | None = _column(
+        "decay per epoch of the mean of gradients",
+        by="optimizer",
+        defaults=dict.fromkeys((*_ADAMS, "lion"), 0.9),
+        ge=0,
+        lt=1,
+    )
+    beta2: float | None = _column(
+        "decay per epoch of the mean of squared gradients (lion: of the mean it keeps)",
+        by="optimizer",
+        defaults=dict.fromkeys(_ADAMS, 0.999) | {"lion": 0.99, "rmsprop": 0.9},
+        ge=0,
+        lt=1,
+    )
+    epsilon: float | None = _column(
+        "added to the divisor of the update, against division by zero",
+        by="optimizer",
+        defaults=dict.fromkeys((*_ADAMS, "rmsprop"), 1e-8) | {"adagrad": 1e-7},
+        gt=0,
+    )
+    weight_decay: float | None = _column(
+        "pull on the parameters: added to the update (adamw, lion) or, times the parameters, to the clipped gradient; "
+        "null: none",
+        by="optimizer",
+        defaults=dict.fromkeys(OPTIMIZERS) | {"adamw": 1e-4, "lion": 1e-3},
+        ge=0,
+    )
+    clip_norm: float | None = _column("a run's gradient is scaled down to this norm where above; null: never", gt=0)
+    schedule: Literal["constant", "linear", "cosine", "exponential"] | None = _column(
+        "how the learning rate goes down after the warm-up", static=MODELS, default="constant"
+    )
+    warmup_epochs: int | None = _column(
+        "epochs over which the learning rate first rises linearly, from 0 at epoch 0; null: none", unit="epochs", ge=1
+    )
+    decay_epochs: int | None = _column(
+        "epochs after the warm-up at which the learning rate reaches its final value",
+        unit="epochs",
+        by="schedule",
+        defaults=dict.fromkeys(_DECAYS),
+        ge=1,
+        validate_default=True,
+    )
+    final_learning_rate: float | None = _column(
+        "learning rate from there on",
+        unit="learning_rate",
+        by="schedule",
+        defaults={"linear": 0.0, "cosine": 0.0, "exponential": 0.01},
+        ge=0,
+    )
     epochs: int | None = _column(
         "epochs trained: the loss is measured at epochs 0 .. epochs - 1, each before its update",
         unit="epochs",
@@ -109,7 +180,7 @@ class Run(BaseModel):
             return data
         filled = {key: value.item() if isinstance(value, np.generic) else value for key, value in data.items()}
         for name, info in FIELDS.items():
-            default = info.defaults.get(filled.get("model", ""))
+            default = info.defaults.get(str(filled.get(info.by)))
             if default is not None and filled.get(name) is None:
                 filled[name] = default
         return filled
@@ -117,10 +188,10 @@ class Run(BaseModel):
     @field_validator("*")
     @classmethod
     def _applies(cls, value: Any, info: ValidationInfo) -> Any:
-        model = info.data.get("model")
-        models = FIELDS[str(info.field_name)].models
-        if value is not None and model is not None and model not in models:
-            raise PydanticCustomError("not_applicable", f"nothing: model '{model}' has no such field")
+        field = FIELDS[str(info.field_name)]
+        choice = info.data.get(field.by)
+        if value is not None and choice is not None and choice not in field.defaults:
+            raise PydanticCustomError("not_applicable", f"nothing: {field.by} '{choice}' has no such field")
         return value
 
     @field_validator("timescale")
@@ -138,6 +209,29 @@ class Run(BaseModel):
             raise PydanticCustomError("leak", f"at least dt_ms = {dt_ms:g}, so that the leak is at most 1")
         return value
 
+    @field_validator("nesterov")
+    @classmethod
+    def _with_momentum(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        optimizer = info.data.get("optimizer")
+        if value and optimizer in FIELDS["momentum"].defaults and info.data.get("momentum", 0) is None:
+            raise PydanticCustomError("combination", f"false without momentum, where the optimizer is '{optimizer}'")
+        return value
+
+    @field_validator("decay_epochs")
+    @classmethod
+    def _decay_has_an_end(cls, value: int | None, info: ValidationInfo) -> int | None:
+        schedule = info.data.get("schedule")
+        if value is None and schedule in _DECAYS:
+            raise PydanticCustomError("combination", f"a whole number >= 1, which schedule '{schedule}' needs")
+        return value
+
+    @field_validator("final_learning_rate")
+    @classmethod
+    def _exponential_above_zero(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value == 0 and info.data.get("schedule") == "exponential":
+            raise PydanticCustomError("combination", "a finite number > 0, where the schedule is 'exponential'")
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         missing = [name for name in ("timescale", "learning_rate", "epochs") if getattr(self, name) is None]
@@ -148,7 +242,8 @@ class Run(BaseModel):
     @property
     def run_id(self) -> str:
         """Identity of the run: a hash of its fields, the same in every sweep and on every machine."""
-        return run_id(fragment(self.model, name, value) for name, value in self.model_dump().items())
+        fields = self.model_dump()
+        return run_id(fragment(fields, name, value) for name, value in fields.items())
 
 
 FIELDS: dict[str, FieldInfo] = {
@@ -157,13 +252,24 @@ FIELDS: dict[str, FieldInfo] = {
 }
 
 
-def fragment(model: str, name: str, value: Any) -> str:
+CHOICES = tuple(sorted({info.by for info in FIELDS.values()}))
+"""The fields on whose values it depends which other fields there are, and their defaults."""
+
+
+def is_null(value: Any) -> bool:
+    """Whether a field is absent, which a column of a table shows as NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def fragment(choices: Mapping[str, Any], name: str, value: Any) -> str:
     """One field's part of the text behind a run id; empty where the field is null or has its default.
 
+    `choices` has at least the run's CHOICES.
     Leaving defaults out means that a field added later, with a default that keeps today's numbers, changes
     no id. A default that is changed must therefore raise ENGINE_VERSION.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value == FIELDS[name].defaults.get(model):
+    info = FIELDS[name]
+    if is_null(value) or value == info.defaults.get(choices[info.by]):
         return ""
     return f"{name}={float(value)!r};" if isinstance(value, int | float) else f"{name}={value};"
 
@@ -179,24 +285,31 @@ def static_fields(model: str) -> list[str]:
     return [name for name, info in FIELDS.items() if model in info.static]
 
 
-def traced_fields(model: str) -> list[str]:
-    """Numeric fields that enter a model's compiled program as one value per run."""
-    untraced = {"seed", "epochs"}  # the seed becomes a key, the epochs a loop bound
-    return [n for n, info in FIELDS.items() if model in info.models and model not in info.static and n not in untraced]
-
-
 @dataclass(frozen=True)
 class Shape:
-    """What a compiled program is specialised to: the static fields of a run, None where not applicable."""
+    """What a compiled program is specialised to: the static fields of a run, None where not applicable.
+
+    `traced` names the numeric fields that enter the program as one value per run. A field that is null for the
+    run is not among them, so that what it would add (momentum, clipping ...) is left out of the program.
+    """
 
     model: str
     task: str
     optimizer: str
     dtype: str
+    nesterov: bool | None = None
+    schedule: str = "constant"
     n_units: int | None = None
     timescale: float | None = None
+    traced: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Shape":
         """The static part of a run's fields."""
-        return cls(**{name: fields[name] for name in static_fields(fields["model"])})
+        static = static_fields(fields["model"])
+        given = [name for name in FIELDS if not is_null(fields[name])]
+        untraced = {*static, "seed", "epochs"}  # the seed becomes a key, the epochs a loop bound
+        return cls(
+            **{name: fields[name] for name in static if name in given},
+            traced=tuple(name for name in given if name not in untraced),
+        )
