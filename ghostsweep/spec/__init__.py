@@ -9,7 +9,6 @@ from ghostsweep.spec.run import (
     Run,
     Shape,
     fragment,
-    is_null,
     run_id,
     static_fields,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "Shape",
     "Sweep",
     "fragment",
-    "is_null",
     "load",
     "loads",
     "run_id",

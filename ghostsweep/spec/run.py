@@ -23,7 +23,6 @@ MODELS = ("canonical", *NETWORKS)
 OPTIMIZERS = ("sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad")
 _ADAMS = ("adam", "adamw", "adamax", "amsgrad")
 _DECAYS = ("linear", "cosine", "exponential")
-SCHEDULES = ("constant", *_DECAYS)
 
 
 class FieldInfo(NamedTuple):
