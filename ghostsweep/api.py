@@ -181,10 +181,12 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     if runs["learning_rate"].nunique() < 2:
         raise UsageError(f"{name}: found a single learning rate; a phase diagram needs several")
     fitted = fit(found)
-    for x in ("timescale", "confidence"):
-        if runs[x].nunique() > 1 or (x == "timescale" and runs["confidence"].nunique() < 2):
-            diagram = figures.phase_diagram(runs, x=x, critical=fitted.critical)
-            drawn += figures.save(diagram, Path(to) / f"{found.name}.phase_{x}")
+    axes = [x for x in ("timescale", "confidence") if runs[x].nunique() > 1]
+    for x in axes:
+        diagram = figures.phase_diagram(runs, x=x, critical=fitted.critical)
+        drawn += figures.save(diagram, Path(to) / f"{found.name}.phase_{x}")
+    if not axes:
+        drawn += figures.save(figures.loss_against_learning_rate(found, found.name), Path(to) / f"{found.name}.loss")
     if fitted.power_law is not None:
         drawn += figures.save(
             figures.scaling_plot(fitted.critical, fitted.power_law), Path(to) / f"{found.name}.scaling"

@@ -1,5 +1,6 @@
 """The command line: `list`, `run`, `fit`, `plot`. Parsing and printing only; the work is in `ghostsweep.api`."""
 
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -109,10 +110,12 @@ def fit_command(
     Example: ghostsweep fit canonical_lr_timescale --format csv
     """
     fitted = api.fit(name, out=out, share=share)
-    _print_table("critical learning rates", fitted.critical, style)
-    for title, table in (("local exponents", fitted.local_exponent), ("power law", fitted.power_law)):
-        if table is not None:
-            _print_table(title, table, style)
+    found = {"critical_lr": fitted.critical}
+    if fitted.local_exponent is not None:
+        found["local_exponent"] = fitted.local_exponent
+    if fitted.power_law is not None:
+        found["power_law"] = fitted.power_law
+    _print_tables(found, style)
 
 
 @app.command("plot")
@@ -195,28 +198,38 @@ def _print_cost(state: api.Status) -> None:
     )
 
 
-def _print_table(title: str, table: pd.DataFrame, style: Format) -> None:
-    if style is Format.csv:
-        print(table.to_csv(index=False), end="")
-    elif style is Format.json:
-        print(table.to_json(orient="records", indent=1))
-    elif style is Format.markdown:
-        print(f"\n{title}\n\n" + tables.markdown(table))
-    else:
-        shown = Table(title=title, *(str(column) for column in table.columns))
-        for row in table.itertuples(index=False):
-            shown.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
-        console.print(shown)
+def _print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
+    """Print tables by title; as JSON one object, as CSV blocks that a comment line heads."""
+    if style is Format.json:
+        print(json.dumps({title: json.loads(table.to_json(orient="records")) for title, table in found.items()}))
+        return
+    for title, table in found.items():
+        if style is Format.csv:
+            print(f"# {title}\n{table.to_csv(index=False)}")
+        elif style is Format.markdown:
+            print(f"{title}\n\n{tables.markdown(table)}\n")
+        else:
+            constant = [] if len(table) < 2 else [c for c in table if table[c].nunique(dropna=False) == 1]
+            same = ", ".join(f"{column} = {_short(table[column].iloc[0])}" for column in constant)
+            print(title + (f" ({same})" if same else ""))
+            text = table.drop(columns=constant).map(_short)
+            print(text.T.to_string(header=False) if len(table) == 1 else text.to_string(index=False), end="\n\n")
+
+
+def _short(value: object) -> str:
+    """A table entry, numbers to five digits."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _duration(seconds: float) -> str:
     """A time in words: 3 s, 2 min 10 s, 4 h 5 min."""
     if not seconds >= 0:
         return "?"
-    whole = round(seconds)
+    whole = max(round(seconds), 1)
     if whole < 60:
-        return f"{max(whole, 1)} s"
-    big, small, units = (*divmod(whole, 60), ("min", "s")) if whole < 3600 else (*divmod(whole // 60, 60), ("h", "min"))
+        return f"{whole} s"
+    units = ("min", "s") if whole < 3600 else ("h", "min")
+    big, small = divmod(whole if whole < 3600 else whole // 60, 60)
     return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
 
 

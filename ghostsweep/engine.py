@@ -1,5 +1,6 @@
 """Walks a plan: trains chunk after chunk on all devices, stores each as it ends, and reports progress."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -46,11 +47,10 @@ def local_devices(cores: int) -> list[jax.Device]:
 
     The number of CPU devices can only be set before JAX is first used; later calls get what there is.
     """
-    try:
+    with contextlib.suppress(RuntimeError):  # JAX is running already
         jax.config.update("jax_num_cpu_devices", cores)
-    except RuntimeError:
-        pass  # JAX is running already
-    return jax.local_devices()
+    devices: list[jax.Device] = jax.local_devices()
+    return devices
 
 
 def train_chunks(
@@ -64,31 +64,45 @@ def train_chunks(
 
     An interruption loses the chunk in work and none before it.
     """
-    started = time.perf_counter()
-    total = sum(chunk.seconds for chunk in chunks) or 1.0
-    n_runs = sum(len(chunk.runs) for chunk in chunks)
-    done, updates, runs_done, compiling, programs = 0.0, 0, 0, 0.0, 0
+    meter = _Meter(chunks, progress)
+    programs = 0
     for chunk in chunks:
         misses = _program.cache_info().misses
         program = _program(chunk.shape, chunk.width, tuple(devices))
         if _program.cache_info().misses > misses:
-            compiling += program.compile_seconds
+            meter.compiling += program.compile_seconds
             programs += 1
-
-        def tell(epoch: int, chunk: Chunk = chunk) -> None:
-            work = done + chunk.seconds * epoch / chunk.epochs
-            spent = time.perf_counter() - started - compiling
-            left = spent * (total - work) / work if work else float("nan")
-            finished = runs_done + (len(chunk.runs) if epoch == chunk.epochs else 0)
-            now = updates + epoch * len(chunk.runs)
-            progress(Progress(finished, n_runs, now, work / total, spent + compiling, left))
-
-        runs, curves = _train_chunk(chunk, record, program, tell)
+        runs, curves = _train_chunk(chunk, record, program, functools.partial(meter.tell, chunk))
         tables.write_part(folder, runs, curves)
-        done += chunk.seconds
-        updates += chunk.epochs * len(chunk.runs)
-        runs_done += len(chunk.runs)
-    return Spent(compiling, time.perf_counter() - started - compiling, programs)
+        meter.finish(chunk)
+    return Spent(meter.compiling, time.perf_counter() - meter.started - meter.compiling, programs)
+
+
+class _Meter:
+    """Turns epochs of the chunk in work into the progress of the whole."""
+
+    def __init__(self, chunks: list[Chunk], report: Callable[[Progress], None]) -> None:
+        self.report = report
+        self.started = time.perf_counter()
+        self.compiling = 0.0
+        self.work = sum(chunk.seconds for chunk in chunks) or 1.0
+        self.runs = sum(len(chunk.runs) for chunk in chunks)
+        self.work_done, self.runs_done, self.updates = 0.0, 0, 0
+
+    def tell(self, chunk: Chunk, epoch: int) -> None:
+        """Report that the chunk in work has come to `epoch`."""
+        share = (self.work_done + chunk.seconds * epoch / chunk.epochs) / self.work
+        spent = time.perf_counter() - self.started
+        left = (spent - self.compiling) * (1 - share) / share if share else float("nan")
+        updates = self.updates + epoch * len(chunk.runs)
+        self.report(Progress(self.runs_done, self.runs, updates, share, spent, left))
+
+    def finish(self, chunk: Chunk) -> None:
+        """Report that a chunk is stored."""
+        self.work_done += chunk.seconds
+        self.runs_done += len(chunk.runs)
+        self.updates += chunk.epochs * len(chunk.runs)
+        self.tell(chunk, 0)
 
 
 class _Program(NamedTuple):

@@ -73,10 +73,11 @@ def _scale_by_adam(
         count = state.count + 1
         mu = jax.tree.map(lambda mean, g: beta1 * mean + (1 - beta1) * g, state.mu, grads)
         nu = jax.tree.map(lambda mean, g: beta2 * mean + (1 - beta2) * g * g, state.nu, grads)
-        weight1, weight2 = -jnp.expm1(count * jnp.log(beta1)), -jnp.expm1(count * jnp.log(beta2))
+        times = count.astype(beta1.dtype)
+        weight1, weight2 = -jnp.expm1(times * jnp.log(beta1)), -jnp.expm1(times * jnp.log(beta2))
         mean = jax.tree.map(lambda mean: mean / weight1, mu)
         if nesterov:  # Dozat 2016, without the further factor beta2 of its algorithm 2, as in optax
-            ahead = -jnp.expm1((count + 1) * jnp.log(beta1))
+            ahead = -jnp.expm1((times + 1) * jnp.log(beta1))
             mean = jax.tree.map(lambda mean, g: beta1 * mean / ahead + (1 - beta1) * g / weight1, mu, grads)
         updates = jax.tree.map(lambda mean, square: mean / (jnp.sqrt(square / weight2) + epsilon), mean, nu)
         return updates, optax.ScaleByAdamState(count, mu, nu)

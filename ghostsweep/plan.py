@@ -130,4 +130,5 @@ def shape_of(rows: pd.DataFrame) -> Shape:
 
 def recorded_rows(runs: pd.DataFrame, record: Record) -> int:
     """Number of rows that the table of curves will have."""
-    return sum(len(record.schedule(int(epochs))) * int(n) for epochs, n in runs["epochs"].value_counts().items())
+    counts = runs["epochs"].value_counts()
+    return sum(len(record.schedule(epochs)) * n for epochs, n in zip(counts.index.tolist(), counts, strict=True))

@@ -85,11 +85,8 @@ class Tables:
 
 def data_dictionary() -> str:
     """All columns of both tables as a Markdown table, from the lists the code itself uses."""
-    rows = [
-        (table, f"`{c.name}`", c.unit, c.meaning)
-        for table, columns in (("runs", RUNS), ("curves", CURVES))
-        for c in columns
-    ]
+    both = [("runs", column) for column in RUNS] + [("curves", column) for column in CURVES]
+    rows = [(table, f"`{column.name}`", column.unit, column.meaning) for table, column in both]
     return markdown(pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"]))
 
 
@@ -154,7 +151,7 @@ def complete(runs: pd.DataFrame, curves: pd.DataFrame, record: Record) -> pd.Ser
     """Which of the stored runs have every epoch that `record` asks for; booleans along `runs`."""
     result = pd.Series(False, index=runs.index)
     for epochs, group in runs.groupby("epochs"):
-        schedule = record.schedule(int(epochs))  # type: ignore[call-overload]
+        schedule = record.schedule(int(str(epochs)))
         counts = curves.loc[curves["epoch"].isin(schedule), "run_id"].value_counts()
         result[group.index] = group["run_id"].map(counts).eq(len(schedule)).fillna(False)
     return result
@@ -182,7 +179,7 @@ def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.Data
     rank = curves["run_id"].map(order)
     kept_curves = curves[rank.notna()]
     kept_curves = kept_curves.iloc[rank[rank.notna()].to_numpy().argsort(kind="stable")].reset_index(drop=True)
-    old_parts = [p for p in (folder / "parts").glob("*")]
+    old_parts = list((folder / "parts").glob("*"))
     if not is_planned.all():
         others = runs[~is_planned]
         write_part(folder, others, curves[curves["run_id"].isin(others["run_id"])])

@@ -19,6 +19,8 @@ from ghostsweep import optimizers
 from ghostsweep.models import MODELS
 from ghostsweep.spec import Run, Shape
 
+Array = jax.Array | np.ndarray
+
 MAX_GAP = 1024
 """Epochs between two reports at most: sums are kept in the run's precision only that long, in float64 after."""
 MAX_STOPS = 64
@@ -45,12 +47,12 @@ class State(NamedTuple):
 class Report(NamedTuple):
     """What is known of a run at a stop: values of the epoch before it, and sums since the previous stop."""
 
-    loss: jax.Array
-    grad_norm: jax.Array
-    accuracy: jax.Array
-    weight_norm: jax.Array
-    loss_sum: jax.Array
-    grad_norm_sum: jax.Array
+    loss: Array
+    grad_norm: Array
+    accuracy: Array
+    weight_norm: Array
+    loss_sum: Array
+    grad_norm_sum: Array
 
 
 @contextlib.contextmanager
@@ -115,7 +117,8 @@ def train_stretch(
         reports = jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
         return state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0), reports
 
-    return lax.fori_loop(0, n_stops, to_stop, (state, empty))
+    result: tuple[State, Report] = lax.fori_loop(0, n_stops, to_stop, (state, empty))
+    return result
 
 
 def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:

@@ -35,7 +35,7 @@ def runs_of(kinds: list[str], **fields: object) -> pd.DataFrame:
     """A runs table with one run of each kind in the list."""
     columns = ["status", "recent_mean_loss", "recent_mean_grad_norm", "mean_grad_norm", "learned_epoch"]
     table = pd.DataFrame([EXAMPLES[kind] for kind in kinds], columns=columns).astype({"learned_epoch": "Int64"})
-    return table.assign(learned_loss=0.1, **fields)
+    return table.assign(learned_loss=0.1, initial_grad_norm=table["mean_grad_norm"], **fields)
 
 
 def grid(collapsed: np.ndarray, rates: np.ndarray, **fields: object) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def iterate_canonical(timescales: list[float], etas: np.ndarray, n_seeds: int, e
     jitter = 1 + 0.004 * np.sin(T)  # so that the grids do not sit at the same eta
     lr, best = eta * jitter * np.pi**4 / 8 / T**5, (np.pi / (2 * T)) ** 2
     r, grad_sum, learned_epoch = s * best, np.zeros(shape), np.full(shape, -1)
-    recent_loss, recent_grad = np.zeros(shape), np.zeros(shape)
+    recent_loss, recent_grad, first_grad = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for epoch in range(epochs):
         alive = r >= best / 4
         root = np.sqrt(np.where(alive, r, 1.0))
@@ -62,6 +62,7 @@ def iterate_canonical(timescales: list[float], etas: np.ndarray, n_seeds: int, e
         gradient = np.where(alive, np.where(r > best, 1, -1) * np.pi / (4 * root**3), 0.0)
         learned_epoch[(learned_epoch < 0) & (loss < 0.1)] = epoch
         grad_sum += np.abs(gradient)
+        first_grad = np.abs(gradient) if epoch == 0 else first_grad
         if epoch >= epochs - 50:
             recent_loss += loss / 50
             recent_grad += np.abs(gradient) / 50
@@ -69,7 +70,7 @@ def iterate_canonical(timescales: list[float], etas: np.ndarray, n_seeds: int, e
     columns = {
         "timescale": T, "learning_rate": lr, "seed": np.broadcast_to(np.arange(n_seeds), shape),
         "recent_mean_loss": recent_loss, "recent_mean_grad_norm": recent_grad,
-        "mean_grad_norm": grad_sum / epochs, "learned_epoch": learned_epoch,
+        "mean_grad_norm": grad_sum / epochs, "initial_grad_norm": first_grad, "learned_epoch": learned_epoch,
     }  # fmt: skip
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
     table["learned_epoch"] = table["learned_epoch"].astype("Int64").replace(-1, pd.NA)
@@ -86,11 +87,13 @@ def test_each_outcome_is_recognised() -> None:
 
 
 def test_vanished_gradient_is_relative_and_zero_counts() -> None:
-    runs = runs_of(["plateau"] * 4).assign(
-        mean_grad_norm=[1.0, 1.0, 0.0, 1e-9], recent_mean_grad_norm=[9e-4, 2e-3, 0.0, 1e-9]
+    runs = runs_of(["plateau"] * 5).assign(
+        mean_grad_norm=[1.0, 1.0, 0.0, 1e-9, 1e-9],
+        recent_mean_grad_norm=[9e-4, 2e-3, 0.0, 1e-9, 1e-9],
+        initial_grad_norm=[1.0, 1.0, 0.0, 1e-9, 1.0],  # the last was trapped so early that its mean is tiny
     )
-    assert outcomes(runs)["outcome"].tolist() == ["trapped", "plateau", "trapped", "plateau"]
-    assert outcomes(runs, Criteria(0.0))["outcome"].tolist() == ["plateau", "plateau", "trapped", "plateau"]
+    assert outcomes(runs)["outcome"].tolist() == ["trapped", "plateau", "trapped", "plateau", "trapped"]
+    assert outcomes(runs, Criteria(0.0))["outcome"].tolist() == ["plateau", "plateau", "trapped", "plateau", "plateau"]
 
 
 def test_low_loss_wins_over_a_vanished_gradient_and_threshold_is_the_runs_own() -> None:

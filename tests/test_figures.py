@@ -373,7 +373,7 @@ def test_empty_tables_and_missing_columns_are_named(sweep: SimpleNamespace, fig2
     no_curves = SimpleNamespace(runs=runs, curves=fig2_tables[1].curves.iloc[:0])
     with pytest.raises(UsageError, match="Figure 2d, curves: the table has no rows"):
         figures.fig2(fig2_tables[0], no_curves)
-    with pytest.raises(UsageError, match="Figure 6a, rank one, curves"):
+    with pytest.raises(UsageError, match="rank one, curves"):
         figures.fig6a(no_curves)
     with pytest.raises(UsageError, match="no run has both confidence and learning_rate"):
         figures.phase_diagram(runs, x="confidence")

@@ -46,7 +46,7 @@ def path(build: Callable[[Any], optax.GradientTransformation], traced: Any, step
 
         return jax.lax.scan(step, (params, rule.init(params)), None, length=steps)[1]
 
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # optax itself needs it
         return jax.tree.map(np.asarray, jax.jit(descend)(traced, jax.tree.map(jnp.asarray, PARAMS)))
 
 
@@ -180,7 +180,7 @@ def test_oracle_a_run_trains_as_with_a_plain_loop(base: dict[str, Any]) -> None:
     run = Run(**base | {"optimizer": "adam", "learning_rate": 1e-3, "dtype": "float64"})
     shape, traced = inputs(run)
     losses = []
-    with train.precision(shape):
+    with train.precision(shape), jax.numpy_dtype_promotion("standard"):  # optax itself needs it
         params = train.initial_params(shape, traced, jnp.uint32(0))
         rule = optax.adam(1e-3)
         evaluate = jax.jit(lambda p: MODELS[shape.model].evaluate(shape, p, traced))

@@ -93,7 +93,7 @@ def shares(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     table = groups[columns].mean()
     table["n_seeds"] = groups.size()
     last_maximum = len(OUTCOMES) - 1 - table[columns].to_numpy()[:, ::-1].argmax(axis=1)
-    table["majority"] = pd.Categorical.from_codes(last_maximum, categories=list(OUTCOMES), ordered=True)
+    table["majority"] = pd.Categorical(np.array(OUTCOMES)[last_maximum], categories=list(OUTCOMES), ordered=True)
     table = table.reset_index()
     table.attrs = dict(runs.attrs)
     return table

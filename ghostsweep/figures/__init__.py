@@ -1,7 +1,7 @@
 """Finished tables in, matplotlib figures out: a function a figure, no global state changed, no window."""
 
 from ghostsweep.figures.fig2 import fig2
-from ghostsweep.figures.fig6a import fig6a
+from ghostsweep.figures.fig6a import fig6a, loss_against_learning_rate
 from ghostsweep.figures.phase import phase_diagram
 from ghostsweep.figures.scaling import eta_collapse, scaling_plot
 from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
@@ -12,6 +12,7 @@ __all__ = [
     "eta_collapse",
     "fig2",
     "fig6a",
+    "loss_against_learning_rate",
     "phase_diagram",
     "save",
     "scaling_plot",

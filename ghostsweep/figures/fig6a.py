@@ -32,9 +32,25 @@ def fig6a(rank_one: Tables, full: Tables | None = None, *, width: float = style.
     not recorded are missing, and the figure says so. width: inches. Raises UsageError for an empty table,
     missing columns, or runs that differ in more than learning rate and seed.
     """
-    parts = [("rank one", rank_one)] + ([("full rank", full)] if full is not None else [])
-    epochs = {name: recorded_epochs(tables, EPOCHS, f"Figure 6a, {name}") for name, tables in parts}
-    colors = style.ordered_colors(sorted(set(EPOCHS) | {e for some in epochs.values() for e in some}))
+    return _panels([("rank one", rank_one)] + ([("full rank", full)] if full is not None else []), EPOCHS, width)
+
+
+def loss_against_learning_rate(tables: Tables, title: str, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw loss against learning rate as Fig. 6a does, for any sweep, at up to six of its recorded epochs.
+
+    Raises UsageError for an empty table, missing columns, or runs that differ in more than learning rate and seed.
+    """
+    style.require(tables.curves, ["epoch"], f"{title}, curves")
+    recorded = np.sort(tables.curves["epoch"].unique())
+    recorded = recorded[recorded > 0] if len(recorded) > 1 else recorded
+    ends = np.geomspace(max(recorded[-1] / 30, recorded[0], 1), max(recorded[-1], 1), 6)
+    nearest = {int(recorded[np.abs(np.log(np.maximum(recorded, 1) / end)).argmin()]) for end in ends}
+    return _panels([(title, tables)], tuple(sorted(nearest)), width)
+
+
+def _panels(parts: list[tuple[str, Tables]], wanted: tuple[int, ...], width: float) -> Figure:
+    epochs = {name: recorded_epochs(tables, wanted, name) for name, tables in parts}
+    colors = style.ordered_colors(sorted(set(wanted) | {e for some in epochs.values() for e in some}))
     with style.rc():
         side_by_side = width > style.ONE_COLUMN
         n_rows, n_columns = (1, len(parts)) if side_by_side else (len(parts), 1)
@@ -42,8 +58,8 @@ def fig6a(rank_one: Tables, full: Tables | None = None, *, width: float = style.
         axes = fig.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
         remarks = []
         for ax, (name, tables) in zip(axes, parts, strict=True):
-            remarks += loss_against_rate(ax, tables, epochs[name], colors, f"Figure 6a, {name}")
-            remarks += missing_epochs(epochs[name], EPOCHS, name)
+            remarks += loss_against_rate(ax, tables, epochs[name], colors, name)
+            remarks += missing_epochs(epochs[name], wanted, name)
             ax.set_title(name)
             ax.set_ylabel("" if ax is not axes[0] and side_by_side else "loss")
         lines = {line.get_label(): line for ax in axes for line in ax.get_lines()}

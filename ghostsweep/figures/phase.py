@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from ghostsweep import analysis
 from ghostsweep import theory as closed_form
@@ -166,6 +167,9 @@ def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str) -> None:
             ends = edges(values, log)
             if log:
                 style.log_axis(axis, ends[0], ends[-1])
+                if field == x and len(values) <= 8:  # few columns: name each
+                    axis.set_major_locator(FixedLocator(values.tolist()))
+                    axis.set_minor_locator(NullLocator())
             else:
                 (ax.set_xlim if field == x else ax.set_ylim)(ends[0], ends[-1])
 

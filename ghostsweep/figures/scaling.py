@@ -193,7 +193,7 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
         wide = width > style.ONE_COLUMN
         fig = style.new_figure(width, 2.8 if wide else 4.9)
         share, floor = fig.subplots(*((1, 2) if wide else (2, 1)))
-        zoom = share.inset_axes((0.17, 0.22, 0.46, 0.56))
+        zoom = share.inset_axes((0.1, 0.2, 0.34, 0.6))
         # Wide below narrow: curves that coincide all stay visible.
         for (timescale, color), size in zip(
             colors.items(), np.linspace(min(3.5, 0.2 + 0.7 * len(colors)), 0.7, len(colors)), strict=True
@@ -207,11 +207,12 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
             }
             look["markeredgewidth"] = 0.0
             for ax in (share, zoom):
-                ax.plot(rows["eta"], rows["share_trapped"], label=f"{timescale:g}", **look)
+                ax.plot(rows["eta"], rows["share_trapped"], label=f"{timescale:.4g}", **look)
             floor.plot(rows["eta"], rows["mean"], **look)
         low, high = float(table["eta"].min()) / 1.2, float(table["eta"].max()) * 1.2
         for ax in (share, floor):
             style.log_axis(ax.xaxis, min(low, 0.5), max(high, 1.0))
+            ax.set_xlim(max(min(low, 0.5), 1e-4), min(max(high, 1.0), 1e4))  # nothing happens further out
             ax.set_xlabel("scale parameter η")
         for ax in (share, floor, zoom):
             ax.axvline(theory.CRITICAL_ETA, color="black", linestyle="--", linewidth=0.8, zorder=5)
@@ -233,7 +234,7 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
 def _timescale_legend(fig: Figure, ax: Axes, n_timescales: int, wide: bool) -> None:
     """Name every timescale's colour, or if there are many the first, the last and a few between."""
     handles: Sequence[Any] = ax.get_lines()[:n_timescales]
-    if len(handles) > 10:
-        handles = [handles[round(i)] for i in np.linspace(0, len(handles) - 1, 10)]
-    n_columns = min(len(handles), 10 if wide else 5)
+    if len(handles) > 7:
+        handles = [handles[round(i)] for i in np.linspace(0, len(handles) - 1, 7)]
+    n_columns = min(len(handles), 7 if wide else 4)
     fig.legend(handles=handles, title="timescale T (steps)", loc="outside upper center", ncols=n_columns)

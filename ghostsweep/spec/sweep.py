@@ -35,12 +35,10 @@ class Axis(_Strict):
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        forms = [value for value in (self.logspace, self.linspace, self.range) if value is not None]
-        if len(forms) != 1:
+        if sum(form is not None for form in (self.logspace, self.linspace, self.range)) != 1:
             raise ValueError("exactly one of logspace, linspace, range")
-        for spaced in (self.logspace, self.linspace):
-            if spaced is not None and not 1 <= spaced[2] <= MAX_RUNS:
-                raise ValueError(f"a number of points from 1 to {MAX_RUNS}")
+        if any(form is not None and not 1 <= form[2] <= MAX_RUNS for form in (self.logspace, self.linspace)):
+            raise ValueError(f"a number of points from 1 to {MAX_RUNS}")
         if self.logspace is not None and max(map(abs, self.logspace[:2])) > 300:
             raise ValueError("exponents of ten from -300 to 300")
         if len(self._range()) > MAX_RUNS:
@@ -72,8 +70,8 @@ class Record(_Strict):
 
     def schedule(self, epochs: int) -> np.ndarray:
         """Recorded epochs of a run of `epochs` epochs: sorted, unique, the last one always among them."""
-        spaced = np.geomspace(1, epochs, self.points).round().astype(int) - 1 if self.points else []
-        chosen = np.unique(np.concatenate([spaced, self.epochs, [epochs - 1]]).astype(int))
+        spaced = np.geomspace(1, epochs, self.points).round() - 1
+        chosen = np.unique(np.concatenate([spaced, self.epochs, [epochs - 1]])).astype(int)
         return chosen[chosen < epochs]
 
 
@@ -106,7 +104,6 @@ class Sweep:
     record: Record
     fit: Fit
     text: str
-    quick_name: str | None = None
 
     @cached_property
     def n_runs(self) -> int:
@@ -150,51 +147,60 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     tables = [problems.table("axes", axes)] if tables is None else tables
     if axes == []:
         problems.add("axes", axes, "at least one table")
-    overrides = dict(problems.table("quick", data.get("quick", {})))
-    record_data = {"record": data.get("record", {}), "fit": data.get("fit", {})}
-    quick_record = overrides.pop("record", record_data["record"])
-    problems.unknown("quick", overrides, (*FIELDS, "record"))
-    for where, table in [
-        ("run", shared),
-        *((f"axes[{i}]" if len(tables) > 1 else "axes", t) for i, t in enumerate(tables)),
-    ]:
-        problems.unknown(where, table, tuple(FIELDS))
-    full = [
-        _grid(problems, shared, table, f"axes[{i}]" if len(tables) > 1 else "axes") for i, table in enumerate(tables)
-    ]
-    record = _record(problems, record_data["record"], "record")
-    fit = problems.model(Fit, "fit", record_data["fit"])
-    _check_record(problems, record, full, "record")
-    if problems.lines:
+    where = [f"axes[{i}]" for i in range(len(tables))] if len(tables) > 1 else ["axes"]
+    problems.unknown("run", shared, tuple(FIELDS))
+    for place, table in zip(where, tables, strict=True):
+        problems.unknown(place, table, tuple(FIELDS))
+    grids = tuple(_grid(problems, shared, table, place) for place, table in zip(where, tables, strict=True))
+    record = _record(problems, data.get("record", {}), "record")
+    fit = problems.model(Fit, "fit", data.get("fit", {}))
+    _check_record(problems, record, grids)
+    small = _quick(problems, shared, tables, record, data.get("quick"))
+    if problems.lines or record is None:
         raise problems.error()
-    if overrides or quick_record is not record_data["record"]:
-        small = [_grid(problems, *_override(shared, table, overrides), "quick") for table in tables]
-        quick_rec = _record(problems, quick_record, "quick.record")
-        if problems.lines:
-            raise problems.error()
-        longest = max(max(_values(grid, "epochs")) for grid in small)
-        quick_rec = quick_rec.model_copy(update={"epochs": tuple(e for e in quick_rec.epochs if e < longest)})
-    elif quick:
-        raise UsageError(f"{source}: has no [quick] table, which --quick needs")
-    if quick:
-        return Sweep(f"{name}-quick", f"{title} (quick)", tuple(small), quick_rec, fit, text, None)
-    return Sweep(name, title, tuple(full), record, fit, text, f"{name}-quick" if overrides else None)
+    if not quick:
+        return Sweep(name, title, grids, record, fit, text)
+    if small is None:
+        problems.add("quick", "nothing", "a table of what --quick changes")
+        raise problems.error()
+    return Sweep(f"{name}-quick", f"{title} (quick)", *small, fit, text)
+
+
+def _quick(
+    problems: "_Problems", shared: dict[str, Any], tables: Sequence[dict[str, Any]], record: Record | None, given: Any
+) -> tuple[tuple[Grid, ...], Record] | None:
+    """The grids and the record with the values of [quick] in place; None without such a table.
+
+    Epochs of an inherited record that the shorter runs do not reach are left out.
+    """
+    if given is None:
+        return None
+    overrides = dict(problems.table("quick", given))
+    own_record = overrides.pop("record", None)
+    problems.unknown("quick", overrides, (*FIELDS, "record"))
+    chosen = record if own_record is None else _record(problems, own_record, "quick.record")
+    own = overrides.keys()  # mistakes in all else are reported for the full grid
+    grids = tuple(_grid(problems, *_override(shared, table, overrides), "quick", own) for table in tables)
+    if problems.lines or chosen is None:
+        return None
+    longest = max(max(_values(grid, "epochs")) for grid in grids)
+    return grids, chosen.model_copy(update={"epochs": tuple(e for e in chosen.epochs if e < longest)})
 
 
 def _override(
-    shared: Mapping[str, Any], axes: Mapping[str, Any], quick: Mapping[str, Any]
+    shared: dict[str, Any], axes: dict[str, Any], quick: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Put the quick values in place of the ones they replace, whether axis or shared field."""
     is_axis = {key: isinstance(value, list | dict) for key, value in quick.items()}
-    new_shared = {k: v for k, v in shared.items() if k not in quick} | {
-        k: v for k, v in quick.items() if not is_axis[k]
-    }
-    new_axes = {k: v for k, v in axes.items() if k not in quick} | {k: v for k, v in quick.items() if is_axis[k]}
+    new_shared = {key: value for key, value in (shared | quick).items() if not is_axis.get(key, key not in shared)}
+    new_axes = {key: value for key, value in (axes | quick).items() if is_axis.get(key, key in axes)}
     return new_shared, new_axes
 
 
-def _grid(problems: "_Problems", shared: Mapping[str, Any], axes: Mapping[str, Any], where: str) -> Grid:
-    """Write out one grid and check every value on it."""
+def _grid(
+    problems: "_Problems", shared: dict[str, Any], axes: dict[str, Any], where: str, only: Set[str] = frozenset(FIELDS)
+) -> Grid:
+    """Write out one grid and check every value on it, reporting mistakes in the fields `only`."""
     written: dict[str, list[Any]] = {}
     for key, value in axes.items():
         if key not in FIELDS:
@@ -228,7 +234,9 @@ def _grid(problems: "_Problems", shared: Mapping[str, Any], axes: Mapping[str, A
         changes += [{key: value} for value in _telling(written[key])]
     failed = axes.keys() - written.keys()
     for change in changes:
-        problems.run(known | first | change, where, change, failed)
+        problems.run(
+            known | first | change, where, change.keys() | (only if where == "quick" else set()), only - failed
+        )
         if len(problems.lines) >= 20:
             break
     return grid
@@ -254,13 +262,13 @@ def _record(problems: "_Problems", data: Any, where: str) -> Record | None:
     return record
 
 
-def _check_record(problems: "_Problems", record: Record | None, grids: list[Grid], where: str) -> None:
+def _check_record(problems: "_Problems", record: Record | None, grids: Sequence[Grid]) -> None:
     if problems.lines or record is None:
         return
     shortest = min(min(_values(grid, "epochs")) for grid in grids)
     for epoch in record.epochs:
         if not 0 <= epoch < shortest:
-            problems.add(f"{where}.epochs", epoch, f"from 0 to {shortest - 1} (a run of {shortest} epochs ends there)")
+            problems.add("record.epochs", epoch, f"from 0 to {shortest - 1} (a run of {shortest} epochs ends there)")
 
 
 class _Problems:
@@ -291,7 +299,7 @@ class _Problems:
                     f"; did you mean {near[0]!r}?" if near else "",
                 )
 
-    def table(self, key: str, value: Any) -> Mapping[str, Any]:
+    def table(self, key: str, value: Any) -> dict[str, Any]:
         if isinstance(value, dict):
             return value
         self.add(key, value, "a table of fields")
@@ -311,25 +319,24 @@ class _Problems:
                 self._pydantic(cls, key, item)
             return None
 
-    def run(self, fields: Mapping[str, Any], where: str, changed: Mapping[str, Any], failed: Set[str]) -> None:
-        """Validate one run of a grid; a mistake is reported under the table that holds the key.
+    def run(self, fields: Mapping[str, Any], where: str, here: Set[str], only: Set[str]) -> None:
+        """Validate one run of a grid: mistakes in the fields `only`, each under the table that holds the key.
 
-        `failed` are axes already reported, so not to be called missing as well.
+        Fields in `here` stand in the table `where`, all others in [run].
         """
         try:
             Run(**fields)
         except ValidationError as error:
             for item in error.errors():
                 key = str(item["loc"][0]) if item["loc"] else ""
-                self._pydantic(Run, where if key in changed or not key else "run", item)
+                if key in only:
+                    self._pydantic(Run, where if key in here else "run", item)
         for name in ("model", "timescale", "learning_rate", "epochs"):
-            if name not in fields and name not in failed:
+            if name not in fields and name in only:
                 self.add(f"run.{name}", "nothing", describe(Run, name))
 
     def _pydantic(self, cls: type[BaseModel], where: str, item: Any) -> None:
         key = str(item["loc"][0]) if item["loc"] else ""
-        if cls is Run and item["type"] in ("incomplete", "missing"):
-            return
         if item["type"] == "missing":
             self.add(f"{where}.{key}", "nothing", describe(cls, key))
             return
@@ -337,10 +344,8 @@ class _Problems:
         allowed = item["msg"].removeprefix("Value error, ") if custom or not key else describe(cls, key)
         near = ""
         if item["type"] == "literal_error" and isinstance(item["input"], str):
-            options = typing.get_args(item["ctx"]["expected"]) or item["ctx"]["expected"].replace("'", "").split(" or ")
-            close = difflib.get_close_matches(
-                item["input"], [o.strip() for part in options for o in part.split(",")], n=1
-            )
+            options = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+            close = difflib.get_close_matches(item["input"], options, n=1)
             near = f"; did you mean {close[0]!r}?" if close else ""
         found = "nothing" if item["input"] is None else item["input"]
         self.add(f"{where}.{key}" if key else where, found, allowed, near)
@@ -358,7 +363,7 @@ def describe(cls: type[BaseModel], name: str) -> str:
     if name in Axis.model_fields and cls is Axis:
         return "a whole number, or [start, stop]" if name == "range" else "[first, last, number of points]"
     limits = [
-        f"{sign} {getattr(m, attribute):g}"
+        f"{sign} {getattr(m, attribute)}"
         for m in field.metadata
         for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
         if hasattr(m, attribute)

@@ -1,0 +1,106 @@
+"""Property: the plan neither loses nor repeats a run, whatever the grid; estimates and chunks keep their promises."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ghostsweep import Run, plan
+from ghostsweep.spec import FIELDS, Shape, Sweep, loads
+
+AXES = {
+    "learning_rate": st.lists(st.floats(1e-12, 10), min_size=1, max_size=6, unique=True),
+    "seed": st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True),
+    "timescale": st.lists(st.integers(1, 60), min_size=1, max_size=3, unique=True),
+    "confidence": st.lists(st.floats(0.01, 100), min_size=1, max_size=3, unique=True),
+    "epochs": st.lists(st.integers(1, 9), min_size=1, max_size=2, unique=True),
+    "n_units": st.lists(st.integers(1, 30), min_size=1, max_size=2, unique=True),
+}
+
+
+def sweep_of(grids: list[dict[str, list[Any]]]) -> Sweep:
+    lines = ['[run]\nmodel = "rank_one"']
+    for grid in grids:
+        lines += ["[[axes]]", *(f"{key} = {values!r}" for key, values in grid.items())]
+    return loads("\n".join(lines), name="generated")
+
+
+grids = st.lists(st.fixed_dictionaries(AXES), min_size=1, max_size=2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(grids)
+def test_expansion_is_a_bijection_on_the_grid(given_grids: list[dict[str, list[Any]]]) -> None:
+    table = plan.expand(sweep_of(given_grids))
+    keys = list(AXES)
+    wanted = {
+        combo
+        for grid in given_grids
+        for combo in pd.MultiIndex.from_product([map(float, grid[key]) for key in keys]).tolist()
+    }
+    found = list(map(tuple, table[keys].astype(float).to_numpy().tolist()))
+    assert len(found) == len(set(found))
+    assert set(found) == wanted
+    assert table["run_id"].is_unique
+
+
+@settings(max_examples=30, deadline=None)
+@given(grids)
+def test_ids_of_a_grid_are_those_of_its_runs_alone(given_grids: list[dict[str, list[Any]]]) -> None:
+    for row in plan.expand(sweep_of(given_grids)).head(5).to_dict("records"):
+        fields = {name: row[name] for name in FIELDS if not pd.isna(row[name])}
+        fields |= {name: int(fields[name]) for name in ("n_units", "epochs", "seed")}
+        fields |= {"nesterov": bool(fields["nesterov"])}
+        assert Run(**fields).run_id == row["run_id"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(grids, st.sampled_from([1, 2, 4]), st.floats(1e5, 1e9))
+def test_every_run_is_in_exactly_one_chunk_of_its_shape(
+    given_grids: list[dict[str, list[Any]]], n_devices: int, memory: float
+) -> None:
+    table = plan.expand(sweep_of(given_grids))
+    chunks = plan.chunks(table, n_devices, memory)
+    assert sorted(pd.concat([chunk.runs for chunk in chunks])["run_id"]) == sorted(table["run_id"])
+    widths: dict[tuple[Shape, int], set[int]] = {}
+    for chunk in chunks:
+        assert chunk.width % n_devices == 0
+        assert 0 < len(chunk.runs) <= chunk.width
+        assert chunk.width // n_devices * plan.cost(chunk.shape).run_bytes <= max(
+            memory, plan.cost(chunk.shape).run_bytes
+        )
+        assert (chunk.runs["epochs"] == chunk.epochs).all()
+        assert (chunk.runs["timescale"] == chunk.shape.timescale).all()
+        assert (chunk.runs["n_units"] == chunk.shape.n_units).all()
+        widths.setdefault((chunk.shape, chunk.epochs), set()).add(chunk.width)
+    assert all(len(found) == 1 for found in widths.values())  # a group compiles once, its last chunk padded
+
+
+def test_learning_rate_confidence_and_seed_share_a_program() -> None:
+    sweep = sweep_of(
+        [{"learning_rate": [0.1, 0.2], "confidence": [1.0, 2.0], "seed": [0, 1, 2], "timescale": [5], "epochs": [9]}]
+    )
+    (chunk,) = plan.chunks(plan.expand(sweep), 2, 1e9)
+    assert len(chunk.runs) == 12
+    more = sweep_of([{"learning_rate": [0.1, 0.2], "timescale": [5, 6], "epochs": [9]}])
+    assert len(plan.chunks(plan.expand(more), 2, 1e9)) == 2
+
+
+def test_a_million_runs_are_planned_in_seconds() -> None:
+    text = """
+    [run]
+    model = "canonical"
+    timescale = 100.0
+    epochs = 2_000
+    [axes]
+    learning_rate = { logspace = [-11, -8, 512] }
+    r_start = { linspace = [1.0, 10.0, 512] }
+    """
+    table = plan.expand(loads(text, name="dense"))
+    assert len(table) == 512**2
+    chunks = plan.chunks(table, 2, 1e9)
+    assert len(chunks) == math.ceil(512**2 / (2 * plan.cost(chunks[0].shape).lanes))
+    np.testing.assert_allclose(table["r_start"].unique(), np.linspace(1.0, 10.0, 512))

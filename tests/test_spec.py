@@ -1,0 +1,168 @@
+"""Sweep files: what they mean, and what each mistake in one says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ghostsweep import Run, UsageError, load
+from ghostsweep.spec import FIELDS, MODELS, Record, Shape, Sweep, loads
+
+GOOD = """
+title = "A question"
+[run]
+model = "rank_one"
+timescale = 20
+epochs = 100
+[axes]
+learning_rate = { logspace = [-3, -1, 5] }
+seed = { range = 4 }
+[record]
+points = 10
+epochs = [7, 50]
+[quick]
+epochs = 20
+seed = [0]
+"""
+
+
+def read(text: str, **options: bool) -> Sweep:
+    return loads(text, name="question", source="sweeps/question.toml", **options)
+
+
+def test_axes_are_written_out() -> None:
+    (grid,) = read(GOOD).grids
+    np.testing.assert_array_equal(grid.axes["learning_rate"], np.logspace(-3, -1, 5))
+    assert list(grid.axes["seed"]) == [0, 1, 2, 3]
+    assert grid.shared == {"model": "rank_one", "timescale": 20, "epochs": 100}
+    linspaced = read(GOOD.replace("logspace = [-3, -1, 5]", "linspace = [0.1, 0.3, 3]")).grids[0]
+    np.testing.assert_allclose(linspaced.axes["learning_rate"], [0.1, 0.2, 0.3])
+    stepped = read(GOOD.replace("range = 4", "range = [2, 9, 3]")).grids[0]
+    assert list(stepped.axes["seed"]) == [2, 5, 8]
+
+
+def test_a_list_of_tables_is_a_union() -> None:
+    union = read(GOOD.replace("[axes]", "[[axes]]").replace("[record]", "[[axes]]\nlearning_rate = [5.0]\n[record]"))
+    assert [len(grid) for grid in union.grids] == [20, 1]
+
+
+def test_quick_replaces_fields_axes_and_records() -> None:
+    quick = read(GOOD, quick=True)
+    (grid,) = quick.grids
+    assert quick.name == "question-quick"
+    assert grid.shared["epochs"] == 20
+    assert list(grid.axes["seed"]) == [0]
+    assert quick.record.epochs == (7,)  # 50 lies beyond the quick runs
+    assert read(GOOD).record.epochs == (7, 50)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 10, 999, 200_001])
+def test_recorded_epochs_are_log_spaced_and_end_with_the_last(epochs: int) -> None:
+    schedule = Record(points=40, epochs=(3, 5)).schedule(epochs)
+    assert schedule[-1] == epochs - 1
+    assert (np.diff(schedule) > 0).all()
+    assert schedule[0] == 0
+    assert {3, 5} <= set(schedule.tolist()) or epochs <= 5
+    if epochs > 1000:
+        steps = np.diff(np.log(schedule[10:] + 1.0))
+        assert steps.max() < 3 * np.median(steps)
+
+
+def test_shipped_sweeps_are_valid_in_both_versions() -> None:
+    paths = sorted((Path(__file__).parent.parent / "sweeps").glob("*.toml"))
+    assert len(paths) >= 5
+    for path in paths:
+        assert load(path).n_runs >= load(path, quick=True).n_runs > 0
+
+
+# Each mistake with the parts its one line must have: key, what was found, what is allowed.
+MISTAKES = {
+    "unknown key": ("epochs = 100", "epochz = 100", ["run.epochz", "did you mean 'epochs'"]),
+    "unknown table": ("[record]", "[recrod]", ["recrod", "did you mean 'record'"]),
+    "wrong type": ("timescale = 20", 'timescale = "20"', ["run.timescale", "'20'", "a finite number > 0"]),
+    "out of range": ("epochs = 100", "epochs = -1", ["run.epochs", "-1", ">= 1"]),
+    "not a number": ("timescale = 20", "timescale = nan", ["run.timescale", "nan", "finite"]),
+    "fraction of a step": ("timescale = 20", "timescale = 20.5", ["run.timescale", "20.5", "whole number"]),
+    "unknown model": ('"rank_one"', '"rank_won"', ["run.model", "rank_won", "'canonical'", "did you mean 'rank_one'"]),
+    "field of another model": ("epochs = 100", "epochs = 100\nr_start = 2.0", ["run.r_start", "2.0", "rank_one"]),
+    "missing field": ("timescale = 20\n", "", ["run.timescale", "nothing"]),
+    "empty axis": ("seed = { range = 4 }", "seed = []", ["axes.seed", "[]", "at least one"]),
+    "bad axis form": ("{ range = 4 }", "{ rnge = 4 }", ["axes.seed.rnge", "did you mean 'range'"]),
+    "two axis forms": ("{ range = 4 }", "{ range = 4, linspace = [0, 1, 2] }", ["axes.seed", "exactly one of"]),
+    "bad value on an axis": ("{ range = 4 }", "[0, -1]", ["axes.seed", "-1", ">= 0"]),
+    "repeated value": ("{ range = 4 }", "[1, 2, 1]", ["axes.seed", "1", "once"]),
+    "field given twice": ("epochs = 100", "epochs = 100\nseed = 3", ["axes.seed", "not given in [run]"]),
+    "record beyond the end": ("[7, 50]", "[7, 100]", ["record.epochs", "100", "from 0 to 99"]),
+    "record of a wrong type": ("points = 10", "points = 1.5", ["record.points", "1.5", "whole number"]),
+    "leak over one": ("epochs = 100", "epochs = 100\ntau_ms = 1.0", ["run.tau_ms", "1.0", "at least dt_ms = 5"]),
+    "huge grid": ("range = 4", "range = 19_999_999", ["axes", "99999995 runs", "at most 20000000"]),
+    "bad quick": ("seed = [0]", "seeed = [0]", ["quick.seeed", "did you mean 'seed'"]),
+    "bad quick value": ("seed = [0]", "seed = [-4]", ["quick.seed", "-4", ">= 0"]),
+    "not TOML": ("[run]", "[run", ["TOML", "line 3"]),
+    "duplicate key": ("epochs = 100", "epochs = 100\nepochs = 5", ["TOML", "overwrite"]),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_each_mistake_is_one_clear_line(case: str) -> None:
+    before, after, parts = MISTAKES[case]
+    assert before in GOOD
+    with pytest.raises(UsageError) as caught:
+        read(GOOD.replace(before, after, 1))
+    lines = str(caught.value).splitlines()
+    line = next(line for line in lines if parts[0] in line)
+    assert line.startswith("sweeps/question.toml: ")
+    assert "; allowed: " in line
+    for part in parts:
+        assert part in line
+    assert len(lines) <= (2 if case in ("unknown key", "bad axis form") else 1)  # its consequence may be named too
+
+
+def test_all_mistakes_of_a_file_come_at_once() -> None:
+    bad = GOOD.replace("timescale = 20", 'timescale = -3\noptimizer = "sdg"').replace("points = 10", "pionts = 10")
+    bad = bad.replace("seed = { range = 4 }", "seed = [true]")
+    with pytest.raises(UsageError) as caught:
+        read(bad)
+    keys = ["run.timescale", "run.optimizer", "axes.seed", "record.pionts"]
+    assert [sum(f" {key}: " in line for line in str(caught.value).splitlines()) for key in keys] == [1, 1, 1, 1]
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent.toml: cannot be read: No such file"):
+        load(tmp_path / "absent.toml")
+    (tmp_path / "latin.toml").write_bytes(b"title = '\xe9'")
+    with pytest.raises(UsageError, match=r"latin.toml: is not UTF-8 text \(byte 9\)"):
+        load(tmp_path / "latin.toml")
+    (tmp_path / "a b.toml").write_text(GOOD)
+    with pytest.raises(UsageError, match="file name: found a b; allowed: letters"):
+        load(tmp_path / "a b.toml")
+    with pytest.raises(UsageError, match="quick: found nothing"):
+        read(GOOD.split("[quick]")[0], quick=True)
+
+
+def test_run_takes_numpy_numbers_and_fills_defaults() -> None:
+    run = Run(model="rank_one", timescale=np.int64(4), learning_rate=np.float64(0.1), epochs=np.int64(9))
+    assert (run.timescale, run.n_units, run.dtype, run.confidence, run.r_start) == (4.0, 100, "float32", 10.0, None)
+    assert Run(model="canonical", timescale=4, learning_rate=0.1, epochs=9).dtype == "float64"
+    with pytest.raises(ValidationError):
+        Run(model="canonical", timescale=4, learning_rate=0.1, epochs=9, n_units=3)
+
+
+def test_ids_are_for_good_and_ignore_defaults_spelt_out() -> None:
+    run = Run(model="rank_one", timescale=20, learning_rate=0.01, epochs=100)
+    spelt = Run(**{k: v for k, v in run.model_dump().items() if v is not None})
+    assert run.run_id == spelt.run_id == "22e1ef8ecf1892ba"
+    canonical = Run(model="canonical", timescale=100, learning_rate=1e-10, epochs=10)
+    assert canonical.run_id == "7e309263e0c22676"
+    changed = {run.model_copy(update=update).run_id for update in ({"seed": 1}, {"epochs": 101}, {"n_units": 101})}
+    assert len({run.run_id, *changed}) == 4
+
+
+def test_every_field_says_what_it_is() -> None:
+    for name, info in FIELDS.items():
+        assert info.meaning
+        assert set(info.static) <= set(info.models) <= set(MODELS), name
+    for model in MODELS:
+        run = Run(model=model, timescale=4, learning_rate=0.1, epochs=9)
+        assert "learning_rate" in Shape.of(run.model_dump()).traced
