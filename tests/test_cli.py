@@ -1,0 +1,103 @@
+"""The command line as a stranger meets it: exit codes, one clear line, and files where they belong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SWEEP = """
+title = "A small question"
+[run]
+model = "canonical"
+epochs = 400
+[axes]
+timescale = [10.0, 20.0, 40.0]
+learning_rate = { logspace = [-9, -2, 40] }
+[fit]
+share = 0
+[quick]
+epochs = 50
+"""
+
+
+def ghostsweep(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "ghostsweep", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "small.toml").write_text(SWEEP)
+    return tmp_path
+
+
+def test_from_list_to_figure(house: Path) -> None:
+    listed = ghostsweep("list", cwd=house)
+    assert listed.returncode == 0
+    assert "A small question" in listed.stdout
+    dry = ghostsweep("run", "small", "--dry-run", cwd=house)
+    assert "120 runs, 0 done, 120 to train" in dry.stdout
+    assert not (house / "results").exists()
+    run = ghostsweep("run", "small", cwd=house)
+    assert run.returncode == 0, run.stderr
+    assert "120 done" in run.stdout
+    assert sorted(p.name for p in (house / "results/small").iterdir()) == [
+        "curves.parquet",
+        "meta.json",
+        "runs.parquet",
+    ]
+    again = ghostsweep("run", "small", cwd=house)
+    assert "120 of them done before" in again.stdout
+    assert "trained" not in again.stdout
+    quick = ghostsweep("run", "small", "--quick", cwd=house)
+    assert quick.returncode == 0
+    assert pd.read_parquet(house / "results/small-quick/runs.parquet")["epochs"].eq(50).all()
+    fitted = ghostsweep("fit", "small", "--format", "json", cwd=house)
+    tables = json.loads(fitted.stdout)
+    assert tables["power_law"][0]["exponent"] == pytest.approx(-5, abs=0.3)
+    assert [row["timescale"] for row in tables["critical_lr"]] == [10, 20, 40]
+    for style, part in (("csv", "# power_law\n"), ("markdown", "| --- |"), ("table", "exponent")):
+        assert part in ghostsweep("fit", "small", "--format", style, cwd=house).stdout
+    drawn = ghostsweep("plot", "small", cwd=house)
+    assert drawn.returncode == 0, drawn.stderr
+    names = {path.name for path in (house / "figures").iterdir()}
+    assert names == {f"small.{kind}.{end}" for kind in ("phase_timescale", "scaling", "eta") for end in ("png", "pdf")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("run", "smal"), "smal: found no such sweep; allowed: a .toml file or one of small"),
+        (("run", "bad.toml"), "bad.toml: run.model: found 'rank_won'; allowed: one of"),
+        (("fit", "small"), "found no results; allowed: none yet: run a sweep first"),
+        (("plot", "fig2"), "found no results; allowed: train it first with `ghostsweep run fig2_trajectories`"),
+        (("list", "--sweeps", "nowhere"), "nowhere: found no sweep files"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(house: Path, arguments: tuple[str, ...], line: str) -> None:
+    (house / "bad.toml").write_text(SWEEP.replace('"canonical"', '"rank_won"'))
+    before = sorted(house.rglob("*"))
+    found = ghostsweep(*arguments, cwd=house)
+    assert found.returncode == 2
+    assert line in found.stderr
+    assert "Traceback" not in found.stderr
+    assert sorted(house.rglob("*")) == before
+
+
+def test_a_place_that_cannot_be_written_is_a_failure_in_one_line(house: Path) -> None:
+    (house / "taken").write_text("a file, not a folder")
+    found = ghostsweep("run", "small", "--out", "taken", cwd=house)
+    assert found.returncode == 1
+    assert "taken/small" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "run", "fit", "plot"])
+def test_help_teaches(house: Path, command: str) -> None:
+    text = ghostsweep(command, "--help", cwd=house).stdout
+    assert len(text.split()) > 40
+    assert "--out" in text

@@ -1,0 +1,50 @@
+"""README is true: its dictionary, its commands, its Python and its sweep."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from ghostsweep import tables
+from ghostsweep.spec import loads
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def block(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_data_dictionary_is_the_codes_own() -> None:
+    shown = README.split("<!-- data dictionary -->")[1].split("<!-- end -->")[0].strip()
+    assert shown == tables.data_dictionary()
+
+
+def test_the_sweep_shown_is_valid() -> None:
+    (text,) = block("toml")
+    assert loads(text, name="shown").n_runs == 7 * 37 * 10
+
+
+def test_the_python_shown_runs(tmp_path: Path) -> None:
+    (code,) = block("python")
+    os.symlink(ROOT / "sweeps", tmp_path / "sweeps")
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "learned" in done.stdout
+    assert (tmp_path / "phase_diagram.png").exists()
+
+
+def test_the_commands_shown_exist() -> None:
+    main, tests = block("bash")
+    assert "pytest" in tests
+    commands = [part for part in main.split("&&") if "ghostsweep" in part]
+    assert [shlex.split(part)[1] for part in commands] == ["run", "fit", "plot"]
+    for part in commands:
+        name = shlex.split(part)[2]
+        assert (ROOT / "sweeps" / f"{name}.toml").exists()
+    for path in re.findall(r"`((?:spec|models|analysis|figures)/|[a-z_]+\.py)`", README):
+        assert (ROOT / "ghostsweep" / path).exists() or (ROOT / "ghostsweep/figures" / path).exists(), path
+    assert (ROOT / "results/phase_diagram.png").exists()

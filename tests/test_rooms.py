@@ -1,0 +1,73 @@
+"""The house: each room imports only what the design allows it, and figures need no JAX."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "ghostsweep"
+STANDARD = set(sys.stdlib_module_names)
+
+# room -> (third parties, own rooms); `errors` is open to all.
+ROOMS = {
+    "spec": ({"pydantic", "pydantic_core", "numpy"}, set()),
+    "theory": ({"numpy"}, set()),
+    "tasks": ({"numpy", "jax"}, {"spec"}),
+    "models": ({"jax", "numpy"}, {"tasks", "spec"}),
+    "plan": ({"numpy", "pandas"}, {"spec"}),
+    "train": ({"jax", "numpy", "optax"}, {"models", "spec"}),
+    "engine": ({"jax", "numpy", "pandas"}, {"plan", "train", "tables", "spec"}),
+    "tables": ({"pyarrow", "pandas"}, {"spec"}),
+    "analysis": ({"numpy", "scipy", "pandas"}, {"theory", "tables"}),
+    "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "theory"}),
+    "api": ({"pandas", "jax"}, {"analysis", "engine", "figures", "plan", "spec", "tables"}),
+    "cli": ({"typer", "rich", "pandas"}, {"api", "engine", "spec", "tables"}),
+    "errors": (set(), set()),
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            names |= {f"ghostsweep.{a.name}" for a in node.names} if module == "ghostsweep" else {module}
+    return names
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if room_of(path) not in ("__init__", "__main__")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_room_imports_only_what_it_may(path: Path) -> None:
+    third, own = ROOMS[room_of(path)]
+    for name in imports_of(path):
+        top, *rest = name.split(".")
+        if top == "ghostsweep":
+            assert rest[0] in own | {room_of(path), "errors"}, f"{path.name} imports {name}"
+        else:
+            assert top in third | STANDARD, f"{path.name} imports {name}"
+
+
+def test_no_file_is_beyond_400_lines() -> None:
+    for path in [*PACKAGE.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]:
+        assert len(path.read_text().splitlines()) <= 410, path
+
+
+def test_reading_fitting_and_drawing_need_no_jax() -> None:
+    code = """
+import sys
+for name in ("jax", "jaxlib", "optax"):
+    sys.modules[name] = None  # importing it fails
+import ghostsweep, ghostsweep.cli, ghostsweep.figures, ghostsweep.analysis
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
