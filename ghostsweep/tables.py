@@ -53,8 +53,8 @@ RESULTS = (
 CURVES = (
     Column("run_id", "string", "", "the run, as in the table of runs"),
     Column("epoch", "int64", "epochs", "epoch, from 0"),
-    Column("loss", "float64", "", "loss, 1 where nothing is learned and 0 where all is right"),
-    Column("grad_norm", "float64", "", "norm of the gradient"),
+    Column("loss", "float64", "", "loss; 0 where all is right, and 1 for an output of 0 in delayed activation"),
+    Column("grad_norm", "float64", "", "norm of the gradient; in cue tasks, of that of the recurrent weights"),
     Column("accuracy", "float64", "", "share of right steps"),
     Column("weight_norm", "float64", "", "norm of all parameters, |r| for the canonical form"),
 )

@@ -1,19 +1,21 @@
 """What to train: the fields of a run and the sweep files that span grids of runs."""
 
 from ghostsweep.spec.run import (
+    CHOICES,
     ENGINE_VERSION,
     FIELDS,
     MODELS,
     Run,
     Shape,
     fragment,
+    is_null,
     run_id,
     static_fields,
-    traced_fields,
 )
 from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Record, Sweep, load, loads
 
 __all__ = [
+    "CHOICES",
     "ENGINE_VERSION",
     "FIELDS",
     "MODELS",
@@ -26,9 +28,9 @@ __all__ = [
     "Shape",
     "Sweep",
     "fragment",
+    "is_null",
     "load",
     "loads",
     "run_id",
     "static_fields",
-    "traced_fields",
 ]

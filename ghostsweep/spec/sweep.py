@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ghostsweep.errors import UsageError
-from ghostsweep.spec.run import FIELDS, Run
+from ghostsweep.spec.run import CHOICES, FIELDS, Run, required_fields
 
 MAX_RUNS = 20_000_000
 RECENT_EPOCHS = 50
@@ -221,7 +221,8 @@ def _grid(problems: "_Problems", shared: Mapping[str, Any], axes: Mapping[str, A
     # Every combination of the fields that are checked against each other, then the other axes one value at a
     # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
     first = {key: values[0] for key, values in written.items()}
-    crossed = [key for key in ("model", "timescale", "dt_ms", "tau_ms", "n_units") if key in written]
+    together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "reaction_ms")
+    crossed = [key for key in together if key in written]
     combos = itertools.product(*(written[key] for key in crossed))
     changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, 100_000)]
     for key in written.keys() - set(crossed):
@@ -322,7 +323,8 @@ class _Problems:
             for item in error.errors():
                 key = str(item["loc"][0]) if item["loc"] else ""
                 self._pydantic(Run, where if key in changed or not key else "run", item)
-        for name in ("model", "timescale", "learning_rate", "epochs"):
+        task = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))}
+        for name in ("model", *required_fields(task | dict(fields))):
             if name not in fields and name not in failed:
                 self.add(f"run.{name}", "nothing", describe(Run, name))
 
@@ -333,7 +335,7 @@ class _Problems:
         if item["type"] == "missing":
             self.add(f"{where}.{key}", "nothing", describe(cls, key))
             return
-        custom = item["type"] in ("not_applicable", "whole_steps", "leak", "value_error")
+        custom = item["type"] in ("not_applicable", "combination", "whole_steps", "leak", "value_error")
         allowed = item["msg"].removeprefix("Value error, ") if custom or not key else describe(cls, key)
         near = ""
         if item["type"] == "literal_error" and isinstance(item["input"], str):
@@ -362,5 +364,5 @@ def describe(cls: type[BaseModel], name: str) -> str:
         for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
         if hasattr(m, attribute)
     ]
-    words = {int: "a whole number", float: "a finite number"}.get(kind, "a list of whole numbers")
-    return " ".join([words, " and ".join(limits)]).strip()
+    words = {int: "a whole number", float: "a finite number", bool: "true or false"}
+    return " ".join([words.get(kind, "a list of whole numbers"), " and ".join(limits)]).strip()
