@@ -129,10 +129,8 @@ def _program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> _Prog
     everywhere = NamedSharding(mesh, all_runs)
     started = time.perf_counter()
     with train.precision(shape):
-        traced = {name: jax.ShapeDtypeStruct((width,), shape.dtype) for name in shape.traced}
-        state = jax.eval_shape(
-            functools.partial(train.start_batch, shape), traced, jax.ShapeDtypeStruct((width,), jnp.uint32)
-        )
+        traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in train.traced_types(shape).items()}
+        state = jax.eval_shape(functools.partial(train.start_batch, shape), traced)
         place = functools.partial(_placed, sharding)
         stops = jax.ShapeDtypeStruct((train.MAX_STOPS + 1,), jnp.int32, sharding=everywhere)
         count = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
@@ -167,7 +165,7 @@ def _train_chunk(
     recorded = record.schedule(epochs)
     stops = _stops(epochs, recorded)
     padding = np.minimum(np.arange(chunk.width), n_runs - 1)
-    columns = {name: chunk.runs[name].to_numpy()[padding] for name in (*shape.traced, "seed")}
+    columns = {name: chunk.runs[name].to_numpy()[padding] for name in train.traced_types(shape)}
     sums = {"loss": np.zeros(n_runs), "grad_norm": np.zeros(n_runs)}
     rows: list[train.Report] = []  # of the recorded epochs
     recent: list[train.Report] = []

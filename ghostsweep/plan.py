@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -104,12 +104,9 @@ def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: boo
     and, unless `wide` (GPUs), no wider than a CPU core can use. Raises ValueError if not even one run fits.
     """
     result = []
-    static = {name for model in runs["model"].unique() for name in static_fields(model)} | {"epochs"}
-    keys = [runs[name] if name in static else runs[name].isna() for name in FIELDS]
-    keys = [key for key in keys if key.nunique(dropna=False) > 1]
-    groups = runs.groupby(keys, sort=False, dropna=False) if keys else [((), runs)]
-    for _, rows in groups:
-        shape = shape_of(rows)
+    shapes, which = _shapes(runs)
+    for (index, _), rows in runs.groupby([which, runs["epochs"].to_numpy()], sort=False):
+        shape = shapes[index]  # type: ignore[call-overload]
         one = cost(shape)
         lanes = min(int(memory_bytes // one.run_bytes), 2**20 if wide else one.lanes) * n_devices
         if lanes < 1:
@@ -122,10 +119,17 @@ def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: boo
     return result
 
 
-def shape_of(rows: pd.DataFrame) -> Shape:
-    """Shape of runs that share one."""
-    shape = Shape.of({name: rows[name].iloc[0] for name in FIELDS})
-    return shape if shape.n_units is None else replace(shape, n_units=int(shape.n_units))
+def _shapes(runs: pd.DataFrame) -> tuple[list[Shape], np.ndarray]:
+    """The different shapes of runs, and for every run the index of its own."""
+    deciding = {name for model in runs["model"].unique() for name in static_fields(model)}
+    deciding |= {"dt_ms", "noise_sigma", "r0_sigma"}  # numbers of steps, and whether there is noise
+    keys = [runs[name] if name in deciding else runs[name].isna() for name in FIELDS]
+    keys = [key for key in keys if key.nunique(dropna=False) > 1]
+    codes = runs.groupby(keys, sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=runs.index)
+    firsts = runs.loc[~codes.duplicated(), list(FIELDS)].itertuples(index=False)
+    of_code = [Shape.of(dict(zip(FIELDS, row, strict=True))) for row in firsts]
+    shapes = list(dict.fromkeys(of_code))
+    return shapes, np.array([shapes.index(shape) for shape in of_code])[codes]
 
 
 def recorded_rows(runs: pd.DataFrame, record: Record) -> int:

@@ -16,7 +16,7 @@ import optax
 from jax import lax
 
 from ghostsweep import optimizers
-from ghostsweep.models import MODELS
+from ghostsweep.models import model_of
 from ghostsweep.spec import Run, Shape
 
 Array = jax.Array | np.ndarray
@@ -28,6 +28,7 @@ MAX_STOPS = 64
 
 # Purposes that a run's seed is split into, fixed for good: `fold_in(key(seed), PURPOSE)`.
 INITIAL_PARAMETERS = 0
+NOISE = 1  # with the epoch folded in
 
 
 class State(NamedTuple):
@@ -78,10 +79,13 @@ def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[st
     )
 
 
-def initial_params(shape: Shape, traced: Mapping[str, jax.Array], seed: jax.Array) -> dict[str, jax.Array]:
-    """Parameters that the seed (uint32 scalar) gives one run."""
-    key = jax.random.fold_in(jax.random.key(seed), INITIAL_PARAMETERS)
-    return MODELS[shape.model].initial(shape, traced, key)
+def initial_params(shape: Shape, traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Parameters that the seed gives one run."""
+    return model_of(shape).initial(shape, traced, _key(traced, INITIAL_PARAMETERS))
+
+
+def _key(traced: Mapping[str, jax.Array], purpose: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(traced["seed"]), purpose)
 
 
 def train_stretch(
@@ -92,7 +96,7 @@ def train_stretch(
     `stops` has shape (MAX_STOPS + 1,), increasing up to index n_stops; a report's fields have shape
     (MAX_STOPS,), meaningless from n_stops on. Pure; vectorise over `state` and `traced`, not over the stops.
     """
-    model = MODELS[shape.model]
+    model = model_of(shape)
     empty = Report(*(jnp.zeros(MAX_STOPS, shape.dtype) for _ in Report._fields))
 
     def quiet(epoch: jax.Array, state: State) -> State:
@@ -123,9 +127,13 @@ def train_stretch(
 
 def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
     """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
-    model = MODELS[shape.model]
+    model = model_of(shape)
+    if "readout_l1" in shape.traced:
+        state = state._replace(params=_scaled_readout(state.params, traced["readout_l1"]))
+    if shape.random_start or shape.noisy:
+        traced = {**traced, "key": jax.random.fold_in(_key(traced, NOISE), epoch)}
     loss, accuracy, grads = model.evaluate(shape, state.params, traced)
-    grad_norm = optax.tree.norm(grads)
+    grad_norm = optax.tree.norm({name: grads[name] for name in model.normed} or grads)
     updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     better = loss < state.min_loss
@@ -150,18 +158,29 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     return kept, report._replace(loss_sum=kept.loss_sum, grad_norm_sum=kept.grad_norm_sum)
 
 
+def _scaled_readout(params: Mapping[str, jax.Array], readout_l1: jax.Array) -> dict[str, jax.Array]:
+    """w_out and b_out divided by sum |w_out| / readout_l1, for good (paper, section 3, protocol of Fig. 8c)."""
+    scale = readout_l1 / jnp.abs(params["w_out"]).sum()
+    return {**params, "w_out": scale * params["w_out"], "b_out": scale * params["b_out"]}
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def start_batch(shape: Shape, traced: Mapping[str, jax.Array], seeds: jax.Array) -> State:
-    """Initial states of a batch of runs, from traced fields and uint32 seeds of shape (runs,)."""
-    params = jax.vmap(functools.partial(initial_params, shape))(traced, seeds)
+def start_batch(shape: Shape, traced: Mapping[str, jax.Array]) -> State:
+    """Initial states of a batch of runs, from traced values of shape (runs,)."""
+    params = jax.vmap(functools.partial(initial_params, shape))(traced)
     return jax.vmap(functools.partial(initial_state, shape))(traced, params)
 
 
 def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[str, jax.Array]]:
     """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
     with precision(shape):
-        traced = {name: jnp.asarray(columns[name], shape.dtype) for name in shape.traced}
-        return start_batch(shape, traced, jnp.asarray(columns["seed"], jnp.uint32)), traced
+        traced = {name: jnp.asarray(columns[name], dtype) for name, dtype in traced_types(shape).items()}
+        return start_batch(shape, traced), traced
+
+
+def traced_types(shape: Shape) -> dict[str, str]:
+    """Names and types of what is traced: one value per run of each."""
+    return dict.fromkeys(shape.traced, shape.dtype) | {"seed": "uint32"}
 
 
 def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:

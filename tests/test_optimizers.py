@@ -13,7 +13,7 @@ import pytest
 
 import ghostsweep
 from ghostsweep import optimizers, plan, train
-from ghostsweep.models import MODELS
+from ghostsweep.models import model_of
 from ghostsweep.spec import OPTIMIZERS, Run, Shape, loads
 
 CANONICAL = {"model": "canonical", "timescale": 10, "learning_rate": 1e-5, "epochs": 50}
@@ -29,7 +29,7 @@ def gradient(params: Any, scale: Any = 1.0) -> Any:
 def inputs(run: Run) -> tuple[Shape, dict[str, np.ndarray]]:
     """Shape and traced fields of a run."""
     shape = Shape.of(run.model_dump())
-    return shape, {name: np.asarray(getattr(run, name), shape.dtype) for name in shape.traced}
+    return shape, {name: np.asarray(getattr(run, name), dtype) for name, dtype in train.traced_types(shape).items()}
 
 
 def path(build: Callable[[Any], optax.GradientTransformation], traced: Any, steps: int = 50) -> dict[str, np.ndarray]:
@@ -181,9 +181,9 @@ def test_oracle_a_run_trains_as_with_a_plain_loop(base: dict[str, Any]) -> None:
     shape, traced = inputs(run)
     losses = []
     with train.precision(shape), jax.numpy_dtype_promotion("standard"):  # optax itself needs it
-        params = train.initial_params(shape, traced, jnp.uint32(0))
+        params = train.initial_params(shape, traced)
         rule = optax.adam(1e-3)
-        evaluate = jax.jit(lambda p: MODELS[shape.model].evaluate(shape, p, traced))
+        evaluate = jax.jit(lambda p: model_of(shape).evaluate(shape, p, traced))
         state = rule.init(params)
         for _ in range(20):
             found = evaluate(params)
@@ -237,7 +237,7 @@ def test_plan_runs_share_a_program_where_the_same_parts_are_on() -> None:
     chunks = plan.chunks(plan.expand(loads(text, name="parts")), 1, 1e9)
     assert [len(chunk.runs) for chunk in chunks] == [3, 2, 2, 2, 2]
     for chunk in chunks:
-        assert len({chunk.shape} | {plan.shape_of(chunk.runs.iloc[[i]]) for i in range(len(chunk.runs))}) == 1
+        assert len({chunk.shape} | set(map(Shape.of, chunk.runs.to_dict("records")))) == 1
     optional = [[n for n in ("momentum", "beta1", "clip_norm") if n in chunk.shape.traced] for chunk in chunks]
     assert optional == [["beta1"], [], ["momentum", "clip_norm"], ["momentum"], ["momentum"]]
 
@@ -290,10 +290,26 @@ def test_errors_of_an_axis_of_optimizers() -> None:
         loads(text + '[axes]\noptimizer = ["adam", "sgd"]', name="bad")
 
 
+@pytest.mark.parametrize(
+    ("axes", "line"),
+    [
+        ('optimizer = ["adam", "sgd"]\nnesterov = [false, true]', r"nesterov: found True; allowed: false without"),
+        (
+            'schedule = ["linear", "exponential"]\nfinal_learning_rate = [0.1, 0.0]\ndecay_epochs = [5]',
+            r"final_learning_rate: found 0\.0; allowed: a finite number > 0",
+        ),
+    ],
+)
+def test_errors_of_a_combination_that_only_the_product_of_axes_has(axes: str, line: str) -> None:
+    text = '[run]\nmodel = "canonical"\ntimescale = 10\nlearning_rate = 1e-5\nepochs = 10\n[axes]\n'
+    with pytest.raises(ghostsweep.UsageError, match=r"axes\." + line):
+        loads(text + axes, name="bad")
+
+
 def test_shape_is_the_same_from_a_run_and_from_its_row() -> None:
     text = '[run]\nmodel = "rank_one"\ntimescale = 10\nlearning_rate = 1e-5\nepochs = 10\noptimizer = "lion"\n'
     row = plan.expand(loads(text, name="one"))
-    shape = plan.shape_of(row)
+    shape = Shape.of(row.iloc[0].to_dict())
     run = Run(model="rank_one", timescale=10, learning_rate=1e-5, epochs=10, optimizer="lion")
     assert shape == Shape.of(run.model_dump())
     assert dataclasses.asdict(shape)["nesterov"] is None

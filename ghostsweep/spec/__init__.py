@@ -7,11 +7,13 @@ from ghostsweep.spec.run import (
     MODELS,
     OPTIMIZERS,
     Run,
-    Shape,
     fragment,
+    is_null,
+    required_fields,
     run_id,
     static_fields,
 )
+from ghostsweep.spec.shape import Shape
 from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Record, Sweep, load, loads
 
 __all__ = [
@@ -29,8 +31,10 @@ __all__ = [
     "Shape",
     "Sweep",
     "fragment",
+    "is_null",
     "load",
     "loads",
+    "required_fields",
     "run_id",
     "static_fields",
 ]
