@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 
 from ghostsweep import plan, train
 from ghostsweep.plan import Chunk
-from ghostsweep.spec import RECENT_EPOCHS, Record, Shape, traced_fields
+from ghostsweep.spec import RECENT_EPOCHS, Record, Shape
 
 TURN_SECONDS = 0.5
 """How long one call of the compiled program should take, so that progress and Ctrl-C are prompt."""
@@ -51,7 +51,7 @@ def train_chunk(
     totals = {name: np.zeros(n_runs) for name in TOTALS}
     lanes = np.arange(n_runs)  # which run each lane trains; lanes beyond these are padding
     padding = np.minimum(np.arange(chunk.width), n_runs - 1)
-    columns = {name: chunk.runs[name].to_numpy()[padding] for name in (*traced_fields(shape.model), "seed")}
+    columns = {name: chunk.runs[name].to_numpy()[padding] for name in train.traced_types(shape)}
     now, at, turn = program(shape, chunk.width), 0, 8
     with train.precision(shape):
         state, traced = jax.device_put(train.start(shape, columns), now.sharding)

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ghostsweep import tables, train
 from ghostsweep.chunk import Program, train_chunk
 from ghostsweep.plan import Chunk
-from ghostsweep.spec import Record, Shape, traced_fields
+from ghostsweep.spec import Record, Shape
 
 
 class Progress(NamedTuple):
@@ -121,10 +121,8 @@ def _program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     everywhere = NamedSharding(mesh, all_runs)
     started = time.perf_counter()
     with train.precision(shape):
-        traced = {name: jax.ShapeDtypeStruct((width,), shape.dtype) for name in traced_fields(shape.model)}
-        state = jax.eval_shape(
-            functools.partial(train.start_batch, shape), traced, jax.ShapeDtypeStruct((width,), jnp.uint32)
-        )
+        traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in train.traced_types(shape).items()}
+        state = jax.eval_shape(functools.partial(train.start_batch, shape), traced)
         place = functools.partial(_placed, sharding)
         stops = jax.ShapeDtypeStruct((train.MAX_STOPS + 1,), jnp.int32, sharding=everywhere)
         count = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ghostsweep.spec import FIELDS, Grid, Record, Run, Shape, Sweep, fragment, run_id, static_fields
+from ghostsweep.spec import CHOICES, FIELDS, Grid, Record, Run, Shape, Sweep, fragment, run_id, static_fields
 
 
 class Cost(NamedTuple):
@@ -54,7 +54,7 @@ class Chunk:
 def expand(sweep: Sweep) -> pd.DataFrame:
     """The planned runs: a row each with run_id and every field, without repetitions.
 
-    Rows of a grid are the product of its axes in alphabetical order, the last one fastest.
+    Rows of a grid are the product of its axes, the last one fastest: CHOICES, then the others by alphabet.
     """
     table = pd.concat([_expand_grid(grid) for grid in sweep.grids], ignore_index=True)
     return table.drop_duplicates("run_id", ignore_index=True)
@@ -62,11 +62,11 @@ def expand(sweep: Sweep) -> pd.DataFrame:
 
 def _expand_grid(grid: Grid) -> pd.DataFrame:
     names = sorted(grid.axes)
-    models = grid.axes.get("model", [grid.shared.get("model")])
+    chosen = [name for name in CHOICES if name in grid.axes]
+    axes = {name: grid.axes[name] for name in names if name not in chosen}
     parts = []
-    for model in models:
-        fixed = dict(grid.shared) | {"model": model}
-        axes = {name: grid.axes[name] for name in names if name != "model"}
+    for values in itertools.product(*(grid.axes[name] for name in chosen)):
+        fixed = dict(grid.shared) | dict(zip(chosen, values, strict=True))
         first = Run(**fixed, **{name: values[0] for name, values in axes.items()}).model_dump()
         shape = [len(values) for values in axes.values()]
         index = np.indices(shape).reshape(len(shape), -1) if shape else np.zeros((0, 1), int)
@@ -77,7 +77,7 @@ def _expand_grid(grid: Grid) -> pd.DataFrame:
             for name in FIELDS
         }
         texts = [
-            [fragment(model, name, _typed(name, value)) for value in axes.get(name, [first[name]])]
+            [fragment(first, name, _typed(name, value)) for value in axes.get(name, [first[name]])]
             for name in sorted(FIELDS)
         ]
         ids = [run_id(fragments) for fragments in itertools.product(*texts)]
@@ -104,11 +104,9 @@ def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: boo
     and, unless `wide` (GPUs), no wider than a CPU core can use. Raises ValueError if not even one run fits.
     """
     result = []
-    keys = [name for name in FIELDS if any(name in static_fields(m) for m in runs["model"].unique())] + ["epochs"]
-    keys = [key for key in keys if runs[key].nunique(dropna=False) > 1]
-    groups = runs.groupby(keys, sort=False, dropna=False) if keys else [((), runs)]
-    for _, rows in groups:
-        shape = shape_of(rows)
+    shapes, which = _shapes(runs)
+    for (index, _), rows in runs.groupby([which, runs["epochs"].to_numpy()], sort=False):
+        shape = shapes[index]  # type: ignore[call-overload]
         one = cost(shape)
         lanes = min(int(memory_bytes // one.run_bytes), 2**20 if wide else one.lanes) * n_devices
         if lanes < 1:
@@ -121,13 +119,17 @@ def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: boo
     return result
 
 
-def shape_of(rows: pd.DataFrame) -> Shape:
-    """Shape of runs that share one."""
-    row = rows.iloc[0]
-    values = {name: row[name] for name in static_fields(row["model"])}
-    if "n_units" in values:
-        values["n_units"] = int(values["n_units"])
-    return Shape.of(values)
+def _shapes(runs: pd.DataFrame) -> tuple[list[Shape], np.ndarray]:
+    """The different shapes of runs, and for every run the index of its own."""
+    deciding = {name for model in runs["model"].unique() for name in static_fields(model)}
+    deciding |= {"dt_ms", "noise_sigma", "r0_sigma"}  # numbers of steps, and whether there is noise
+    keys = [runs[name] if name in deciding else runs[name].isna() for name in FIELDS]
+    keys = [key for key in keys if key.nunique(dropna=False) > 1]
+    codes = runs.groupby(keys, sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=runs.index)
+    firsts = runs.loc[~codes.duplicated(), list(FIELDS)].itertuples(index=False)
+    of_code = [Shape.of(dict(zip(FIELDS, row, strict=True))) for row in firsts]
+    shapes = list(dict.fromkeys(of_code))
+    return shapes, np.array([shapes.index(shape) for shape in of_code])[codes]
 
 
 def recorded_rows(runs: pd.DataFrame, record: Record) -> int:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ghostsweep.errors import UsageError
-from ghostsweep.spec import FIELDS, Record, Run
+from ghostsweep.spec import FIELDS, Record, Run, required_fields
 
 
 class Column(NamedTuple):
@@ -53,8 +53,8 @@ RESULTS = (
 CURVES = (
     Column("run_id", "string", "", "the run, as in the table of runs"),
     Column("epoch", "int64", "epochs", "epoch, from 0"),
-    Column("loss", "float64", "", "loss, 1 where nothing is learned and 0 where all is right"),
-    Column("grad_norm", "float64", "", "norm of the gradient"),
+    Column("loss", "float64", "", "loss; 0 where all is right, and 1 for an output of 0 in delayed activation"),
+    Column("grad_norm", "float64", "", "norm of the gradient; in cue tasks, of that of the recurrent weights"),
     Column("accuracy", "float64", "", "share of right steps"),
     Column("weight_norm", "float64", "", "norm of all parameters; for the canonical form the size of r"),
 )
@@ -224,11 +224,26 @@ def _arrow(columns: tuple[Column, ...]) -> list[pa.Field]:
 
 
 def _read(path: str, columns: tuple[Column, ...]) -> pd.DataFrame:
+    """Read one file; fields of a run that are newer than it are filled in. Raises KeyError if others are missing."""
     table = pq.read_table(path, memory_map=False)
-    missing = [c.name for c in columns if c.name not in table.column_names]
-    if missing:
-        raise KeyError(f"columns {', '.join(missing)} are missing")
+    missing = [c for c in columns if c.name not in table.column_names]
+    newer = FIELDS.keys() - {"model", *required_fields({})}
+    lost = [c.name for c in missing if c.name not in newer]
+    if lost:
+        raise KeyError(f"columns {', '.join(lost)} are missing")
+    for c in missing:
+        (field,) = _arrow((c,))
+        table = table.append_column(field, pa.array(_defaults(c, table), field.type, from_pandas=True))
     return _frame(columns, table.select([c.name for c in columns]))
+
+
+def _defaults(column: Column, table: pa.Table) -> pd.Series:
+    """What runs stored before there was this field have in it: their default, as in their ids, or null."""
+    info = FIELDS[column.name]
+    number = column.kind == "float64"
+    known = {choice: float(v) if number else v for choice, v in info.defaults.items() if v is not None}
+    choices: pd.Series = table[info.by].to_pandas()
+    return choices.map(known).astype(object)
 
 
 def _frame(columns: tuple[Column, ...], table: pa.Table) -> pd.DataFrame:

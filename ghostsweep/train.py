@@ -1,4 +1,4 @@
-"""The pure training function: gradient descent of one run over a stretch of epochs, vectorised by the caller.
+"""The pure training function: one optimizer on one run over a stretch of epochs, vectorised by the caller.
 
 Nothing here reads, writes or prints. What is carried (`State`) and what is reported (`Report`) are two types.
 """
@@ -15,8 +15,9 @@ import numpy as np
 import optax
 from jax import lax
 
-from ghostsweep.models import MODELS
-from ghostsweep.spec import Run, Shape, traced_fields
+from ghostsweep import optimizers
+from ghostsweep.models import model_of
+from ghostsweep.spec import Run, Shape
 
 Array = jax.Array | np.ndarray
 
@@ -27,6 +28,7 @@ MAX_STOPS = 64
 
 # Purposes that a run's seed is split into, fixed for good: `fold_in(key(seed), PURPOSE)`.
 INITIAL_PARAMETERS = 0
+NOISE = 1  # with the epoch folded in
 
 
 class State(NamedTuple):
@@ -66,7 +68,7 @@ def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[st
     zero, count = jnp.zeros((), shape.dtype), jnp.zeros((), jnp.int32)
     return State(
         params=params,
-        opt_state=_optimizer(shape, traced).init(params),
+        opt_state=optimizers.build(shape, traced).init(params),
         epochs_done=count,
         min_loss=zero + jnp.inf,
         min_loss_epoch=count,
@@ -77,10 +79,13 @@ def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[st
     )
 
 
-def initial_params(shape: Shape, traced: Mapping[str, jax.Array], seed: jax.Array) -> dict[str, jax.Array]:
-    """Parameters that the seed (uint32 scalar) gives one run."""
-    key = jax.random.fold_in(jax.random.key(seed), INITIAL_PARAMETERS)
-    return MODELS[shape.model].initial(shape, traced, key)
+def initial_params(shape: Shape, traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Parameters that the seed gives one run."""
+    return model_of(shape).initial(shape, traced, _key(traced, INITIAL_PARAMETERS))
+
+
+def _key(traced: Mapping[str, jax.Array], purpose: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(traced["seed"]), purpose)
 
 
 def train_stretch(
@@ -91,7 +96,7 @@ def train_stretch(
     `stops` has shape (MAX_STOPS + 1,), increasing up to index n_stops; a report's fields have shape
     (MAX_STOPS,), meaningless from n_stops on. Pure; vectorise over `state` and `traced`, not over the stops.
     """
-    model = MODELS[shape.model]
+    model = model_of(shape)
     empty = Report(*(jnp.zeros(MAX_STOPS, shape.dtype) for _ in Report._fields))
 
     def quiet(epoch: jax.Array, state: State) -> State:
@@ -122,10 +127,14 @@ def train_stretch(
 
 def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
     """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
-    model = MODELS[shape.model]
+    model = model_of(shape)
+    if "readout_l1" in shape.traced:
+        state = state._replace(params=_scaled_readout(state.params, traced["readout_l1"]))
+    if shape.random_start or shape.noisy:
+        traced = {**traced, "key": jax.random.fold_in(_key(traced, NOISE), epoch)}
     loss, accuracy, grads = model.evaluate(shape, state.params, traced)
-    grad_norm = optax.tree.norm(grads)
-    updates, opt_state = _optimizer(shape, traced).update(grads, state.opt_state, state.params)
+    grad_norm = optax.tree.norm({name: grads[name] for name in model.normed} or grads)
+    updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     better = loss < state.min_loss
     learned = (state.learned_epoch < 0) & (loss < traced["learned_loss"])
@@ -149,29 +158,35 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     return kept, report._replace(loss_sum=kept.loss_sum, grad_norm_sum=kept.grad_norm_sum)
 
 
-def _optimizer(shape: Shape, traced: Mapping[str, jax.Array]) -> optax.GradientTransformation:
-    """The update rule, built where the learning rate is a traced value, so that one program serves all rates."""
-    assert shape.optimizer == "sgd"
-    return optax.sgd(traced["learning_rate"])
+def _scaled_readout(params: Mapping[str, jax.Array], readout_l1: jax.Array) -> dict[str, jax.Array]:
+    """w_out and b_out divided by sum |w_out| / readout_l1, for good (paper, section 3, protocol of Fig. 8c)."""
+    scale = readout_l1 / jnp.abs(params["w_out"]).sum()
+    return {**params, "w_out": scale * params["w_out"], "b_out": scale * params["b_out"]}
 
 
 def stands_still(shape: Shape) -> bool:
     """Whether a run whose gradient is exactly 0 can never move again: no noise, and an update rule without memory."""
-    return shape.optimizer == "sgd"
+    moving = {"momentum", "weight_decay", "readout_l1"} & set(shape.traced)
+    return shape.optimizer == "sgd" and not (moving or shape.random_start or shape.noisy)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def start_batch(shape: Shape, traced: Mapping[str, jax.Array], seeds: jax.Array) -> State:
-    """Initial states of a batch of runs, from traced fields and uint32 seeds of shape (runs,)."""
-    params = jax.vmap(functools.partial(initial_params, shape))(traced, seeds)
+def start_batch(shape: Shape, traced: Mapping[str, jax.Array]) -> State:
+    """Initial states of a batch of runs, from traced values of shape (runs,)."""
+    params = jax.vmap(functools.partial(initial_params, shape))(traced)
     return jax.vmap(functools.partial(initial_state, shape))(traced, params)
 
 
 def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[str, jax.Array]]:
     """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
     with precision(shape):
-        traced = {name: jnp.asarray(columns[name], shape.dtype) for name in traced_fields(shape.model)}
-        return start_batch(shape, traced, jnp.asarray(columns["seed"], jnp.uint32)), traced
+        traced = {name: jnp.asarray(columns[name], dtype) for name, dtype in traced_types(shape).items()}
+        return start_batch(shape, traced), traced
+
+
+def traced_types(shape: Shape) -> dict[str, str]:
+    """Names and types of what is traced: one value per run of each."""
+    return dict.fromkeys(shape.traced, shape.dtype) | {"seed": "uint32"}
 
 
 def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:

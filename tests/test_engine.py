@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep import Run, engine, plan, tables, train_one
-from ghostsweep.models import MODELS
-from ghostsweep.spec import FIELDS, Sweep, loads
+from ghostsweep import Run, engine, plan, tables, train, train_one
+from ghostsweep.models import rank_one
+from ghostsweep.spec import FIELDS, Shape, Sweep, loads
 
 TEXT = """
 [run]
@@ -45,6 +45,7 @@ def test_rows_say_what_the_history_says(tmp_path: Path) -> None:
     for row in found.runs.to_dict("records"):
         fields: dict[str, Any] = {name: row[name] for name in FIELDS if not pd.isna(row[name])}
         fields |= {name: int(row[name]) for name in ("n_units", "epochs", "seed")}
+        fields |= {name: bool(row[name]) for name in ("nesterov", "train_confidence")}
         history = train_one(Run(**fields))
         loss = history.loss.astype(float)
         expected = {
@@ -69,13 +70,13 @@ def test_rows_say_what_the_history_says(tmp_path: Path) -> None:
 
 
 def test_a_grid_over_rate_confidence_and_seed_is_traced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, traces = MODELS["rank_one"], []
+    model, traces = rank_one.MODEL, []
 
     def counted(*args: Any) -> Any:
         traces.append(1)
         return model.evaluate(*args)
 
-    monkeypatch.setitem(MODELS, "rank_one", model._replace(evaluate=counted))
+    monkeypatch.setattr(train, "model_of", lambda shape: model._replace(evaluate=counted))
     text = TEXT.replace("n_units = 12", "n_units = 11").replace("[record]", "confidence = [5.0, 10.0]\n[record]")
     first = ghostsweep.run(sweep(text), out=tmp_path)
     assert first.meta["sessions"][0]["programs"] == 1
@@ -116,10 +117,22 @@ def test_a_grown_grid_reuses_every_finished_run(tmp_path: Path, monkeypatch: pyt
     assert (finer.curves["epoch"] == 41).sum() == 9
 
 
+def test_tables_from_before_a_field_existed_are_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = TEXT.replace("[axes]", 'optimizer = "adam"\n[axes]')
+    before = ghostsweep.run(sweep(text), out=tmp_path)
+    path = tmp_path / "small" / "runs.parquet"
+    given = {"model", "n_units", "timescale", "epochs", "learned_loss", "learning_rate", "seed", "optimizer"}
+    pd.read_parquet(path).drop(columns=list(FIELDS.keys() - given)).to_parquet(path)
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "small").runs, before.runs)
+    assert before.runs[["beta1", "nesterov", "clip_norm", "rank"]].isna().all().tolist() == [False, False, True, True]
+    monkeypatch.setattr(engine, "train_chunks", None)  # nothing is left to train
+    pd.testing.assert_frame_equal(ghostsweep.run(sweep(text), out=tmp_path).runs, before.runs)
+
+
 def test_chunks_padding_and_devices_change_nothing_before_chaos(tmp_path: Path) -> None:
     planned = plan.expand(sweep())
     record = sweep().record
-    one_run = plan.cost(plan.shape_of(planned)).run_bytes
+    one_run = plan.cost(Shape.of(planned.iloc[0].to_dict())).run_bytes
     results = []
     for n_devices, lanes in ((1, 9), (2, 5), (2, 2), (1, 1)):
         devices = jax.local_devices()[:n_devices]
@@ -146,7 +159,7 @@ def test_a_canonical_sweep_is_the_same_bit_for_bit_in_any_chunk(tmp_path: Path) 
     """
     whole = ghostsweep.run(sweep(text, "whole"), out=tmp_path)
     planned = plan.expand(sweep(text))
-    parts = plan.chunks(planned, 1, plan.cost(plan.shape_of(planned)).run_bytes * 8)
+    parts = plan.chunks(planned, 1, plan.cost(Shape.of(planned.iloc[0].to_dict())).run_bytes * 8)
     assert len(parts) > 3
     engine.train_chunks(parts, sweep(text).record, tmp_path / "parts", jax.local_devices()[:1])
     found = tables.read(tmp_path / "parts")

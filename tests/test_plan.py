@@ -53,6 +53,7 @@ def test_ids_of_a_grid_are_those_of_its_runs_alone(given_grids: list[dict[str, l
     for row in plan.expand(sweep_of(given_grids)).head(5).to_dict("records"):
         fields = {name: row[name] for name in FIELDS if not pd.isna(row[name])}
         fields |= {name: int(fields[name]) for name in ("n_units", "epochs", "seed")}
+        fields |= {name: bool(fields[name]) for name in ("nesterov", "train_confidence")}
         assert Run(**fields).run_id == row["run_id"]
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ghostsweep
 from ghostsweep import tables
 from ghostsweep.spec import loads
 
@@ -48,3 +49,9 @@ def test_the_commands_shown_exist() -> None:
     for path in re.findall(r"`((?:spec|models|analysis|figures)/|[a-z_]+\.py)`", README):
         assert (ROOT / "ghostsweep" / path).exists() or (ROOT / "ghostsweep/figures" / path).exists(), path
     assert (ROOT / "results/phase_diagram.png").exists()
+
+
+def test_the_results_shown_are_complete() -> None:
+    kept = ["fig2_loss_vs_lr", "fig2_trajectories", "fig6a_rank_one", "rank_one_lr_timescale"]
+    states = [ghostsweep.status(ghostsweep.load(ROOT / "sweeps" / f"{name}.toml"), ROOT / "results") for name in kept]
+    assert [state.done for state in states] == [state.runs for state in states]

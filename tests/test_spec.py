@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from ghostsweep import Run, UsageError, load
-from ghostsweep.spec import FIELDS, MODELS, Record, Sweep, loads, traced_fields
+from ghostsweep.spec import FIELDS, MODELS, Record, Shape, Sweep, loads
 
 GOOD = """
 title = "A question"
@@ -162,6 +162,7 @@ def test_ids_are_for_good_and_ignore_defaults_spelt_out() -> None:
 def test_every_field_says_what_it_is() -> None:
     for name, info in FIELDS.items():
         assert info.meaning
-        assert set(info.static) <= set(info.models) <= set(MODELS), name
+        assert set(info.static) <= set(MODELS) and set(info.models) <= set(MODELS), name
     for model in MODELS:
-        assert "learning_rate" in traced_fields(model)
+        run = Run(model=model, rank=1 if model == "low_rank" else None, timescale=4, learning_rate=0.1, epochs=9)
+        assert "learning_rate" in Shape.of(run.model_dump()).traced

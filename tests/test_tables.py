@@ -62,7 +62,7 @@ def test_merge_keeps_the_order_of_the_plan_and_the_last_of_two_rows(tmp_path: Pa
     assert tables.read(tmp_path).curves["run_id"].tolist() == ["a", "a", "b", "b", "c", "c"]
 
 
-@pytest.mark.parametrize("damage", ["truncate", "foreign", "empty", "no curves"])
+@pytest.mark.parametrize("damage", ["truncate", "foreign", "empty", "no curves", "mean_loss", "learning_rate"])
 def test_damaged_parts_are_named_and_count_as_missing(tmp_path: Path, damage: str) -> None:
     tables.write_part(tmp_path, *frames(["a"], [1.0]))
     tables.write_part(tmp_path, *frames(["b"], [2.0]))
@@ -71,6 +71,10 @@ def test_damaged_parts_are_named_and_count_as_missing(tmp_path: Path, damage: st
         victim.write_bytes(victim.read_bytes()[:-20])
     elif damage == "empty":
         victim.write_bytes(b"")
+    elif damage in ("no result", "no rate"):
+        pd.read_parquet(victim).drop(columns="mean_loss" if damage == "no result" else "learning_rate").to_parquet(
+            victim
+        )
     elif damage == "foreign":
         pd.DataFrame({"a": [1]}).to_parquet(victim)
     else:

@@ -1,8 +1,19 @@
 """The models that can be trained, one file a family, each a `Model` of pure functions of one run."""
 
-from ghostsweep.models import canonical, rank_one
+from ghostsweep.models import canonical, cues, delayed_activation, rank_one
 from ghostsweep.models.model import Evaluation, Model
+from ghostsweep.spec import Shape
 
-MODELS: dict[str, Model] = {"canonical": canonical.MODEL, "rank_one": rank_one.MODEL}
+_MODELS: dict[str, dict[str, Model]] = {
+    "delayed_activation": {"canonical": canonical.MODEL, "rank_one": rank_one.MODEL, **delayed_activation.MODELS},
+    "dcdt": cues.MODELS,
+    "dmts": cues.MODELS,
+}
 
-__all__ = ["MODELS", "Evaluation", "Model"]
+
+def model_of(shape: Shape) -> Model:
+    """The model of a shape."""
+    return _MODELS[shape.task][shape.model]
+
+
+__all__ = ["Evaluation", "Model", "model_of"]

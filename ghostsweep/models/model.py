@@ -20,7 +20,8 @@ class Model(NamedTuple):
     """A model as pure functions of one run, which the trainer vectorises.
 
     `initial(shape, traced, key)` draws parameters by name; `evaluate(shape, params, traced)` returns loss,
-    accuracy and gradient. `traced` holds the traced fields of the run, one scalar each.
+    accuracy and gradient. `traced` holds the traced fields of the run, one scalar each, and in `evaluate` of a
+    shape with noise `key`, a random key of the run and epoch.
     """
 
     initial: Callable[[Shape, Mapping[str, jax.Array], jax.Array], dict[str, jax.Array]]
@@ -29,3 +30,5 @@ class Model(NamedTuple):
     """Whether loss and gradient are finite whatever the parameters, so that no run can diverge."""
     unroll: int
     """Epochs per turn of the training loop."""
+    normed: tuple[str, ...] = ()
+    """Parameters whose gradient counts in the reported gradient norm; empty for all."""

@@ -12,9 +12,8 @@ from jax import lax
 
 from ghostsweep.models.model import Evaluation, Model
 from ghostsweep.spec import Shape
-from ghostsweep.tasks import delayed_activation_target
+from ghostsweep.tasks import X_START, delayed_activation_target
 
-X_START = -0.3  # initial state of every unit (paper, section 2)
 THRESHOLD = 1.0  # the output is sigmoid(c (kappa - 1))
 
 # Steps per turn of the time loops. XLA fuses the elementwise work of a block; measured at T = 20, N = 100, two
@@ -23,13 +22,14 @@ BLOCK = 8
 
 
 def initial(shape: Shape, traced: Mapping[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-    """Draw m, n ~ N(0, 1) / sqrt N, each of shape (N,), and b = 0 (paper, section 2).
+    """Draw m, n ~ N(0, 1) / sqrt N, each of shape (N,), and b = 0 (paper, section 2); c, shape (1,), if trained.
 
     Drawn in float32 and then widened, so that both precisions train the same network.
     """
     assert shape.n_units is not None
     m, n = jax.random.normal(key, (2, shape.n_units), jnp.float32).astype(shape.dtype) / shape.n_units**0.5
-    return {"m": m, "n": n, "b": jnp.zeros_like(m)}
+    params = {"m": m, "n": n, "b": jnp.zeros_like(m)}
+    return params | {"c": traced["confidence"][None]} if shape.train_confidence else params
 
 
 def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str, jax.Array]) -> Evaluation:
@@ -45,8 +45,8 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
     The sum over units that the adjoint needs is taken in the forward pass, while h_t is in cache.
     """
     assert shape.timescale is not None
+    timescale = shape.timescale
     m, n, b = params["m"], params["n"], params["b"]
-    timescale = int(shape.timescale)
     leak = traced["dt_ms"] / traced["tau_ms"]
     steps = 2 * timescale
     block = max(size for size in range(1, BLOCK + 1) if steps % size == 0)
@@ -68,7 +68,8 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
 
     target = jnp.asarray(delayed_activation_target(timescale), shape.dtype)
     read = jnp.concatenate([kappas[1:], last[None]])  # the output is read after each step
-    output = jax.nn.sigmoid(traced["confidence"] * (read - THRESHOLD))
+    confidence = params["c"][0] if shape.train_confidence else traced["confidence"]
+    output = jax.nn.sigmoid(confidence * (read - THRESHOLD))
     error = output - target
     loss = (error * error).sum() / timescale
     accuracy = ((output > 0.5) == (target > 0.5)).mean(dtype=shape.dtype)
@@ -78,7 +79,7 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
         adjoint = adjoint + direct
         return adjoint * ((1 - leak) + leak * slope), adjoint
 
-    direct = 2 / timescale * traced["confidence"] * error * output * (1 - output)
+    direct = 2 / timescale * confidence * error * output * (1 - output)
     first, adjoints = lax.scan(backward, jnp.zeros_like(last), (direct, slopes), reverse=True, unroll=8)
     weights = leak * adjoints
     weights_kappa = weights * kappas
@@ -103,6 +104,8 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
         "n": by_h + X_START * first,
         "b": n * (weights.sum() - by_h2),
     }
+    if shape.train_confidence:
+        grads["c"] = 2 / timescale * (error * output * (1 - output) * (read - THRESHOLD)).sum()[None]
     return Evaluation(loss, accuracy, grads)
 
 

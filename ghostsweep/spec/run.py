@@ -1,13 +1,13 @@
 """One training run: its fields, which are also the columns of every result table, and its identity.
 
-`Run` is the one list of fields. Each says once its unit, its meaning, which models it belongs to and whether
-it is static (a different value is another compiled program) or traced (one program serves all values).
+`Run` is the one list of fields. Each says once its unit, its meaning, which models, tasks, optimizers or schedules
+it belongs to and whether it is static (a different value is another compiled program) or traced (one program serves
+all values).
 """
 
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -17,8 +17,13 @@ from pydantic_core import PydanticCustomError
 ENGINE_VERSION = 1
 """Raised by hand when the numbers of an unchanged run change; part of every run id."""
 
-NETWORKS = ("rank_one",)
+READOUTS = ("low_rank", "full_rank")
+NETWORKS = ("rank_one", *READOUTS)
 MODELS = ("canonical", *NETWORKS)
+CUE_TASKS = ("dcdt", "dmts")
+OPTIMIZERS = ("sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad")
+_ADAMS = ("adam", "adamw", "adamax", "amsgrad")
+_DECAYS = ("linear", "cosine", "exponential")
 
 
 class FieldInfo(NamedTuple):
@@ -28,7 +33,9 @@ class FieldInfo(NamedTuple):
     meaning: str
     models: tuple[str, ...]
     static: tuple[str, ...]
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, Any]  # of every choice that has the field
+    by: str = "model"  # the field that makes this choice: model, task, optimizer or schedule
+    required: bool = False
 
 
 def _column(
@@ -39,35 +46,49 @@ def _column(
     static: tuple[str, ...] = (),
     default: Any = None,
     defaults: Mapping[str, Any] | None = None,
+    by: str = "model",
+    required: bool = False,
     **limits: Any,
 ) -> Any:
-    """A field of `Run`: optional for pydantic, filled per model from `default` or `defaults`."""
-    by_model = dict.fromkeys(models, default) if defaults is None else dict(defaults)
-    info = FieldInfo(unit, meaning, models, static, by_model)
+    """A field of `Run`: optional for pydantic, filled per model (or other choice `by`) from `default` or `defaults`."""
+    filled = dict.fromkeys(models, default) if defaults is None else dict(defaults)
+    info = FieldInfo(unit, meaning, models, static, filled, by, required)
     return Field(default=None, description=meaning, json_schema_extra={"info": info}, **limits)  # type: ignore[dict-item]
+
+
+def _duration(meaning: str) -> Any:
+    return _column(
+        meaning, unit="ms", static=NETWORKS, by="task", defaults=dict.fromkeys(CUE_TASKS), required=True, ge=0, le=1e6
+    )
 
 
 class Run(BaseModel):
     """One training run, checked and with every default filled in.
 
-    Fields that do not apply to the model are None, and giving one is an error. Raises
+    Fields that do not apply to the model, task, optimizer or schedule are None, and giving one is an error. Raises
     `pydantic.ValidationError`; spec files turn that into lines that name file and key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
-    model: Literal["canonical", "rank_one"] = Field(
+    model: Literal["canonical", "rank_one", "low_rank", "full_rank"] = Field(
         description="what is trained: the one-dimensional canonical form, or a network",
         json_schema_extra={"info": FieldInfo("", "what is trained", MODELS, MODELS, {})},  # type: ignore[dict-item]
     )
-    task: Literal["delayed_activation"] | None = _column(
+    task: Literal["delayed_activation", "dcdt", "dmts"] | None = _column(
         "what it is trained to do", static=MODELS, default="delayed_activation"
     )
     n_units: int | None = _column("number of units N", models=NETWORKS, static=NETWORKS, default=100, ge=1, le=100_000)
+    rank: int | None = _column(
+        "rank K of the recurrent weights", models=("low_rank",), static=NETWORKS, required=True, ge=1, le=100_000
+    )
     timescale: float | None = _column(
         "delay T before the output must switch on; the trial lasts 2T",
         unit="steps",
         static=NETWORKS,
+        by="task",
+        defaults={"delayed_activation": None},
+        required=True,
         gt=0,
         le=1e6,
     )
@@ -75,14 +96,117 @@ class Run(BaseModel):
     tau_ms: float | None = _column(
         "time constant of a unit; the leak is dt_ms / tau_ms", unit="ms", models=NETWORKS, default=10.0, gt=0
     )
-    confidence: float | None = _column(
-        "steepness c of the output sigmoid(c (kappa - 1))", models=NETWORKS, default=10.0, gt=0
+    input_ms: float | None = _duration("length of a cue")
+    delay_ms: float | None = _duration("time between the first cue and what follows it")
+    reaction_ms: float | None = _duration("time at the end in which the answer is due")
+    trials_per_class: int | None = _column(
+        "trials of each kind of cue in an epoch",
+        static=NETWORKS,
+        by="task",
+        defaults=dict.fromkeys(CUE_TASKS, 1),
+        ge=1,
+        le=1_000_000,
     )
-    learning_rate: float | None = _column("step size of the optimizer", gt=0)
-    optimizer: Literal["sgd"] | None = _column("update rule", static=MODELS, default="sgd")
+    noise_sigma: float | None = _column(
+        "standard deviation of the noise inside tanh, drawn anew for every unit, step, trial and epoch",
+        by="task",
+        defaults=dict.fromkeys(CUE_TASKS, 0.0),
+        ge=0,
+    )
+    r0_sigma: float | None = _column(
+        "standard deviation of the noise whose tanh is the initial state, drawn anew for every trial and epoch",
+        by="task",
+        defaults=dict.fromkeys(CUE_TASKS, 0.0),
+        ge=0,
+    )
+    confidence: float | None = _column(
+        "steepness c of the output: sigmoid(c (kappa - 1)), or act(c (r . w_out + b_out)) with a trained readout",
+        models=NETWORKS,
+        defaults={"rank_one": 10.0} | dict.fromkeys(READOUTS, 1.0),
+    )
+    train_confidence: bool | None = _column(
+        "whether c is trained too (1), from the confidence given, or not (0)",
+        models=("rank_one",),
+        static=NETWORKS,
+        default=False,
+    )
+    readout_l1: float | None = _column(
+        "sum of |w_out| to which w_out and b_out are scaled before each forward pass; null: not scaled",
+        models=READOUTS,
+        gt=0,
+    )
+    learning_rate: float | None = _column(
+        "step size of the optimizer, before its schedule lowers it", required=True, gt=0
+    )
+    optimizer: Literal["sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad"] | None = _column(
+        "update rule, as in optax", static=MODELS, default="sgd"
+    )
+    momentum: float | None = _column(
+        "share of the last update kept in the next; null: none",
+        by="optimizer",
+        defaults={"sgd": None, "rmsprop": None},
+        ge=0,
+        lt=1,
+    )
+    nesterov: bool | None = _column(
+        "whether the momentum looks ahead (1) or not (0)",
+        by="optimizer",
+        static=MODELS,
+        defaults=dict.fromkeys(("sgd", "rmsprop", "adam", "adamw"), False),
+    )
+    beta1: float | None = _column(
+        "decay per epoch of the mean of gradients",
+        by="optimizer",
+        defaults=dict.fromkeys((*_ADAMS, "lion"), 0.9),
+        ge=0,
+        lt=1,
+    )
+    beta2: float | None = _column(
+        "decay per epoch of the mean of squared gradients (lion: of the mean it keeps)",
+        by="optimizer",
+        defaults=dict.fromkeys(_ADAMS, 0.999) | {"lion": 0.99, "rmsprop": 0.9},
+        ge=0,
+        lt=1,
+    )
+    epsilon: float | None = _column(
+        "added to the divisor of the update, against division by zero",
+        by="optimizer",
+        defaults=dict.fromkeys((*_ADAMS, "rmsprop"), 1e-8) | {"adagrad": 1e-7},
+        gt=0,
+    )
+    weight_decay: float | None = _column(
+        "pull on the parameters: added to the update (adamw, lion) or, times the parameters, to the clipped gradient; "
+        "null: none",
+        by="optimizer",
+        defaults=dict.fromkeys(OPTIMIZERS) | {"adamw": 1e-4, "lion": 1e-3},
+        ge=0,
+    )
+    clip_norm: float | None = _column("a run's gradient is scaled down to this norm where above; null: never", gt=0)
+    schedule: Literal["constant", "linear", "cosine", "exponential"] | None = _column(
+        "how the learning rate goes down after the warm-up", static=MODELS, default="constant"
+    )
+    warmup_epochs: int | None = _column(
+        "epochs over which the learning rate first rises linearly, from 0 at epoch 0; null: none", unit="epochs", ge=1
+    )
+    decay_epochs: int | None = _column(
+        "epochs after the warm-up at which the learning rate reaches its final value",
+        unit="epochs",
+        by="schedule",
+        defaults=dict.fromkeys(_DECAYS),
+        ge=1,
+        validate_default=True,
+    )
+    final_learning_rate: float | None = _column(
+        "learning rate from there on",
+        unit="learning_rate",
+        by="schedule",
+        defaults={"linear": 0.0, "cosine": 0.0, "exponential": 0.01},
+        ge=0,
+    )
     epochs: int | None = _column(
         "epochs trained: the loss is measured at epochs 0 .. epochs - 1, each before its update",
         unit="epochs",
+        required=True,
         ge=1,
         le=1_000_000_000,
     )
@@ -94,7 +218,14 @@ class Run(BaseModel):
         "standard deviation of the initial r over seeds", unit="r*", models=("canonical",), default=0.0, ge=0, lt=1e6
     )
     learned_loss: float | None = _column(
-        "a run counts as having learned once its loss is below this", default=0.1, gt=0
+        "a run counts as having learned once its loss is below this",
+        by="task",
+        defaults={
+            "delayed_activation": 0.1,
+            "dcdt": 0.03,
+            "dmts": 0.013,
+        },  # a tenth of that of output 0, at 30/80/50 ms
+        gt=0,
     )
     dtype: Literal["float32", "float64"] | None = _column(
         "precision of the training",
@@ -109,7 +240,7 @@ class Run(BaseModel):
             return data
         filled = {key: value.item() if isinstance(value, np.generic) else value for key, value in data.items()}
         for name, info in FIELDS.items():
-            default = info.defaults.get(filled.get("model", ""))
+            default = info.defaults.get(str(filled.get(info.by)))
             if default is not None and filled.get(name) is None:
                 filled[name] = default
         return filled
@@ -117,10 +248,27 @@ class Run(BaseModel):
     @field_validator("*")
     @classmethod
     def _applies(cls, value: Any, info: ValidationInfo) -> Any:
+        field = FIELDS[str(info.field_name)]
+        choice = info.data.get(field.by)
+        if value is not None and choice is not None and choice not in field.defaults:
+            raise PydanticCustomError("not_applicable", f"nothing: {field.by} '{choice}' has no such field")
+        return value
+
+    @field_validator("task")
+    @classmethod
+    def _can_do(cls, value: str, info: ValidationInfo) -> str:
         model = info.data.get("model")
-        models = FIELDS[str(info.field_name)].models
-        if value is not None and model is not None and model not in models:
-            raise PydanticCustomError("not_applicable", f"nothing: model '{model}' has no such field")
+        if model is not None and model not in READOUTS and value in CUE_TASKS:
+            allowed = f"'delayed_activation' for model '{model}'; {value} needs one of {', '.join(READOUTS)}"
+            raise PydanticCustomError("combination", allowed)
+        return value
+
+    @field_validator("rank")
+    @classmethod
+    def _at_most_full(cls, value: int | None, info: ValidationInfo) -> int | None:
+        n_units = info.data.get("n_units")
+        if value is not None and n_units is not None and value > n_units:
+            raise PydanticCustomError("combination", f"at most n_units = {n_units}")
         return value
 
     @field_validator("timescale")
@@ -138,9 +286,40 @@ class Run(BaseModel):
             raise PydanticCustomError("leak", f"at least dt_ms = {dt_ms:g}, so that the leak is at most 1")
         return value
 
+    @field_validator("input_ms", "reaction_ms")
+    @classmethod
+    def _one_step(cls, value: float | None, info: ValidationInfo) -> float | None:
+        dt_ms = info.data.get("dt_ms")
+        if value is not None and dt_ms is not None and steps(value, dt_ms) < 1:
+            raise PydanticCustomError("combination", f"at least dt_ms = {dt_ms:g}, one step")
+        return value
+
+    @field_validator("nesterov")
+    @classmethod
+    def _with_momentum(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        optimizer = info.data.get("optimizer")
+        if value and optimizer in FIELDS["momentum"].defaults and info.data.get("momentum", 0) is None:
+            raise PydanticCustomError("combination", f"false without momentum, where the optimizer is '{optimizer}'")
+        return value
+
+    @field_validator("decay_epochs")
+    @classmethod
+    def _decay_has_an_end(cls, value: int | None, info: ValidationInfo) -> int | None:
+        schedule = info.data.get("schedule")
+        if value is None and schedule in _DECAYS:
+            raise PydanticCustomError("combination", f"a whole number >= 1, which schedule '{schedule}' needs")
+        return value
+
+    @field_validator("final_learning_rate")
+    @classmethod
+    def _exponential_above_zero(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value == 0 and info.data.get("schedule") == "exponential":
+            raise PydanticCustomError("combination", "a finite number > 0, where the schedule is 'exponential'")
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        missing = [name for name in ("timescale", "learning_rate", "epochs") if getattr(self, name) is None]
+        missing = [name for name in required_fields(self.model_dump()) if getattr(self, name) is None]
         if missing:
             raise PydanticCustomError("incomplete", "missing: " + ", ".join(missing))
         return self
@@ -148,7 +327,8 @@ class Run(BaseModel):
     @property
     def run_id(self) -> str:
         """Identity of the run: a hash of its fields, the same in every sweep and on every machine."""
-        return run_id(fragment(self.model, name, value) for name, value in self.model_dump().items())
+        fields = self.model_dump()
+        return run_id(fragment(fields, name, value) for name, value in fields.items())
 
 
 FIELDS: dict[str, FieldInfo] = {
@@ -157,13 +337,24 @@ FIELDS: dict[str, FieldInfo] = {
 }
 
 
-def fragment(model: str, name: str, value: Any) -> str:
+CHOICES = tuple(sorted({info.by for info in FIELDS.values()}))
+"""The fields on whose values it depends which other fields there are, and their defaults."""
+
+
+def is_null(value: Any) -> bool:
+    """Whether a field is absent, which a column of a table shows as NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def fragment(choices: Mapping[str, Any], name: str, value: Any) -> str:
     """One field's part of the text behind a run id; empty where the field is null or has its default.
 
+    `choices` has at least the run's CHOICES.
     Leaving defaults out means that a field added later, with a default that keeps today's numbers, changes
     no id. A default that is changed must therefore raise ENGINE_VERSION.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value == FIELDS[name].defaults.get(model):
+    info = FIELDS[name]
+    if is_null(value) or value == info.defaults.get(choices[info.by]):
         return ""
     return f"{name}={float(value)!r};" if isinstance(value, int | float) else f"{name}={value};"
 
@@ -174,29 +365,20 @@ def run_id(fragments: Iterable[str]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def required_fields(choices: Mapping[str, Any]) -> list[str]:
+    """Fields that a run must give; where a choice is missing or unknown, those that every run must."""
+    return [
+        name
+        for name, info in FIELDS.items()
+        if info.required and (str(choices.get(info.by)) in info.defaults or set(info.defaults) == set(MODELS))
+    ]
+
+
 def static_fields(model: str) -> list[str]:
     """Fields of which a model compiles another program for every value."""
     return [name for name, info in FIELDS.items() if model in info.static]
 
 
-def traced_fields(model: str) -> list[str]:
-    """Numeric fields that enter a model's compiled program as one value per run."""
-    untraced = {"seed", "epochs"}  # the seed becomes a key, the epochs a loop bound
-    return [n for n, info in FIELDS.items() if model in info.models and model not in info.static and n not in untraced]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a compiled program is specialised to: the static fields of a run, None where not applicable."""
-
-    model: str
-    task: str
-    optimizer: str
-    dtype: str
-    n_units: int | None = None
-    timescale: float | None = None
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> "Shape":
-        """The static part of a run's fields."""
-        return cls(**{name: fields[name] for name in static_fields(fields["model"])})
+def steps(duration_ms: float, dt_ms: float) -> int:
+    """Whole time steps in a duration, int(duration / dt), with 0.3 / 0.1 being 3."""
+    return int(duration_ms / dt_ms * (1 + 1e-9))

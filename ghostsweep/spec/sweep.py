@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ghostsweep.errors import UsageError
-from ghostsweep.spec.run import FIELDS, Run
+from ghostsweep.spec.run import CHOICES, FIELDS, Run, required_fields
 
 MAX_RUNS = 20_000_000
 RECENT_EPOCHS = 50
@@ -227,7 +227,9 @@ def _grid(
     # Every combination of the fields that are checked against each other, then the other axes one value at a
     # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
     first = {key: values[0] for key, values in written.items()}
-    crossed = [key for key in ("model", "timescale", "dt_ms", "tau_ms", "n_units") if key in written]
+    together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "reaction_ms")
+    together += ("nesterov", "final_learning_rate")
+    crossed = [key for key in together if key in written]
     combos = itertools.product(*(written[key] for key in crossed))
     changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, 100_000)]
     for key in written.keys() - set(crossed):
@@ -331,7 +333,8 @@ class _Problems:
                 key = str(item["loc"][0]) if item["loc"] else ""
                 if key in only:
                     self._pydantic(Run, where if key in here else "run", item)
-        for name in ("model", "timescale", "learning_rate", "epochs"):
+        task = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))}
+        for name in ("model", *required_fields(task | dict(fields))):
             if name not in fields and name in only:
                 self.add(f"run.{name}", "nothing", describe(Run, name))
 
@@ -340,14 +343,15 @@ class _Problems:
         if item["type"] == "missing":
             self.add(f"{where}.{key}", "nothing", describe(cls, key))
             return
-        custom = item["type"] in ("not_applicable", "whole_steps", "leak", "value_error")
+        custom = item["type"] in ("not_applicable", "combination", "whole_steps", "leak", "value_error")
         allowed = item["msg"].removeprefix("Value error, ") if custom or not key else describe(cls, key)
         near = ""
         if item["type"] == "literal_error" and isinstance(item["input"], str):
             options = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
             close = difflib.get_close_matches(item["input"], options, n=1)
             near = f"; did you mean {close[0]!r}?" if close else ""
-        self.add(f"{where}.{key}" if key else where, item["input"], allowed, near)
+        found = "nothing" if item["input"] is None else item["input"]
+        self.add(f"{where}.{key}" if key else where, found, allowed, near)
 
 
 def describe(cls: type[BaseModel], name: str) -> str:
@@ -367,5 +371,5 @@ def describe(cls: type[BaseModel], name: str) -> str:
         for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
         if hasattr(m, attribute)
     ]
-    words = {int: "a whole number", float: "a finite number"}.get(kind, "a list of whole numbers")
-    return " ".join([words, " and ".join(limits)]).strip()
+    words = {int: "a whole number", float: "a finite number", bool: "true or false"}
+    return " ".join([words.get(kind, "a list of whole numbers"), " and ".join(limits)]).strip()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ghostsweep import Run, engine, plan, train
-from ghostsweep.spec import Shape, traced_fields
+from ghostsweep.spec import Shape
 
 
 class Row(NamedTuple):
@@ -34,7 +34,7 @@ def ours(run: Run, n_runs: int, epochs: int) -> tuple[float, float]:
     shape = Shape.of(run.model_dump())
     devices = engine.local_devices(len(os.sched_getaffinity(0)))
     program = engine._program(shape, n_runs, tuple(devices))
-    columns = {name: np.full(n_runs, getattr(run, name)) for name in traced_fields(run.model)}
+    columns = {name: np.full(n_runs, getattr(run, name)) for name in shape.traced}
     columns |= {"seed": np.arange(n_runs)}
     if run.model == "canonical":
         columns |= {"learning_rate": np.logspace(-11, -8, n_runs)}

@@ -1,0 +1,92 @@
+"""Leaky recurrences x <- (1 - a) x + a tanh(recurrent + drive) with a hand-written backward pass (paper, section 4).
+
+Both are differentiated once for all steps: the backward loop carries only the adjoint of the state and keeps
+delta_t = dL / d(argument of tanh); the gradient of a weight matrix is then ONE product over all steps and trials.
+The initial state and the leak are taken as constants: no gradient flows to them.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_Saved = tuple[jax.Array, ...]
+
+
+@jax.custom_vjp
+def full_rank(w: jax.Array, w_out: jax.Array, drive: jax.Array, start: jax.Array, leak: jax.Array) -> jax.Array:
+    """Readouts x_t . w_out, shape (steps + 1, trials), of x <- (1 - a) x + a tanh(x w + drive_t).
+
+    Shapes: w (N, N), w_out (N,), drive (steps, trials, N), start (trials, N), leak a scalar.
+    """
+    return _full_forward(w, w_out, drive, start, leak)[0]
+
+
+def _full_forward(
+    w: jax.Array, w_out: jax.Array, drive: jax.Array, start: jax.Array, leak: jax.Array
+) -> tuple[jax.Array, _Saved]:
+    def step(x: jax.Array, drive: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        h = jnp.tanh(x @ w + drive)
+        return (1 - leak) * x + leak * h, (x, h)
+
+    last, (before, rates) = lax.scan(step, start, drive)
+    states = jnp.concatenate([before, last[None]])
+    return states @ w_out, (w, w_out, states, rates, leak)
+
+
+def _full_backward(saved: _Saved, direct: jax.Array) -> tuple[Any, ...]:
+    w, w_out, states, rates, leak = saved
+
+    def step(adjoint: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        h, g = step
+        delta = leak * adjoint * (1 - h * h)
+        return (1 - leak) * adjoint + delta @ w.T + g[:, None] * w_out[None], delta
+
+    _, deltas = lax.scan(step, direct[-1][:, None] * w_out[None], (rates, direct[:-1]), reverse=True)
+    by_w = jnp.einsum("tbi,tbj->ij", states[:-1], deltas)
+    return by_w, jnp.einsum("tb,tbi->i", direct, states), deltas, None, None
+
+
+full_rank.defvjp(_full_forward, _full_backward)
+
+
+@jax.custom_vjp
+def low_rank(into: jax.Array, back: jax.Array, drive: jax.Array, start: jax.Array, leak: jax.Array) -> jax.Array:
+    """Projections y_t = x_t into, shape (steps + 1, trials, P), of x <- (1 - a) x + a tanh(y[:K] back + drive_t).
+
+    The N numbers of x are never needed: y <- (1 - a) y + a tanh(y[:K] back + drive_t) into.
+    Shapes: into (N, P), back (K, N), drive (steps, trials, N), start (trials, N), leak a scalar.
+    """
+    return _low_forward(into, back, drive, start, leak)[0]
+
+
+def _low_forward(
+    into: jax.Array, back: jax.Array, drive: jax.Array, start: jax.Array, leak: jax.Array
+) -> tuple[jax.Array, _Saved]:
+    rank = len(back)
+
+    def step(y: jax.Array, drive: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        h = jnp.tanh(y[:, :rank] @ back + drive)
+        return (1 - leak) * y + leak * (h @ into), (y, h)
+
+    last, (before, rates) = lax.scan(step, start @ into, drive)
+    projections = jnp.concatenate([before, last[None]])
+    return projections, (into, back, projections, rates, start, leak)
+
+
+def _low_backward(saved: _Saved, direct: jax.Array) -> tuple[Any, ...]:
+    into, back, projections, rates, start, leak = saved
+    rank = len(back)
+
+    def step(adjoint: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        h, g = step
+        delta = leak * (adjoint @ into.T) * (1 - h * h)
+        return ((1 - leak) * adjoint + g).at[:, :rank].add(delta @ back.T), (adjoint, delta)
+
+    first, (adjoints, deltas) = lax.scan(step, direct[-1], (rates, direct[:-1]), reverse=True)
+    by_into = leak * jnp.einsum("tbi,tbj->ij", rates, adjoints) + start.T @ first
+    return by_into, jnp.einsum("tbi,tbj->ij", projections[:-1, :, :rank], deltas), deltas, None, None
+
+
+low_rank.defvjp(_low_forward, _low_backward)

@@ -1,0 +1,84 @@
+"""Golden: networks with a trained readout or confidence against histories of an independent implementation."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from ghostsweep import Run, train, train_one
+from ghostsweep.spec import Shape
+
+GOLDEN = Path(__file__).parent / "golden"
+HORIZONS = pd.read_csv(GOLDEN / "horizons.csv", index_col="file")
+CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
+FLOW_MAP: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 50.0, "reaction_ms": 50.0}
+KINDS: dict[str, dict[str, Any]] = {
+    "rank1_delayed_activation.learn_c": {"model": "rank_one", "timescale": 20, "train_confidence": True},
+    "rank1_readout": {"model": "low_rank", "rank": 1, "timescale": 20},
+    "rank3_readout": {"model": "low_rank", "rank": 3, "timescale": 20},
+    "rank10_readout": {"model": "low_rank", "rank": 10, "timescale": 20},
+    "rank100_readout": {"model": "low_rank", "rank": 100, "timescale": 20},
+    "full_readout": {"model": "full_rank", "timescale": 20},
+    "full_dcdt": {"model": "full_rank", "task": "dcdt"} | CUES,
+    "full_dmts": {"model": "full_rank", "task": "dmts"} | CUES,
+    "rank2_dcdt": {"model": "low_rank", "rank": 2, "task": "dcdt"} | FLOW_MAP,
+    "rank2_dmts_adam": {"model": "low_rank", "rank": 2, "task": "dmts", "optimizer": "adam"} | CUES,
+    "full_dcdt_adam_normalised": {"model": "full_rank", "task": "dcdt", "optimizer": "adam"} | FLOW_MAP,
+}
+HORIZON = {"float64": ("float64_1e-9", 1e-9), "float32": ("float32_1e-3", 1e-3)}
+FILES = [name for name in HORIZONS.index if name.split(".seed")[0] in KINDS]
+
+
+def golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Fields of a golden run, its initial parameters, and everything the file holds."""
+    arrays = dict(np.load(GOLDEN / f"{name}.npz"))
+    rate = float(re.search(r"\.lr([\d.]*\d)", name)[1])  # type: ignore[index]
+    params = {key.removeprefix("init."): value for key, value in arrays.items() if key.startswith("init.")}
+    return KINDS[name.split(".seed")[0]] | {"learning_rate": rate}, params, arrays
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", [name for name in FILES if "normalised" not in name])
+def test_runs_repeat_the_golden_histories(name: str, dtype: str) -> None:
+    fields, params, arrays = golden(name)
+    horizon, rtol = HORIZON[dtype]
+    epochs = HORIZONS.loc[name, horizon]
+    found = train_one(Run(**fields, dtype=dtype, epochs=int(epochs)), initial=params)
+    np.testing.assert_allclose(found.loss, arrays["loss"][:epochs], rtol=rtol)
+    np.testing.assert_allclose(found.accuracy, arrays["accuracy"][:epochs], atol=1e-6)
+    alive = arrays["grad_norm"][:epochs] > 1e-6 * arrays["grad_norm"].max()
+    np.testing.assert_allclose(found.grad_norm[alive], arrays["grad_norm"][:epochs][alive], rtol=100 * rtol)
+    if epochs == len(arrays["loss"]):
+        for key, value in found.params.items():
+            np.testing.assert_allclose(value, arrays[f"final.{key}"], rtol=100 * rtol, atol=10 * rtol)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_readout_scaled_from_epoch_150_on_repeats_the_golden_history(dtype: str) -> None:
+    """Two phases as in Fig. 8c: the second goes on with the parameters and the optimizer's state of the first."""
+    (name,) = (name for name in FILES if "normalised" in name)
+    fields, params, arrays = golden(name)
+    horizon, rtol = HORIZON[dtype]
+    epochs = int(HORIZONS.loc[name, horizon])
+    losses: list[np.ndarray] = []
+    state: train.State | None = None
+    for scaled, first, last in (({}, 0, 150), ({"readout_l1": 0.5}, 150, epochs)):
+        given = Run(**fields, **scaled, dtype=dtype, epochs=last).model_dump()
+        shape = Shape.of(given)
+        started, traced = train.start(shape, {key: np.array([v]) for key, v in given.items() if v is not None})
+        with train.precision(shape):
+            if state is None:
+                state = started._replace(params={key: jnp.asarray(v[None], dtype) for key, v in params.items()})
+            stretch: Callable[..., Any] = jax.jit(train.batched(shape))
+            for at in range(first, last, train.MAX_STOPS):
+                count = min(train.MAX_STOPS, last - at)
+                stops = jnp.arange(at, at + train.MAX_STOPS + 1, dtype=jnp.int32)
+                state, report = stretch(state, traced, stops, jnp.int32(count))
+                losses.append(np.asarray(report.loss)[:count, 0])
+    np.testing.assert_allclose(np.concatenate(losses), arrays["loss"][:epochs], rtol=rtol)
