@@ -317,14 +317,15 @@ class _Problems:
 
         `failed` are axes already reported, so not to be called missing as well.
         """
+        choices = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))} | dict(fields)
         try:
             Run(**fields)
         except ValidationError as error:
             for item in error.errors():
                 key = str(item["loc"][0]) if item["loc"] else ""
+                choices.pop(key, None)
                 self._pydantic(Run, where if key in changed or not key else "run", item)
-        task = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))}
-        for name in ("model", *required_fields(task | dict(fields))):
+        for name in ("model", *required_fields(choices)):
             if name not in fields and name not in failed:
                 self.add(f"run.{name}", "nothing", describe(Run, name))
 
