@@ -10,7 +10,6 @@ import pandas as pd
 
 from ghostsweep.spec import CHOICES, FIELDS, Grid, Record, Run, Shape, Sweep, fragment, run_id, static_fields
 
-
 CACHE_BYTES = 320_000
 """Weights of a CPU core's batch that stay in its cache from step to step."""
 
