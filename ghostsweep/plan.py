@@ -10,6 +10,9 @@ import pandas as pd
 
 from ghostsweep.spec import CHOICES, FIELDS, Grid, Record, Run, Shape, Sweep, fragment, run_id, static_fields
 
+CACHE_BYTES = 320_000
+"""Weights of a CPU core's batch that stay in its cache from step to step."""
+
 
 class Cost(NamedTuple):
     """Measured cost of one run, for chunk widths and estimates; never part of a result."""
@@ -26,14 +29,27 @@ def cost(shape: Shape) -> Cost:
     """Cost of one run of a shape.
 
     Measured on one core of an AMD EPYC (Zen 4): canonical 2.9 ns an epoch, flat from 1,024 to 16,384 runs a
-    device; rank-one 1.35 ns per unit, step and epoch, flat from 64 to 300 runs.
+    device; rank-one 1.35 ns per unit, step and epoch, flat from 64 to 300 runs; rank K 6 + 0.36 K ns and full
+    rank 3 + 0.12 N ns per unit, step, trial and epoch, and 9 ns per random number.
+
+    Networks with weight matrices are fastest when the matrices of a batch stay in a core's cache: at N = 100
+    full rank took 47, 56, 57, 61, 81, 143 us per run and epoch of dcdt (30/80/50 ms) on two cores for 1, 4, 8,
+    16, 64, 150 runs a device, rank 100 on delayed activation (T = 20) 87, 86, 84, 90, 115, 154, rank 30
+    63, 43, 39, 38, 37, 43, rank 1 24 for one and 11 from 16 to 150 (1 being one run after the other, `lax.map`).
     """
     if shape.model == "canonical":
         return Cost(8192, 2.9e-9, 16 * 8 * 64)
-    steps, units = 2 * (shape.timescale or 0), shape.n_units or 0
+    steps, units = shape.n_steps, shape.n_units or 0
     size = 8 if shape.dtype == "float64" else 4
     slower = 2.2 if shape.dtype == "float64" else 1.0
-    return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)))
+    if shape.model == "rank_one":
+        return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)))
+    rank = shape.rank
+    states = steps * shape.n_trials * units
+    weights = units * (2 * rank if rank else units)
+    seconds = states * (6e-9 + 0.36e-9 * rank if rank else 3e-9 + 0.12e-9 * units) * slower
+    lanes = int(np.clip(CACHE_BYTES // (size * weights), 4, 300))
+    return Cost(lanes, seconds + 9e-9 * states * shape.noisy, size * (8 * states + 8 * weights + 32 * units))
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,11 @@ def cue_trials(shape: Shape) -> Trials:
     Where nothing is random all trials of a kind are the same, and one of each gives their mean.
     """
     cues = np.array([[1, 1], [-1, -1], [-1, 1], [1, -1]] if shape.task == "dmts" else [[1], [-1]], float)
-    cues = cues.repeat(shape.trials_per_class if shape.random_start or shape.noisy else 1, axis=0)
-    first, delay, last = (np.zeros((n, len(cues))) for n in (shape.input_steps, shape.delay_steps, shape.input_steps))
-    first += cues[:, 0]
-    last += cues[:, -1]
-    reaction = np.zeros((shape.reaction_steps, len(cues)))
-    inputs = np.concatenate([first, delay, last, reaction] if shape.task == "dmts" else [first, delay, reaction])
-    targets = np.zeros_like(inputs)
-    targets[len(inputs) - shape.reaction_steps :] = cues.prod(axis=1).clip(0) if shape.task == "dmts" else cues[:, 0]
+    cues = cues.repeat(shape.n_trials // len(cues), axis=0)
+    inputs, targets = np.zeros((2, shape.n_steps, len(cues)))
+    for at, cue in zip((0, shape.input_steps + shape.delay_steps), cues.T, strict=False):
+        inputs[at : at + shape.input_steps] = cue
+    targets[shape.n_steps - shape.reaction_steps :] = cues.prod(axis=1).clip(0) if shape.task == "dmts" else cues[:, 0]
     return Trials(inputs, targets)
 
 

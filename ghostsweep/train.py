@@ -130,7 +130,7 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     model = model_of(shape)
     if "readout_l1" in shape.traced:
         state = state._replace(params=_scaled_readout(state.params, traced["readout_l1"]))
-    if shape.random_start or shape.noisy:
+    if shape.stochastic:
         traced = {**traced, "key": jax.random.fold_in(_key(traced, NOISE), epoch)}
     loss, accuracy, grads = model.evaluate(shape, state.params, traced)
     grad_norm = optax.tree.norm({name: grads[name] for name in model.normed} or grads)

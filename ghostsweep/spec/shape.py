@@ -34,6 +34,24 @@ class Shape:
     train_confidence: bool = False
     traced: tuple[str, ...] = ()
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether an epoch draws random numbers."""
+        return self.random_start or self.noisy
+
+    @property
+    def n_steps(self) -> int:
+        """Time steps of a trial."""
+        if self.timescale is not None:
+            return 2 * self.timescale
+        return self.input_steps * (2 if self.task == "dmts" else 1) + self.delay_steps + self.reaction_steps
+
+    @property
+    def n_trials(self) -> int:
+        """Trials that an epoch computes: where nothing is random, one of each kind stands for all."""
+        kinds = {"delayed_activation": 1, "dcdt": 2, "dmts": 4}[self.task]
+        return kinds * (self.trials_per_class if self.stochastic else 1)
+
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Shape":
         """The static part of a run's fields, which may be a row of a table (numbers as floats, null as NaN)."""

@@ -326,15 +326,16 @@ class _Problems:
 
         Fields in `here` stand in the table `where`, all others in [run].
         """
+        choices = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))} | dict(fields)
         try:
             Run(**fields)
         except ValidationError as error:
             for item in error.errors():
                 key = str(item["loc"][0]) if item["loc"] else ""
+                choices.pop(key, None)
                 if key in only:
                     self._pydantic(Run, where if key in here else "run", item)
-        task = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))}
-        for name in ("model", *required_fields(task | dict(fields))):
+        for name in ("model", *required_fields(choices)):
             if name not in fields and name in only:
                 self.add(f"run.{name}", "nothing", describe(Run, name))
 

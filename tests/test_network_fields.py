@@ -1,0 +1,99 @@
+"""Property: which fields networks and tasks have, what they compile to, and which trials they mean."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ghostsweep import Run, UsageError, plan
+from ghostsweep.spec import Shape, loads
+from ghostsweep.spec.run import steps
+from ghostsweep.tasks import cue_accuracy, cue_trials
+
+CUES: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0}
+BASE: dict[str, Any] = {"learning_rate": 0.1, "epochs": 3}
+
+
+def shape(**fields: Any) -> Shape:
+    return Shape.of(Run(**BASE, **fields).model_dump())
+
+
+def test_ids_of_runs_without_the_new_fields_have_not_changed() -> None:
+    canonical = Run(model="canonical", timescale=100.0, learning_rate=1e-10, epochs=3001)
+    rank_one = Run(model="rank_one", timescale=20, learning_rate=0.02, epochs=6000, seed=40)
+    assert (canonical.run_id, rank_one.run_id) == ("bad6b03c61c5b010", "4599425cc5514594")
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"model": "rank_one", "task": "dcdt"}, "task: found 'dcdt'; allowed: 'delayed_activation' for model"),
+        ({"model": "canonical", "task": "dmts"}, "for model 'canonical'; dmts needs one of low_rank, full_rank"),
+        ({"model": "full_rank", "task": "dcdt", "timescale": 20, **CUES}, "allowed: nothing: task 'dcdt' has no such"),
+        ({"model": "full_rank", "timescale": 20, "delay_ms": 5.0}, "nothing: task 'delayed_activation' has no such"),
+        ({"model": "full_rank", "timescale": 20, "rank": 2}, "rank: found 2; allowed: nothing: model 'full_rank' has"),
+        ({"model": "low_rank", "timescale": 20}, "run.rank: found nothing; allowed: a whole number >= 1"),
+        ({"model": "low_rank", "timescale": 20, "n_units": 5, "rank": 6}, "rank: found 6; allowed: at most n_units"),
+        ({"model": "full_rank", "task": "dcdt", "delay_ms": 5.0, "input_ms": 5.0}, "run.reaction_ms: found nothing"),
+        ({"model": "full_rank", "task": "dcdt", **CUES, "input_ms": 4.0}, "allowed: at least dt_ms = 5, one step"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_one_line_that_says_what_is_allowed(fields: dict[str, Any], line: str) -> None:
+    text = "[run]\n" + "\n".join(f"{key} = {value!r}" for key, value in {**BASE, **fields}.items())
+    with pytest.raises(UsageError) as error:
+        loads(text, name="x")
+    assert line in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_run_that_lacks_a_duration_says_which() -> None:
+    with pytest.raises(ValidationError, match="missing: input_ms, reaction_ms"):
+        Run(model="full_rank", task="dcdt", delay_ms=10.0, **BASE)
+
+
+@pytest.mark.parametrize(("duration", "dt", "n"), [(0.3, 0.1, 3), (30, 5, 6), (34.9, 5, 6), (0.7, 0.1, 7), (0, 5, 0)])
+def test_steps_of_a_duration(duration: float, dt: float, n: int) -> None:
+    assert steps(duration, dt) == n
+
+
+def test_noise_splits_a_grid_into_runs_with_and_without() -> None:
+    axes = "[axes]\ntask = ['dcdt', 'dmts']\nnoise_sigma = [0.0, 0.1, 0.2]\nseed = { range = 2 }"
+    text = "[run]\nmodel = 'full_rank'\nlearning_rate = 0.1\nepochs = 3\n" + "".join(
+        f"{k} = {v}\n" for k, v in CUES.items()
+    )
+    runs = plan.expand(loads(text + axes, name="x"))
+    found = {(c.shape.task, c.shape.noisy): len(c.runs) for c in plan.chunks(runs, 1, 1e9)}
+    assert found == {("dcdt", False): 2, ("dcdt", True): 4, ("dmts", False): 2, ("dmts", True): 4}
+    row = runs.iloc[-1]
+    again = Run(model="full_rank", task="dmts", noise_sigma=0.2, seed=1, **BASE, **CUES)
+    assert row["run_id"] == again.run_id
+    assert row["learned_loss"] == again.learned_loss == 0.013
+
+
+def test_trials_of_delayed_cue_discrimination() -> None:
+    trials = cue_trials(shape(model="full_rank", task="dcdt", **CUES))
+    np.testing.assert_array_equal(trials.inputs.T, [[1, 1, 0, 0, 0, 0, 0], [-1, -1, 0, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(trials.targets.T, [[0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, -1, -1]])
+
+
+def test_trials_of_delayed_match_to_sample() -> None:
+    trials = cue_trials(shape(model="full_rank", task="dmts", trials_per_class=2, r0_sigma=0.1, **CUES))
+    pairs = np.repeat([[1, 1], [-1, -1], [-1, 1], [1, -1]], 2, axis=0)
+    first, second = trials.inputs[:2], trials.inputs[5:7]
+    np.testing.assert_array_equal(first, np.tile(pairs[:, 0], (2, 1)))
+    np.testing.assert_array_equal(second, np.tile(pairs[:, 1], (2, 1)))
+    assert np.abs(trials.inputs).sum() == np.abs(first).sum() + np.abs(second).sum()
+    np.testing.assert_array_equal(trials.targets[:7], 0)
+    np.testing.assert_array_equal(trials.targets[7:], np.tile([1, 1, 1, 1, 0, 0, 0, 0], (2, 1)))
+
+
+def test_accuracy_of_the_cue_tasks() -> None:
+    dcdt = cue_accuracy(
+        shape(model="full_rank", task="dcdt", **CUES), jnp.array([0.32, 0.34, -0.34, 0.9]), jnp.array([0.0, 1, -1, 0])
+    )
+    dmts = cue_accuracy(
+        shape(model="full_rank", task="dmts", **CUES), jnp.array([0.49, 0.5, 0.2, 0.9]), jnp.array([0.0, 1, 1, 0])
+    )
+    assert (float(dcdt), float(dmts)) == (0.75, 0.5)
