@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep import chunk, engine, tables
-from ghostsweep.models import MODELS
-from ghostsweep.spec import loads
+from ghostsweep import Run, chunk, engine, tables, train
+from ghostsweep.models import model_of
+from ghostsweep.spec import Shape, loads
 
 CANONICAL = """
 [run]
@@ -66,7 +66,8 @@ def test_a_chunk_whose_runs_are_all_trapped_ends_at_once(tmp_path: Path, monkeyp
 
 
 def test_diverged_runs_are_dropped_with_their_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = MODELS["rank_one"]
+    run_of = Run(model="rank_one", timescale=3, learning_rate=1.0, epochs=1)
+    model = model_of(Shape.of(run_of.model_dump()))
 
     def explode(*args: Any) -> Any:
         found = model.evaluate(*args)
@@ -75,7 +76,7 @@ def test_diverged_runs_are_dropped_with_their_epoch(tmp_path: Path, monkeypatch:
             loss=jnp.where(wild, jnp.nan, found.loss), grads=found.grads | {"b": -jnp.ones_like(found.grads["b"])}
         )
 
-    monkeypatch.setitem(MODELS, "rank_one", model._replace(evaluate=explode))
+    monkeypatch.setattr(train, "model_of", lambda shape: model._replace(evaluate=explode))
     text = """
     [run]
     model = "rank_one"
