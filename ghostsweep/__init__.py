@@ -6,6 +6,7 @@
 Tables are pandas frames: `tables.runs` has a row per run, `tables.curves` a row per run and recorded epoch.
 """
 
+import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ghostsweep.train import History
+
+__version__ = importlib.metadata.version("ghostsweep")
 
 __all__ = [
     "Criteria",

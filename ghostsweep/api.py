@@ -5,6 +5,7 @@ tables can be read, fitted and drawn where JAX is not installed.
 """
 
 import datetime
+import difflib
 import hashlib
 import importlib.metadata
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from ghostsweep import analysis, figures, plan, tables
 from ghostsweep.errors import UsageError
@@ -48,7 +50,11 @@ def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
         if path.is_file():
             return path
     known = sorted(p.stem for p in Path(sweeps).glob("*.toml"))
-    raise UsageError(f"{spec}: found no such sweep; allowed: a .toml file or one of {', '.join(known) or 'none here'}")
+    near = difflib.get_close_matches(str(spec), known, n=1)
+    raise UsageError(
+        f"{spec}: found no such sweep; allowed: a .toml file or one of {', '.join(known) or 'none here'}"
+        + (f"; did you mean {near[0]!r}?" if near else "")
+    )
 
 
 def status(sweep: Sweep, out: str | Path = "results") -> Status:
@@ -90,7 +96,7 @@ def run(
         if len(left):
             session |= _train(sweep, left, folder, progress)
     finally:
-        if folder.exists():
+        if folder.exists() and (len(left) or not tables.is_merged(folder, planned["run_id"])):
             meta = _meta(sweep, folder, session if len(left) else None)
             tables.merge(folder, planned["run_id"], meta)
     return tables.read(sweep.name, out)
@@ -100,8 +106,10 @@ def _train(
     sweep: Sweep, left: pd.DataFrame, folder: Path, progress: "Callable[[Progress], None] | None"
 ) -> dict[str, Any]:
     """Train the runs that are left; return what to remember of this session."""
-    import jax
-
+    try:
+        import jax
+    except ModuleNotFoundError:
+        raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax") from None
     from ghostsweep import engine
 
     devices = engine.local_devices(cores())
@@ -159,14 +167,14 @@ class Fitted:
 
 
 def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", share: float | None = None) -> Fitted:
-    """Critical learning rate of every cell and, where the timescale varies, the power law through them.
+    """Critical learning rate of every cell and, with three timescales or more, the power law through them.
 
     `share` is the share of seeds that must have collapsed (0: the first seed); by default what the sweep says.
     """
     found = results if isinstance(results, tables.Tables) else tables.read(results, out)
     share = found.meta.get("fit", {}).get("share", 0.5) if share is None else share
     critical = analysis.critical_lr(found.runs, share=share)
-    if critical["timescale"].nunique() < 3:
+    if critical["timescale"].nunique() < 3 or (critical["censored"] == "").sum() < 2:
         return Fitted(critical, None, None)
     return Fitted(critical, analysis.fit_power_law(critical), analysis.local_exponent(critical))
 
@@ -181,12 +189,16 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     if runs["learning_rate"].nunique() < 2:
         raise UsageError(f"{name}: found a single learning rate; a phase diagram needs several")
     fitted = fit(found)
-    axes = [x for x in ("timescale", "confidence") if runs[x].nunique() > 1]
-    for x in axes:
-        diagram = figures.phase_diagram(runs, x=x, critical=fitted.critical)
-        drawn += figures.save(diagram, Path(to) / f"{found.name}.phase_{x}")
-    if not axes:
-        drawn += figures.save(figures.loss_against_learning_rate(found, found.name), Path(to) / f"{found.name}.loss")
+    varying = [x for x in analysis.cell_fields(runs) if runs[x].nunique() > 1 and is_numeric_dtype(runs[x])]
+    for x in varying:
+        others = [f for f in varying if f != x and (runs.groupby(x)[f].nunique() > 1).any()]
+        if runs.groupby(["model", *others], dropna=False).ngroups <= figures.MAX_PANELS:
+            diagram = figures.phase_diagram(runs, x=x, critical=fitted.critical)
+            drawn += figures.save(diagram, Path(to) / f"{found.name}.phase_{x}")
+    if not varying and runs["model"].nunique() == 1:
+        prefer = found.meta.get("record", {}).get("epochs", ())
+        loss = figures.loss_against_learning_rate(found, found.meta.get("title", found.name), prefer)
+        drawn += figures.save(loss, Path(to) / f"{found.name}.loss")
     if fitted.power_law is not None:
         drawn += figures.save(
             figures.scaling_plot(fitted.critical, fitted.power_law), Path(to) / f"{found.name}.scaling"

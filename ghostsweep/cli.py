@@ -1,7 +1,11 @@
 """The command line: `list`, `run`, `fit`, `plot`. Parsing and printing only; the work is in `ghostsweep.api`."""
 
+import contextlib
+import importlib.metadata
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
 errors = Console(stderr=True)
@@ -43,6 +48,21 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(importlib.metadata.version("ghostsweep"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
+
+
 @app.command("list")
 def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("results")) -> None:
     """Show every sweep: its question, its runs, how many are done, and what the rest would cost.
@@ -53,6 +73,7 @@ def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("r
     if not paths:
         raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
     table = Table("sweep", "question", "runs", "done", "time left")
+    table.columns[0].no_wrap = True
     table.columns[2].justify = table.columns[3].justify = table.columns[4].justify = "right"
     broken = []
     for path in paths:
@@ -104,8 +125,12 @@ def fit_command(
 ) -> None:
     """Print the critical learning rate of every cell and the power law through them.
 
-    Each rate comes with its bracket on the grid, a 95% interval, and `censored` where the grid does not
-    contain the boundary; the fit with its 95% interval and, for the canonical form, the exact values.
+    A cell is a combination of fields other than learning rate and seed. A run has collapsed when it is trapped or
+    diverged; the critical rate is the lowest at which more than a share of a cell's seeds have. It comes with its
+    bracket on the grid, a 95% interval (bootstrap over seeds, and the width of the bracket), `censored` where the
+    grid does not contain it (below: collapse at the lowest rate already; above: at none), and `monotone`, false
+    where the share falls again at higher rates by more than chance. The power law comes with its 95% interval and,
+    for the canonical form, with the exact values (of the onset, share 0).
 
     Example: ghostsweep fit canonical_lr_timescale --format csv
     """
@@ -129,9 +154,17 @@ def plot_command(
     Example: ghostsweep plot canonical_lr_timescale
     """
     names = [name] if name != "all" else api.drawable(out)
+    failed = []
     for each in names:
-        for path in api.plot(each, out=out, to=to):
+        try:
+            drawn = api.plot(each, out=out, to=to)
+        except UsageError as error:
+            failed.append(f"{each}: not drawn: {error}")
+            continue
+        for path in drawn:
             console.print(f"drew {path}", highlight=False, soft_wrap=True)
+    if failed:
+        raise UsageError("\n".join(failed))
 
 
 def _run(sweep: Sweep, out: Path) -> None:
@@ -139,7 +172,7 @@ def _run(sweep: Sweep, out: Path) -> None:
     reused = f", {state.done:,} of them done before" if state.done else ""
     console.print(f"{sweep.name}: {state.runs:,} runs{reused}", highlight=False)
     try:
-        with _Meter() as meter:
+        with _Meter() as meter, _interruptible(meter):
             found = api.run(sweep, out=out, progress=meter)
     except KeyboardInterrupt:
         state = api.status(sweep, out)
@@ -153,6 +186,24 @@ def _run(sweep: Sweep, out: Path) -> None:
     spent = found.meta["sessions"][-1] if state.done < state.runs else None
     took = f"; trained in {spent['run_seconds']:.1f} s, compiled in {spent['compile_seconds']:.1f} s" if spent else ""
     console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _interruptible(meter: "_Meter") -> Iterator[None]:
+    """Let Ctrl-C stop training at its next report, a second one at once.
+
+    An exception raised by the signal itself could come while JAX is calling back, which would swallow it.
+    """
+
+    def stop(*_: object) -> None:
+        meter.stopped = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Meter:
@@ -170,6 +221,7 @@ class _Meter:
         )
         self.task = self.bar.add_task("", total=1.0, runs="0", rate="-", left="-")
         self.told = 0
+        self.stopped = False
 
     def __enter__(self) -> "_Meter":
         self.bar.start()
@@ -179,6 +231,8 @@ class _Meter:
         self.bar.stop()
 
     def __call__(self, now: "Report") -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
         runs = f"{now.runs_done:,} / {now.runs:,}"
         rate, left = f"{now.updates / now.seconds:.2g}", _duration(now.seconds_left)
         self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
@@ -189,13 +243,18 @@ class _Meter:
 
 def _print_cost(state: api.Status) -> None:
     left = state.runs - state.done
-    time = _duration(state.core_seconds_left / api.cores())
+    time = f"; about {_duration(state.core_seconds_left / api.cores())} on {api.cores()} cores, compilation apart"
     console.print(
-        f"{state.sweep.name}: {state.runs:,} runs, {state.done:,} done, {left:,} to train; about {time} on "
-        f"{api.cores()} cores, compilation apart; {state.curve_rows:,} rows of curves, "
-        f"about {state.curve_rows * 40 / 1e6:,.1f} MB",
+        f"{state.sweep.name}: {state.runs:,} runs, {state.done:,} done, {left:,} to train{time if left else ''}; "
+        f"{state.curve_rows:,} rows of curves, about {state.curve_rows * 40 / 1e6:,.1f} MB",
         highlight=False,
     )
+    for grid in state.sweep.grids:
+        spans = (
+            f"{key} {values[0]} .. {values[-1]} ({len(values)})" if len(values) > 1 else f"{key} {values[0]}"
+            for key, values in grid.axes.items()
+        )
+        console.print("  " + ", ".join(spans), highlight=False, soft_wrap=True)
 
 
 def _print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
@@ -209,6 +268,7 @@ def _print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
         elif style is Format.markdown:
             print(f"{title}\n\n{tables.markdown(table)}\n")
         else:
+            table = table.drop(columns=[c for c in table if (table[c].isna() | (table[c] == "")).all()])
             constant = [] if len(table) < 2 else [c for c in table if table[c].nunique(dropna=False) == 1]
             same = ", ".join(f"{column} = {_short(table[column].iloc[0])}" for column in constant)
             print(title + (f" ({same})" if same else ""))

@@ -56,7 +56,7 @@ CURVES = (
     Column("loss", "float64", "", "loss; 0 where all is right, and 1 for an output of 0 in delayed activation"),
     Column("grad_norm", "float64", "", "norm of the gradient; in cue tasks, of that of the recurrent weights"),
     Column("accuracy", "float64", "", "share of right steps"),
-    Column("weight_norm", "float64", "", "norm of all parameters, |r| for the canonical form"),
+    Column("weight_norm", "float64", "", "norm of all parameters; for the canonical form the size of r"),
 )
 
 
@@ -71,6 +71,10 @@ RUNS = (
     *(_field_column(name) for name in FIELDS),
     *RESULTS,
 )
+
+
+UNPLANNED = "unplanned-"
+"""Prefix of parts with runs that the sweep no longer plans, kept for the day it plans them again."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,13 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def read(name: str | Path, root: str | Path = "results") -> Tables:
-    """Read the tables of a sweep, finished chunks of one under way included.
+    """Read the tables of a sweep, finished chunks of one under way included; runs it no longer plans are not.
 
     `name` is a folder below `root`, or a path to a result folder. Units are in `.attrs["units"]` of each frame.
     Raises UsageError if there are no readable results.
     """
     folder = Path(name) if (Path(name) / "meta.json").exists() else Path(root) / name
-    runs, curves = stored(folder)
+    runs, curves = stored(folder, unplanned=False)
     if runs.empty:
         known = sorted(p.parent.name for p in Path(root).glob("*/meta.json"))
         raise UsageError(f"{folder}: found no results; allowed: {', '.join(known) or 'none yet: run a sweep first'}")
@@ -121,15 +125,18 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def stored(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def stored(folder: Path, *, unplanned: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All finished runs in a result folder and their curves, each run once; empty frames if there are none.
 
-    A file that cannot be read is named in a warning and passed over, so that its runs are computed again.
+    Without `unplanned`, runs that an earlier version of the sweep had are left out. A file that cannot be read is
+    named in a warning and passed over, so that its runs are computed again.
     """
     runs, curves = [], []
-    stems = [folder / "", *(p.with_name(p.name.removesuffix("runs.parquet")) for p in sorted(_parts(folder)))]
-    for stem in stems:
-        prefix = f"{stem}/" if stem == folder / "" else str(stem)
+    parts = sorted((folder / "parts").glob("*.runs.parquet"))
+    prefixes = [f"{folder}/", *(str(part).removesuffix("runs.parquet") for part in parts)]
+    for prefix in prefixes:
+        if not unplanned and Path(prefix).name.startswith(UNPLANNED):
+            continue
         if not Path(f"{prefix}runs.parquet").exists():
             continue
         try:
@@ -157,13 +164,23 @@ def complete(runs: pd.DataFrame, curves: pd.DataFrame, record: Record) -> pd.Ser
     return result
 
 
-def write_part(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
-    """Store the finished runs of a chunk; the runs file comes last and makes the part count."""
-    key = hashlib.blake2b("".join(runs["run_id"]).encode(), digest_size=8).hexdigest()
+def write_part(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame, prefix: str = "") -> str:
+    """Store the finished runs of a chunk and return the part's name; the runs file comes last and makes it count."""
+    name = prefix + hashlib.blake2b("".join(runs["run_id"]).encode(), digest_size=8).hexdigest()
     parts = folder / "parts"
     parts.mkdir(parents=True, exist_ok=True)
-    _write(parts / f"{key}.curves.parquet", curves, CURVES)
-    _write(parts / f"{key}.runs.parquet", runs, RUNS)
+    _write(parts / f"{name}.curves.parquet", curves, CURVES)
+    _write(parts / f"{name}.runs.parquet", runs, RUNS)
+    return name
+
+
+def is_merged(folder: Path, planned: Iterable[str]) -> bool:
+    """Whether runs.parquet holds the planned runs and nothing waits to be merged."""
+    waiting = [part for part in (folder / "parts").glob("*") if not part.name.startswith(UNPLANNED)]
+    if waiting or not (folder / "runs.parquet").exists():
+        return False
+    ids = pq.read_table(folder / "runs.parquet", columns=["run_id"])["run_id"].to_pylist()
+    return bool(ids == list(planned))
 
 
 def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.DataFrame:
@@ -182,9 +199,8 @@ def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.Data
     old_parts = list((folder / "parts").glob("*"))
     if not is_planned.all():
         others = runs[~is_planned]
-        write_part(folder, others, curves[curves["run_id"].isin(others["run_id"])])
-        key = hashlib.blake2b("".join(others["run_id"]).encode(), digest_size=8).hexdigest()
-        old_parts = [p for p in old_parts if not p.name.startswith(key)]
+        name = write_part(folder, others, curves[curves["run_id"].isin(others["run_id"])], UNPLANNED)
+        old_parts = [part for part in old_parts if not part.name.startswith(name)]
     file_meta = {b"ghostsweep": json.dumps(meta).encode()}
     _write(folder / "curves.parquet", kept_curves, CURVES, file_meta)
     _write(folder / "runs.parquet", kept, RUNS, file_meta)
@@ -194,10 +210,6 @@ def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.Data
     if (folder / "parts").exists() and not any((folder / "parts").iterdir()):
         shutil.rmtree(folder / "parts")
     return _with_units(kept, RUNS)
-
-
-def _parts(folder: Path) -> list[Path]:
-    return list((folder / "parts").glob("*.runs.parquet"))
 
 
 def _joined(frames: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:

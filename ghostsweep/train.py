@@ -164,6 +164,16 @@ def _scaled_readout(params: Mapping[str, jax.Array], readout_l1: jax.Array) -> d
     return {**params, "w_out": scale * params["w_out"], "b_out": scale * params["b_out"]}
 
 
+def stands_still(shape: Shape) -> bool:
+    """Whether a run whose gradient norm is exactly 0 can never move again.
+
+    So it is without noise, under an update rule without memory, where nothing but the gradient moves the parameters
+    and the norm is over all of it.
+    """
+    moved = {"momentum", "weight_decay", "readout_l1"} & set(shape.traced)
+    return shape.optimizer == "sgd" and not moved and not shape.stochastic and not model_of(shape).normed
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def start_batch(shape: Shape, traced: Mapping[str, jax.Array]) -> State:
     """Initial states of a batch of runs, from traced values of shape (runs,)."""

@@ -98,8 +98,10 @@ def test_a_grown_grid_reuses_every_finished_run(tmp_path: Path, monkeypatch: pyt
         return original(chunks, *args)
 
     monkeypatch.setattr(engine, "train_chunks", spy)
+    written = (tmp_path / "small" / "runs.parquet").stat().st_mtime_ns
     ghostsweep.run(sweep(), out=tmp_path)
     assert trained == []
+    assert (tmp_path / "small" / "runs.parquet").stat().st_mtime_ns == written
     grown = ghostsweep.run(sweep(TEXT.replace("range = 3", "range = 4")), out=tmp_path)
     assert len(trained) == 3
     assert len(grown.runs) == 12
@@ -107,7 +109,7 @@ def test_a_grown_grid_reuses_every_finished_run(tmp_path: Path, monkeypatch: pyt
     shrunk = ghostsweep.run(sweep(TEXT.replace("range = 3", "range = 1")), out=tmp_path)
     assert len(trained) == 3
     assert len(pd.read_parquet(tmp_path / "small" / "runs.parquet")) == 3
-    assert len(shrunk.runs) == 12  # what the plan no longer has is kept beside it, and found again
+    assert len(shrunk.runs) == 3  # what the plan no longer has is kept beside it, and found again
     ghostsweep.run(sweep(TEXT.replace("range = 3", "range = 4")), out=tmp_path)
     assert len(trained) == 3
     finer = ghostsweep.run(sweep(TEXT.replace("[40]", "[40, 41]")), out=tmp_path)

@@ -84,7 +84,9 @@ def _interval(
     n_seeds, n_rates = seen.shape
     times_drawn = rng.multinomial(n_seeds, np.full(n_seeds, 1.0 / n_seeds), size=n_boot).astype(float)
     below, above = _crossing(times_drawn @ collapsed, times_drawn @ seen, share)
-    low, high = log_lr[np.maximum(below, 0)], log_lr[np.minimum(above, n_rates - 1)]
+    # No collapse among few seeds does not exclude a small share of it: an onset may lie one rate further down.
+    reach = 1 if share == 0 else 0
+    low, high = log_lr[np.maximum(below - reach, 0)], log_lr[np.minimum(above, n_rates - 1)]
     draws = low + rng.random(n_boot) * (high - low)
     draws[below < 0] = -np.inf
     draws[above == n_rates] = np.inf
@@ -165,8 +167,8 @@ def critical_lr(
     The interval at `level` is a bootstrap over seeds, common to all rates of the cell since a seed's start is
     too; in each sample the boundary is drawn log-uniformly within its own bracket, so it holds seeds and grid
     resolution. With one seed it is the bracket. An end is 0 or inf where too many samples cross outside the
-    grid. The onset is a minimum over the seeds at hand: more seeds can lower it, which no resampling of them
-    shows.
+    grid. The onset is a minimum over the seeds at hand, which more seeds can lower and no resampling of them shows:
+    its draws, and so its interval, therefore begin one rate below the bracket.
 
     Raises UsageError for missing columns and for values out of range.
     """

@@ -2,11 +2,12 @@
 
 from ghostsweep.figures.fig2 import fig2
 from ghostsweep.figures.fig6a import fig6a, loss_against_learning_rate
-from ghostsweep.figures.phase import phase_diagram
+from ghostsweep.figures.phase import MAX_PANELS, phase_diagram
 from ghostsweep.figures.scaling import eta_collapse, scaling_plot
 from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
 
 __all__ = [
+    "MAX_PANELS",
     "ONE_COLUMN",
     "TWO_COLUMNS",
     "eta_collapse",

@@ -1,6 +1,6 @@
 """Figure 6a of the paper: loss against learning rate at several epochs, rank-one and full-rank networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -35,13 +35,20 @@ def fig6a(rank_one: Tables, full: Tables | None = None, *, width: float = style.
     return _panels([("rank one", rank_one)] + ([("full rank", full)] if full is not None else []), EPOCHS, width)
 
 
-def loss_against_learning_rate(tables: Tables, title: str, *, width: float = style.TWO_COLUMNS) -> Figure:
+def loss_against_learning_rate(
+    tables: Tables, title: str, prefer: Sequence[int] = (), *, width: float = style.TWO_COLUMNS
+) -> Figure:
     """Draw loss against learning rate as Fig. 6a does, for any sweep, at up to six of its recorded epochs.
+
+    Epochs of the list `prefer` come first, where they were recorded.
 
     Raises UsageError for an empty table, missing columns, or runs that differ in more than learning rate and seed.
     """
     style.require(tables.curves, ["epoch"], f"{title}, curves")
     recorded = np.sort(tables.curves["epoch"].unique())
+    preferred = [epoch for epoch in prefer if epoch in recorded][-6:]
+    if preferred:
+        return _panels([(title, tables)], tuple(preferred), width)
     recorded = recorded[recorded > 0] if len(recorded) > 1 else recorded
     ends = np.geomspace(max(recorded[-1] / 30, recorded[0], 1), max(recorded[-1], 1), 6)
     nearest = {int(recorded[np.abs(np.log(np.maximum(recorded, 1) / end)).argmin()]) for end in ends}

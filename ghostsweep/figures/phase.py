@@ -69,7 +69,7 @@ def phase_diagram(
         for ax, panel, table in zip(axes, panels, cells, strict=False):
             _cells(ax, table, x, y)
             if facets:
-                ax.set_title(", ".join(style.value_text(f, panel[f].iloc[0]) for f in facets))
+                ax.set_title(_panel_title(kept, panel, facets))
         _scales(axes, kept, x, y)
         for ax, panel in zip(axes, panels, strict=False):
             if critical is not None and y == "learning_rate":
@@ -87,7 +87,12 @@ def phase_diagram(
             if i % n_columns == 0:
                 ax.set_ylabel(style.label(runs, y))
         handles = _legend_handles(cells, drawn)
-        fig.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 2 if width < 5 else 4))
+        fig.legend(
+            handles=handles,
+            loc="outside upper center",
+            ncols=min(len(handles), 2 if width < 5 else 4),
+            handlelength=2.6,
+        )
         style.remark(fig, style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null"))
     return fig
 
@@ -96,6 +101,13 @@ def _facet_fields(runs: pd.DataFrame, x: str, y: str) -> list[str]:
     """Return the fields that need a panel per value: they vary, and x does not decide them."""
     fields = [f for f in cell_fields(runs) if f not in (x, y)]
     return [f for f in fields if (runs.groupby(x)[f].nunique(dropna=False) > 1).any()]
+
+
+def _panel_title(runs: pd.DataFrame, panel: pd.DataFrame, facets: list[str]) -> str:
+    """Name what tells a panel apart: its model, and the fields that vary among runs of that model."""
+    same_model = runs[runs["model"] == panel["model"].iloc[0]]
+    telling = [f for f in facets if f == "model" or same_model[f].nunique(dropna=False) > 1]
+    return ", ".join(style.value_text(f, panel[f].iloc[0]) for f in telling)
 
 
 def _split(runs: pd.DataFrame, facets: list[str]) -> list[pd.DataFrame]:
@@ -156,7 +168,7 @@ def _cells(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
 
 def _log(values: pd.Series, field: str) -> bool:
     """Say whether field's axis is logarithmic; a learning rate's always is."""
-    return field == "learning_rate" or style.is_log(values.to_numpy(dtype=float))
+    return field in ("learning_rate", "timescale") or style.is_log(values.to_numpy(dtype=float))
 
 
 def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str) -> None:
@@ -224,5 +236,7 @@ def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
     if "measured critical rate" in drawn:
         handles.append(Line2D([], [], label="critical rate, 95% band", **_MEASURED))
     if "exact critical rate" in drawn:
-        handles.append(Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate"))
+        handles.append(
+            Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate", linewidth=1.2)
+        )
     return handles

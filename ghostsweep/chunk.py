@@ -1,0 +1,190 @@
+"""Trains one chunk: calls of the compiled program, what is kept of each, and runs that may stop early."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax.sharding import NamedSharding
+
+from ghostsweep import plan, train
+from ghostsweep.plan import Chunk
+from ghostsweep.spec import RECENT_EPOCHS, Record, Shape
+
+TURN_SECONDS = 0.5
+"""How long one call of the compiled program should take, so that progress and Ctrl-C are prompt."""
+REVIEWS = 16
+"""How often a chunk is searched for runs that can no longer change."""
+WORTHWHILE_SECONDS = 5.0
+"""Estimated saving above which a narrower program is compiled for the runs that are left."""
+TOTALS = ("epochs_done", "min_loss", "min_loss_epoch", "max_accuracy", "learned_epoch")
+
+
+class Program(NamedTuple):
+    """A compiled training program and where its arrays go."""
+
+    call: Callable[..., tuple[train.State, train.Report]]
+    sharding: NamedSharding
+    compile_seconds: float
+
+
+def train_chunk(
+    chunk: Chunk,
+    record: Record,
+    n_devices: int,
+    program: Callable[[Shape, int], Program],
+    tell: Callable[[int], None],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train one chunk; return its rows of `runs` and `curves`.
+
+    `program(shape, width)` gives the compiled program; `tell(epoch)` is called after each of its calls. Runs that
+    can no longer change are dropped at fixed epochs, where that saves enough by the estimate of the plan: never by
+    the clock, so that results do not depend on speed. Their rows are what they would be had they gone on.
+    """
+    shape, epochs, n_runs = chunk.shape, chunk.epochs, len(chunk.runs)
+    stops = _stops(epochs, record.schedule(epochs))
+    reviews = np.searchsorted(stops, np.linspace(0, epochs, REVIEWS + 1)[1:])
+    log = _Log(n_runs, epochs, record.schedule(epochs))
+    totals = {name: np.zeros(n_runs) for name in TOTALS}
+    lanes = np.arange(n_runs)  # which run each lane trains; lanes beyond these are padding
+    padding = np.minimum(np.arange(chunk.width), n_runs - 1)
+    columns = {name: chunk.runs[name].to_numpy()[padding] for name in train.traced_types(shape)}
+    now, at, turn = program(shape, chunk.width), 0, 8
+    with train.precision(shape):
+        state, traced = jax.device_put(train.start(shape, columns), now.sharding)
+        while at < len(stops) - 1 and len(lanes):
+            review = int(reviews[np.searchsorted(reviews, at, side="right")])
+            count = min(turn, train.MAX_STOPS, review - at)
+            began = time.perf_counter()
+            padded = np.full(train.MAX_STOPS + 1, epochs, np.int32)
+            padded[: count + 1] = stops[at : at + count + 1]
+            state, report = now.call(state, traced, jnp.asarray(padded), jnp.asarray(count, jnp.int32))
+            values = train.Report(*(np.asarray(field)[:count, : len(lanes)].astype(float) for field in report))
+            log.add(stops[at : at + count + 1], lanes, values)
+            at += count
+            tell(int(stops[at]))
+            took = time.perf_counter() - began
+            turn = int(np.clip(turn * TURN_SECONDS / max(took, 1e-6), max(1, turn // 2), turn * 2))
+            if at == review:
+                for name in TOTALS:
+                    totals[name][lanes] = np.asarray(getattr(state, name))[: len(lanes)]
+                kept = np.flatnonzero(~_settled(shape, log.last, lanes))
+                width = _narrower(chunk, len(kept), len(state.epochs_done), n_devices, epochs - int(stops[at]))
+                if len(kept) == 0 or width < len(state.epochs_done):
+                    lanes = lanes[kept]
+                    if len(kept):
+                        now = program(shape, width)
+                        index = kept[np.minimum(np.arange(width), len(kept) - 1)]
+                        narrow = jax.tree.map(lambda array, index=index: array[index], (state, traced))
+                        state, traced = jax.device_put(narrow, now.sharding)
+    log.add(stops[at:], lanes[:0], None)
+    settled = np.isfinite(log.last.loss) & np.isfinite(log.last.grad_norm)
+    totals["epochs_done"] = np.where(settled, epochs, totals["epochs_done"])
+    return _run_rows(chunk.runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
+
+
+def _settled(shape: Shape, last: train.Report, lanes: np.ndarray) -> np.ndarray:
+    """Which lanes can no longer change: not finite any more, or without any gradient where that means no update."""
+    finite = np.isfinite(last.loss[lanes]) & np.isfinite(last.grad_norm[lanes])
+    still = last.grad_norm[lanes] == 0 if train.stands_still(shape) else np.zeros(len(lanes), bool)
+    result: np.ndarray = ~finite | still
+    return result
+
+
+def _narrower(chunk: Chunk, alive: int, width: int, n_devices: int, epochs_left: int) -> int:
+    """The width to go on with: halved as often as the runs alive allow, if the estimated saving is worth it."""
+    smaller = width
+    while smaller // 2 >= max(alive, n_devices) and smaller // 2 % n_devices == 0:
+        smaller //= 2
+    saved = plan.cost(chunk.shape).epoch_seconds * epochs_left * (width - smaller) / n_devices
+    return smaller if saved > WORTHWHILE_SECONDS else width
+
+
+class _Log:
+    """What a chunk's reports add up to; runs that were dropped go on as they were last seen."""
+
+    def __init__(self, n_runs: int, epochs: int, recorded: np.ndarray) -> None:
+        self.epochs, self.recorded = epochs, recorded
+        self.loss_sum, self.grad_norm_sum = np.zeros(n_runs), np.zeros(n_runs)
+        self.initial: list[train.Report] = []
+        self.recent: list[train.Report] = []
+        self.rows: list[train.Report] = []  # of the recorded epochs
+        self.last = train.Report(*np.zeros((len(train.Report._fields), n_runs)))
+
+    def add(self, stops: np.ndarray, lanes: np.ndarray, values: train.Report | None) -> None:
+        """Add reports at stops[1:], `values` of shape (len(stops) - 1, len(lanes)) from the runs in `lanes`."""
+        count = len(stops) - 1
+        if count == 0:
+            return
+        full = train.Report(*(np.repeat(field[None], count, axis=0) for field in self.last))
+        length = np.diff(stops)[:, None]
+        finite = np.isfinite(self.last.loss) & np.isfinite(self.last.grad_norm)
+        full.loss_sum[:] = np.where(finite, self.last.loss, 0) * length
+        full.grad_norm_sum[:] = np.where(finite, self.last.grad_norm, 0) * length
+        if values is not None:
+            for whole, part in zip(full, values, strict=True):
+                whole[:, lanes] = part
+        self.loss_sum += full.loss_sum.sum(axis=0)
+        self.grad_norm_sum += full.grad_norm_sum.sum(axis=0)
+        ends = stops[1:] - 1
+        self.initial += _at(full, ends == 0)
+        self.rows += _at(full, np.isin(ends, self.recorded))
+        self.recent += _at(full, ends >= self.epochs - RECENT_EPOCHS)
+        (self.last,) = _at(full, np.arange(count) == count - 1)
+
+
+def _at(values: train.Report, chosen: np.ndarray) -> list[train.Report]:
+    return [train.Report(*(field[i] for field in values)) for i in np.flatnonzero(chosen)]
+
+
+def _stops(epochs: int, recorded: np.ndarray) -> np.ndarray:
+    """Where training pauses to report: after each recorded epoch, the first, the last ones, and in between.
+
+    Depends on nothing but the arguments, so that sums and therefore results never depend on speed.
+    """
+    recent = np.arange(max(0, epochs - RECENT_EPOCHS), epochs)
+    wanted = np.unique(np.concatenate([recorded, [0], recent])) + 1
+    filled = [np.arange(a + train.MAX_GAP, b, train.MAX_GAP) for a, b in zip([0, *wanted[:-1]], wanted, strict=True)]
+    return np.unique(np.concatenate([[0], wanted, *filled])).astype(np.int32)
+
+
+def _run_rows(
+    runs: pd.DataFrame,
+    totals: Mapping[str, np.ndarray],
+    log: "_Log",
+) -> pd.DataFrame:
+    initial, recent, last = log.initial[0], log.recent, log.recent[-1]
+    done = totals["epochs_done"].astype(np.int64)
+    learned = pd.Series(totals["learned_epoch"], dtype="Int64")
+    results: dict[str, Any] = {
+        "status": np.where(done < runs["epochs"].to_numpy(), "diverged", "done"),
+        "epochs_done": done,
+        "initial_loss": initial.loss,
+        "final_loss": last.loss,
+        "mean_loss": log.loss_sum / np.maximum(done, 1),
+        "min_loss": totals["min_loss"].astype(float),
+        "min_loss_epoch": totals["min_loss_epoch"].astype(np.int64),
+        "recent_mean_loss": np.mean([row.loss for row in recent], axis=0),
+        "initial_grad_norm": initial.grad_norm,
+        "final_grad_norm": last.grad_norm,
+        "mean_grad_norm": log.grad_norm_sum / np.maximum(done, 1),
+        "recent_mean_grad_norm": np.mean([row.grad_norm for row in recent], axis=0),
+        "final_accuracy": last.accuracy,
+        "max_accuracy": totals["max_accuracy"].astype(float),
+        "recent_max_accuracy": np.max([row.accuracy for row in recent], axis=0),
+        "learned_epoch": learned.mask(learned < 0),
+        "final_weight_norm": last.weight_norm,
+    }
+    return runs.assign(**results)
+
+
+def _curve_rows(runs: pd.DataFrame, recorded: np.ndarray, rows: list[train.Report]) -> pd.DataFrame:
+    stacked = {
+        name: np.stack([getattr(row, name) for row in rows], axis=1).ravel()
+        for name in ("loss", "grad_norm", "accuracy", "weight_norm")
+    }
+    ids = runs["run_id"].to_numpy().repeat(len(recorded))
+    return pd.DataFrame({"run_id": ids, "epoch": np.tile(recorded, len(runs))} | stacked)
