@@ -18,6 +18,8 @@ from ghostsweep.errors import UsageError
 from ghostsweep.spec.run import CHOICES, FIELDS, Run, required_fields
 
 MAX_RUNS = 20_000_000
+MAX_VALUES = 1_000_000
+"""Values on one axis."""
 RECENT_EPOCHS = 50
 """Length of the window at the end of a run over which `recent_...` columns are taken."""
 
@@ -37,12 +39,12 @@ class Axis(_Strict):
     def _one_form(self) -> Self:
         if sum(form is not None for form in (self.logspace, self.linspace, self.range)) != 1:
             raise ValueError("exactly one of logspace, linspace, range")
-        if any(form is not None and not 1 <= form[2] <= MAX_RUNS for form in (self.logspace, self.linspace)):
-            raise ValueError(f"a number of points from 1 to {MAX_RUNS}")
+        if any(form is not None and not 1 <= form[2] <= MAX_VALUES for form in (self.logspace, self.linspace)):
+            raise ValueError(f"a number of points from 1 to {MAX_VALUES}")
         if self.logspace is not None and max(map(abs, self.logspace[:2])) > 300:
             raise ValueError("exponents of ten from -300 to 300")
-        if len(self._range()) > MAX_RUNS:
-            raise ValueError(f"at most {MAX_RUNS} values")
+        if len(self._range()) > MAX_VALUES:
+            raise ValueError(f"at most {MAX_VALUES} values")
         return self
 
     def _range(self) -> Sequence[int]:
@@ -214,8 +216,8 @@ def _grid(
             problems.add(f"{where}.{key}", value, "a list, or one of logspace, linspace, range")
             value = None
         if value == []:
-            problems.add(f"{where}.{key}", value, "at least one value")
-        if value and len({repr(v) for v in value}) < len(value):
+            problems.add(f"{where}.{key}", axes[key], "at least one value")
+        if value and len({v if isinstance(v, int | float) else repr(v) for v in value}) < len(value):
             repeated = next(v for i, v in enumerate(value) if v in value[:i])
             problems.add(f"{where}.{key}", repeated, "every value once")
         if value:
@@ -236,9 +238,9 @@ def _grid(
         changes += [{key: value} for value in _telling(written[key])]
     failed = axes.keys() - written.keys()
     for change in changes:
-        problems.run(
-            known | first | change, where, change.keys() | (only if where == "quick" else set()), only - failed
-        )
+        here = only if where == "quick" else change.keys()
+        elsewhere = written.keys() - change.keys()  # axes that another change checks
+        problems.run(known | first | change, where, here, only - failed - elsewhere)
         if len(problems.lines) >= 20:
             break
     return grid
@@ -252,7 +254,7 @@ def _telling(values: Sequence[Any]) -> Sequence[Any]:
 
 
 def _values(grid: Grid, key: str) -> Sequence[Any]:
-    return grid.axes[key] if key in grid.axes else [grid.shared[key]]
+    return grid.axes[key] if key in grid.axes else [grid.shared[key]] if key in grid.shared else []
 
 
 def _record(problems: "_Problems", data: Any, where: str) -> Record | None:
@@ -265,9 +267,10 @@ def _record(problems: "_Problems", data: Any, where: str) -> Record | None:
 
 
 def _check_record(problems: "_Problems", record: Record | None, grids: Sequence[Grid]) -> None:
-    if problems.lines or record is None:
+    lengths = [epochs for grid in grids for epochs in _values(grid, "epochs") if type(epochs) is int and epochs > 0]
+    if record is None or not lengths:
         return
-    shortest = min(min(_values(grid, "epochs")) for grid in grids)
+    shortest = min(lengths)
     for epoch in record.epochs:
         if not 0 <= epoch < shortest:
             problems.add("record.epochs", epoch, f"from 0 to {shortest - 1} (a run of {shortest} epochs ends there)")
@@ -337,7 +340,7 @@ class _Problems:
                     self._pydantic(Run, where if key in here else "run", item)
         for name in ("model", *required_fields(choices)):
             if name not in fields and name in only:
-                self.add(f"run.{name}", "nothing", describe(Run, name))
+                self.add(f"run.{name}", "nothing", f"{describe(Run, name)}, or an axis of such values")
 
     def _pydantic(self, cls: type[BaseModel], where: str, item: Any) -> None:
         key = str(item["loc"][0]) if item["loc"] else ""
@@ -351,6 +354,8 @@ class _Problems:
             options = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
             close = difflib.get_close_matches(item["input"], options, n=1)
             near = f"; did you mean {close[0]!r}?" if close else ""
+        if where == "run" and isinstance(item["input"], list | dict):
+            near = "; several values belong in [axes]"
         found = "nothing" if item["input"] is None else item["input"]
         self.add(f"{where}.{key}" if key else where, found, allowed, near)
 
