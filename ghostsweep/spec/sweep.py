@@ -205,23 +205,12 @@ def _grid(
     """Write out one grid and check every value on it, reporting mistakes in the fields `only`."""
     written: dict[str, list[Any]] = {}
     for key, value in axes.items():
-        if key not in FIELDS:
-            continue  # reported by the caller, with the nearest name
-        if key in shared:
-            problems.add(f"{where}.{key}", value, f"a field that is not given in [run] too (there: {shared[key]!r})")
-        if isinstance(value, dict):
-            axis = problems.model(Axis, f"{where}.{key}", value)
-            value = axis.values() if axis else None
-        elif not isinstance(value, list):
-            problems.add(f"{where}.{key}", value, "a list, or one of logspace, linspace, range")
-            value = None
-        if value == []:
-            problems.add(f"{where}.{key}", axes[key], "at least one value")
-        if value and len({v if isinstance(v, int | float) else repr(v) for v in value}) < len(value):
-            repeated = next(v for i, v in enumerate(value) if v in value[:i])
-            problems.add(f"{where}.{key}", repeated, "every value once")
-        if value:
-            written[key] = value
+        if key in FIELDS:  # others are reported by the caller, with the nearest name
+            values = _axis(problems if key in only else _Problems(""), f"{where}.{key}", value)
+            if key in shared and key in only:
+                problems.add(f"{where}.{key}", value, f"a field not given in [run] too (there: {shared[key]!r})")
+            if values:
+                written[key] = values
     known = {key: value for key, value in shared.items() if key in FIELDS}
     grid = Grid(MappingProxyType(known), MappingProxyType(written))
     if len(grid) > MAX_RUNS:
@@ -244,6 +233,26 @@ def _grid(
         if len(problems.lines) >= 20:
             break
     return grid
+
+
+def _axis(problems: "_Problems", place: str, given: Any) -> list[Any]:
+    """The values of one axis; empty where there is a mistake."""
+    if isinstance(given, dict):
+        axis = problems.model(Axis, place, given)
+        if axis is None:
+            return []
+        values: list[Any] = axis.values()
+    elif isinstance(given, list):
+        values = given
+    else:
+        problems.add(place, given, "a list, or one of logspace, linspace, range")
+        return []
+    if not values:
+        problems.add(place, given, "at least one value")
+    elif len({v if isinstance(v, int | float) else repr(v) for v in values}) < len(values):
+        repeated = next(v for i, v in enumerate(values) if v in values[:i])
+        problems.add(place, repeated, "every value once")
+    return values
 
 
 def _telling(values: Sequence[Any]) -> Sequence[Any]:
