@@ -165,9 +165,13 @@ def _scaled_readout(params: Mapping[str, jax.Array], readout_l1: jax.Array) -> d
 
 
 def stands_still(shape: Shape) -> bool:
-    """Whether a run whose gradient is exactly 0 can never move again: no noise, and an update rule without memory."""
-    moving = {"momentum", "weight_decay", "readout_l1"} & set(shape.traced)
-    return shape.optimizer == "sgd" and not (moving or shape.random_start or shape.noisy)
+    """Whether a run whose gradient norm is exactly 0 can never move again.
+
+    So it is without noise, under an update rule without memory, where nothing but the gradient moves the parameters
+    and the norm is over all of it.
+    """
+    moved = {"momentum", "weight_decay", "readout_l1"} & set(shape.traced)
+    return shape.optimizer == "sgd" and not moved and not shape.stochastic and not model_of(shape).normed
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep import Run, chunk, engine, tables, train
-from ghostsweep.models import model_of
-from ghostsweep.spec import Shape, loads
+from ghostsweep import chunk, engine, tables, train
+from ghostsweep.models import rank_one
+from ghostsweep.spec import Run, Shape, loads
 
 CANONICAL = """
 [run]
@@ -66,8 +66,7 @@ def test_a_chunk_whose_runs_are_all_trapped_ends_at_once(tmp_path: Path, monkeyp
 
 
 def test_diverged_runs_are_dropped_with_their_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_of = Run(model="rank_one", timescale=3, learning_rate=1.0, epochs=1)
-    model = model_of(Shape.of(run_of.model_dump()))
+    model = rank_one.MODEL
 
     def explode(*args: Any) -> Any:
         found = model.evaluate(*args)
@@ -101,3 +100,25 @@ def test_diverged_runs_are_dropped_with_their_epoch(tmp_path: Path, monkeypatch:
     assert found["mean_loss"].notna().all()
     curve = kept.curves[kept.curves["run_id"] == found.loc[0.4, "run_id"]]
     assert curve["loss"].isna().sum() == len(curve) - 1
+
+
+CUES = {"task": "dmts", "input_ms": 10.0, "delay_ms": 10.0, "reaction_ms": 10.0}
+DELAY = {"timescale": 5}
+
+
+@pytest.mark.parametrize(
+    ("fields", "still"),
+    [
+        ({"model": "canonical", **DELAY, "schedule": "linear", "decay_epochs": 3, "clip_norm": 1.0}, True),
+        ({"model": "full_rank", **DELAY}, True),
+        ({"model": "canonical", **DELAY, "momentum": 0.9}, False),
+        ({"model": "canonical", **DELAY, "weight_decay": 0.1}, False),
+        ({"model": "canonical", **DELAY, "optimizer": "adam"}, False),
+        ({"model": "full_rank", **DELAY, "readout_l1": 0.5}, False),
+        ({"model": "full_rank", **CUES, "noise_sigma": 0.1}, False),
+        ({"model": "full_rank", **CUES}, False),  # whose gradient norm is over the recurrent weights alone
+    ],
+)
+def test_only_runs_that_nothing_moves_stand_still(fields: dict[str, Any], still: bool) -> None:
+    run = Run(**fields, learning_rate=0.1, epochs=9)
+    assert train.stands_still(Shape.of(run.model_dump())) == still

@@ -131,7 +131,7 @@ class Run(BaseModel):
         default=False,
     )
     readout_l1: float | None = _column(
-        "sum of |w_out| to which w_out and b_out are scaled before each forward pass; null: not scaled",
+        "sum of the sizes of w_out to which w_out and b_out are scaled before each forward pass; null: not scaled",
         models=READOUTS,
         gt=0,
     )
