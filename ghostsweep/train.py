@@ -119,7 +119,12 @@ def train_stretch(
         state = lax.fori_loop(rest, last, quiet, state)
         state, report = _epoch(shape, state, traced, last)
         reports = jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
-        return state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0), reports
+        state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
+        if model.bounded:  # every epoch counts
+            state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
+        if model.accuracy_of is not None:
+            state = state._replace(max_accuracy=model.accuracy_of(state.min_loss))
+        return state, reports
 
     result: tuple[State, Report] = lax.fori_loop(0, n_stops, to_stop, (state, empty))
     return result
@@ -141,10 +146,10 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     new = State(
         params=params,
         opt_state=opt_state,
-        epochs_done=state.epochs_done + 1,
+        epochs_done=state.epochs_done if model.bounded else state.epochs_done + 1,
         min_loss=jnp.where(better, loss, state.min_loss),
         min_loss_epoch=jnp.where(better, epoch, state.min_loss_epoch),
-        max_accuracy=jnp.maximum(state.max_accuracy, accuracy),
+        max_accuracy=jnp.maximum(state.max_accuracy, accuracy) if model.accuracy_of is None else state.max_accuracy,
         learned_epoch=jnp.where(learned, epoch, state.learned_epoch),
         loss_sum=state.loss_sum + loss,
         grad_norm_sum=state.grad_norm_sum + grad_norm,

@@ -17,13 +17,17 @@ def initial(shape: Shape, traced: Mapping[str, jax.Array], key: jax.Array) -> di
     return {"r": optimum * (traced["r_start"] + traced["r_start_sigma"] * noise)}
 
 
+def accuracy_of(loss: jax.Array) -> jax.Array:
+    """Share of the 2T steps that are right: the output is wrong between T and t*, which is L/2 of them."""
+    return 1 - loss / 2
+
+
 def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str, jax.Array]) -> Evaluation:
     """Loss, accuracy and gradient of the closed form, all scalars.
 
     With u = t*(r)/T = sqrt(r*/r), the activation time in units of T: L = |1 - u| inside the trial (r > r*/4),
     else 1; the gradient of T L is -+ pi / (4 r^1.5) = -+ (2 T^3 / pi^2) u^3, negative for r*/4 <= r <= r*,
-    positive above, exactly 0 in the no-learning zone below r*/4 (paper, section 1). The output is wrong
-    between T and t*, so the share of the 2T steps that are right is 1 - L/2.
+    positive above, exactly 0 in the no-learning zone below r*/4 (paper, section 1).
     """
     r, timescale = params["r"], traced["timescale"]
     optimum = np.pi**2 / 4 / timescale**2
@@ -33,7 +37,7 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
     alive = r >= optimum / 4
     loss = jnp.where(alive, jnp.abs(1 - u), 1)
     slope = jnp.where(alive, 2 * timescale**3 / np.pi**2 * u * u * u, 0)
-    return Evaluation(loss, 1 - loss / 2, {"r": jnp.where(r > optimum, slope, -slope)})
+    return Evaluation(loss, accuracy_of(loss), {"r": jnp.where(r > optimum, slope, -slope)})
 
 
-MODEL = Model(initial, evaluate, bounded=True, unroll=4)
+MODEL = Model(initial, evaluate, bounded=True, unroll=4, accuracy_of=accuracy_of)

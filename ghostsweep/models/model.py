@@ -32,3 +32,5 @@ class Model(NamedTuple):
     """Epochs per turn of the training loop."""
     normed: tuple[str, ...] = ()
     """Parameters whose gradient counts in the reported gradient norm; empty for all."""
+    accuracy_of: Callable[[jax.Array], jax.Array] | None = None
+    """Accuracy as a falling function of the loss, where it is one: the best accuracy is that of the least loss."""
