@@ -28,17 +28,18 @@ class Cost(NamedTuple):
 def cost(shape: Shape) -> Cost:
     """Cost of one run of a shape.
 
-    Measured on one core of an AMD EPYC (Zen 4): canonical 2.9 ns an epoch, flat from 1,024 to 16,384 runs a
+    Measured on one core of an AMD EPYC (Zen 4): canonical 2.7 ns an epoch at 4,096 runs a
     device; rank-one 1.35 ns per unit, step and epoch, flat from 64 to 300 runs; rank K 6 + 0.36 K ns and full
     rank 3 + 0.12 N ns per unit, step, trial and epoch, and 9 ns per random number.
 
-    Networks with weight matrices are fastest when the matrices of a batch stay in a core's cache: at N = 100
-    full rank took 47, 56, 57, 61, 81, 143 us per run and epoch of dcdt (30/80/50 ms) on two cores for 1, 4, 8,
-    16, 64, 150 runs a device, rank 100 on delayed activation (T = 20) 87, 86, 84, 90, 115, 154, rank 30
-    63, 43, 39, 38, 37, 43, rank 1 24 for one and 11 from 16 to 150 (1 being one run after the other, `lax.map`).
+    Networks with weight matrices are fastest when the matrices of a batch stay in a core's cache. Us per run and
+    epoch, N = 100, two cores, for 1, 4, 8, 16, 64, 150 runs a device: full rank on dcdt (30/80/50 ms) 60, 47, 45,
+    45, 67, 77; on delayed activation (T = 20) full rank -, 37, 35, 36, 42, 52, rank 100 -, 86, 84, 90, 115, 154,
+    rank 30 -, 43, 39, 38, 37, 43, rank 1 11 from 16 runs on. One run after the other (`lax.map`) took 50, 44, 87,
+    63 and 24.
     """
     if shape.model == "canonical":
-        return Cost(8192, 2.9e-9, 16 * 8 * 64)
+        return Cost(4096, 2.7e-9, 16 * 8 * 64)
     steps, units = shape.n_steps, shape.n_units or 0
     size = 8 if shape.dtype == "float64" else 4
     slower = 2.2 if shape.dtype == "float64" else 1.0

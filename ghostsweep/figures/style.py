@@ -72,8 +72,15 @@ _NAMES = {
     "r_start_sigma": "spread of initial r",
     "dt_ms": "time step",
     "tau_ms": "time constant",
+    "rank": "rank K",
+    "input_ms": "cue length",
+    "delay_ms": "delay",
+    "reaction_ms": "reaction time",
 }
-_UNITS = {"timescale": "steps", "dt_ms": "ms", "tau_ms": "ms", "r_start": "r*", "r_start_sigma": "r*"}
+_UNITS = {
+    **{"timescale": "steps", "dt_ms": "ms", "tau_ms": "ms", "r_start": "r*", "r_start_sigma": "r*"},
+    **dict.fromkeys(("input_ms", "delay_ms", "reaction_ms"), "ms"),
+}
 
 
 @contextmanager

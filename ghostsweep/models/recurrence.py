@@ -37,11 +37,16 @@ def _full_forward(
 
 def _full_backward(saved: _Saved, direct: jax.Array) -> tuple[Any, ...]:
     w, w_out, states, rates, leak = saved
+    # Transposed out of the loop with two or more trials (45 instead of 56 us per run and epoch of dcdt, 83 instead
+    # of 98 of dmts), in the product for one (35 instead of 38 us on delayed activation).
+    transposed = w.T if rates.shape[1] > 1 else None
 
     def step(adjoint: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         h, g = step
         delta = leak * adjoint * (1 - h * h)
-        return (1 - leak) * adjoint + delta @ w.T + g[:, None] * w_out[None], delta
+        return (1 - leak) * adjoint + delta @ (w.T if transposed is None else transposed) + g[:, None] * w_out[
+            None
+        ], delta
 
     _, deltas = lax.scan(step, direct[-1][:, None] * w_out[None], (rates, direct[:-1]), reverse=True)
     by_w = jnp.einsum("tbi,tbj->ij", states[:-1], deltas)
