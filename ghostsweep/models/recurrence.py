@@ -44,9 +44,8 @@ def _full_backward(saved: _Saved, direct: jax.Array) -> tuple[Any, ...]:
     def step(adjoint: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         h, g = step
         delta = leak * adjoint * (1 - h * h)
-        return (1 - leak) * adjoint + delta @ (w.T if transposed is None else transposed) + g[:, None] * w_out[
-            None
-        ], delta
+        back = delta @ (w.T if transposed is None else transposed)
+        return (1 - leak) * adjoint + back + g[:, None] * w_out[None], delta
 
     _, deltas = lax.scan(step, direct[-1][:, None] * w_out[None], (rates, direct[:-1]), reverse=True)
     by_w = jnp.einsum("tbi,tbj->ij", states[:-1], deltas)
