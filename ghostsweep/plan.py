@@ -28,9 +28,9 @@ class Cost(NamedTuple):
 def cost(shape: Shape) -> Cost:
     """Cost of one run of a shape.
 
-    Measured on one core of an AMD EPYC (Zen 4): canonical 2.7 ns an epoch at 4,096 runs a device
-    (3.2 at 8,192, whose arrays leave the cache); rank-one 1.35 ns per unit, step and epoch, flat from 64 to 300 runs; rank K 6 + 0.36 K ns and full
-    rank 3 + 0.12 N ns per unit, step, trial and epoch, and 9 ns per random number.
+    Measured on one core of an AMD EPYC (Zen 4): canonical 2.7 ns an epoch at 4,096 runs a device (3.2 at 8,192,
+    whose arrays leave the cache); rank-one 1.35 ns per unit, step and epoch, flat from 64 to 300 runs; rank K
+    6 + 0.36 K ns and full rank 3 + 0.12 N ns per unit, step, trial and epoch, and 9 ns per random number.
 
     Networks with weight matrices are fastest when the matrices of a batch stay in a core's cache. Us per run and
     epoch, N = 100, two cores, for 1, 4, 8, 16, 64, 150 runs a device: full rank on dcdt (30/80/50 ms) 60, 47, 45,
