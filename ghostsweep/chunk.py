@@ -49,6 +49,7 @@ def train_chunk(
     reviews = np.searchsorted(stops, np.linspace(0, epochs, REVIEWS + 1)[1:])
     log = _Log(n_runs, epochs, record.schedule(epochs))
     totals = {name: np.zeros(n_runs) for name in TOTALS}
+    stopped = np.zeros(n_runs, bool)  # dropped, and finite
     lanes = np.arange(n_runs)  # which run each lane trains; lanes beyond these are padding
     padding = np.minimum(np.arange(chunk.width), n_runs - 1)
     columns = {name: chunk.runs[name].to_numpy()[padding] for name in train.traced_types(shape)}
@@ -74,6 +75,8 @@ def train_chunk(
                 kept = np.flatnonzero(~_settled(shape, log.last, lanes))
                 width = _narrower(chunk, len(kept), len(state.epochs_done), n_devices, epochs - int(stops[at]))
                 if len(kept) == 0 or width < len(state.epochs_done):
+                    dropped = np.delete(lanes, kept)
+                    stopped[dropped[np.isfinite(log.last.loss[dropped] + log.last.grad_norm[dropped])]] = True
                     lanes = lanes[kept]
                     if len(kept):
                         now = program(shape, width)
@@ -81,8 +84,7 @@ def train_chunk(
                         narrow = jax.tree.map(lambda array, index=index: array[index], (state, traced))
                         state, traced = jax.device_put(narrow, now.sharding)
     log.add(stops[at:], lanes[:0], None)
-    settled = np.isfinite(log.last.loss) & np.isfinite(log.last.grad_norm)
-    totals["epochs_done"] = np.where(settled, epochs, totals["epochs_done"])
+    totals["epochs_done"][stopped] = epochs  # had they gone on, nothing would have changed
     return _run_rows(chunk.runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
 
 

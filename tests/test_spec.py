@@ -110,6 +110,11 @@ MISTAKES = {
         ["axes", "125000000 runs", "at most 20000000"],
     ),
     "bad quick": ("seed = [0]", "seeed = [0]", ["quick.seeed", "did you mean 'seed'"]),
+    "quick makes a field idle": (
+        "epochs = 100\n[axes]",
+        "epochs = 100\nmomentum = 0.9\n[axes]",
+        ["quick.momentum", "0.9", "optimizer 'adam'"],
+    ),
     "bad quick value": ("seed = [0]", "seed = [-4]", ["quick.seed", "-4", ">= 0"]),
     "not TOML": ("[run]", "[run", ["TOML", "line 3"]),
     "duplicate key": ("epochs = 100", "epochs = 100\nepochs = 5", ["TOML", "overwrite"]),
@@ -121,7 +126,7 @@ def test_each_mistake_is_one_clear_line(case: str) -> None:
     before, after, parts = MISTAKES[case]
     assert before in GOOD
     with pytest.raises(UsageError) as caught:
-        read(GOOD.replace(before, after, 1))
+        read(GOOD.replace(before, after, 1) + ('optimizer = "adam"\n' if "idle" in case else ""))
     lines = str(caught.value).splitlines()
     line = next(line for line in lines if parts[0] in line)
     assert line.startswith("sweeps/question.toml: ")

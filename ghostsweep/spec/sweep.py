@@ -181,7 +181,8 @@ def _quick(
     own_record = overrides.pop("record", None)
     problems.unknown("quick", overrides, (*FIELDS, "record"))
     chosen = record if own_record is None else _record(problems, own_record, "quick.record")
-    own = overrides.keys()  # mistakes in all else are reported for the full grid
+    # Mistakes in all else are reported for the full grid, unless a change made them.
+    own = overrides.keys() if problems.lines else FIELDS.keys()
     grids = tuple(_grid(problems, *_override(shared, table, overrides), "quick", own) for table in tables)
     if problems.lines or chosen is None:
         return None
