@@ -8,6 +8,7 @@ import datetime
 import difflib
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import subprocess
 from collections.abc import Callable
@@ -91,6 +92,8 @@ def run(
     folder = Path(out) / sweep.name
     planned = plan.expand(sweep)
     left = planned[~_finished(sweep, planned, folder)]
+    if len(left) and importlib.util.find_spec("jax") is None:
+        raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
     session: dict[str, Any] = {"started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     try:
         if len(left):
@@ -106,10 +109,8 @@ def _train(
     sweep: Sweep, left: pd.DataFrame, folder: Path, progress: "Callable[[Progress], None] | None"
 ) -> dict[str, Any]:
     """Train the runs that are left; return what to remember of this session."""
-    try:
-        import jax
-    except ModuleNotFoundError:
-        raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax") from None
+    import jax
+
     from ghostsweep import engine
 
     devices = engine.local_devices(cores())
