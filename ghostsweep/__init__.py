@@ -46,12 +46,13 @@ __all__ = [
 ]
 
 
-def train_one(run: Run, initial: "Mapping[str, np.ndarray] | None" = None) -> "History":
+def train_one(run: Run, initial: "Mapping[str, np.ndarray] | None" = None, after: "History | None" = None) -> "History":
     """Train one run and return every epoch's loss, grad_norm, accuracy and weight_norm and the final params.
 
-    `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides.
-    Each history has shape (epochs,), measured before the epoch's update. See `ghostsweep.train.train_one`.
+    `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides. `after`
+    makes it a later phase, which goes on from the end of an earlier history. Each history has shape (epochs,),
+    measured before the epoch's update. See `ghostsweep.train.train_one`.
     """
     from ghostsweep.train import train_one as train  # here, so that importing the package needs no JAX
 
-    return train(run, initial)
+    return train(run, initial, after)

@@ -68,7 +68,7 @@ def status(sweep: Sweep, out: str | Path = "results") -> Status:
         len(planned),
         len(planned) - len(left),
         sum(chunk.seconds for chunk in work),
-        plan.recorded_rows(planned, sweep.record),
+        plan.recorded_rows(planned, sweep),
     )
 
 
@@ -97,7 +97,7 @@ def run(
     session: dict[str, Any] = {"started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     try:
         if len(left):
-            session |= _train(sweep, left, folder, progress)
+            session |= _train(sweep, planned, left, folder, progress)
     finally:
         if folder.exists() and (len(left) or not tables.is_merged(folder, planned["run_id"])):
             meta = _meta(sweep, folder, session if len(left) else None)
@@ -106,7 +106,11 @@ def run(
 
 
 def _train(
-    sweep: Sweep, left: pd.DataFrame, folder: Path, progress: "Callable[[Progress], None] | None"
+    sweep: Sweep,
+    planned: pd.DataFrame,
+    left: pd.DataFrame,
+    folder: Path,
+    progress: "Callable[[Progress], None] | None",
 ) -> dict[str, Any]:
     """Train the runs that are left; return what to remember of this session."""
     import jax
@@ -116,7 +120,8 @@ def _train(
     devices = engine.local_devices(cores())
     wide = devices[0].platform != "cpu"
     chunks = plan.chunks(left, len(devices), DEFAULT_MEMORY_BYTES, wide=wide)
-    spent = engine.train_chunks(chunks, sweep.record, folder, devices, progress or (lambda _: None))
+    parents = set(planned["parent"].dropna())
+    spent = engine.train_chunks(chunks, sweep.record_of, folder, devices, progress or (lambda _: None), parents)
     return {
         "runs_trained": len(left),
         "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
@@ -126,10 +131,28 @@ def _train(
 
 
 def _finished(sweep: Sweep, planned: pd.DataFrame, folder: Path) -> pd.Series:
-    """Which planned runs are on disk with every epoch that is to be recorded."""
+    """Which planned runs are on disk with all that is to be kept, and with their end where a later phase needs it."""
     runs, curves = tables.stored(folder)
-    valid = runs.loc[tables.complete(runs, curves, sweep.record), "run_id"]
-    return planned["run_id"].isin(valid)
+    finished = pd.Series(False, index=planned.index)
+    ends = tables.stored_ends(folder) if planned["parent"].notna().any() else {}
+    wanted: set[str] = set()  # runs from which runs that are left go on
+    for phase in sorted(planned["phase"].unique(), reverse=True):
+        record = sweep.record_of(phase)
+        rows = planned[planned["phase"] == phase]
+        valid = runs[runs["phase"] == phase]
+        valid = valid[tables.complete(valid, curves, record)]
+        done = rows["run_id"].isin(valid["run_id"]) & ~rows["run_id"].isin(wanted - ends.keys())
+        if record.snapshots is not None:
+            chosen = record.snapshots.chosen(rows)
+            epochs = {length: record.snapshots.schedule(length) for length in rows["epochs"].unique()}
+            kept = [
+                tables.has_snapshots(folder, run_id, epochs[length])
+                for run_id, length in rows.loc[chosen, ["run_id", "epochs"]].itertuples(index=False)
+            ]
+            done[chosen] &= pd.array(kept, bool)
+        finished[rows.index] = done
+        wanted = set(rows.loc[~done, "parent"].dropna())
+    return finished
 
 
 def _meta(sweep: Sweep, folder: Path, session: dict[str, Any] | None) -> dict[str, Any]:

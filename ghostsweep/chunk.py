@@ -1,7 +1,7 @@
 """Trains one chunk: calls of the compiled program, what is kept of each, and runs that may stop early."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,22 +31,40 @@ class Program(NamedTuple):
     compile_seconds: float
 
 
+class Trained(NamedTuple):
+    """What training a chunk leaves."""
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    ends: dict[str, np.ndarray]
+    """`train.ends` of the runs asked for, in the order of their rows, along the first axis."""
+    snapshots: dict[str, dict[str, np.ndarray]]
+    """By run id: `epochs` (S,) and each parameter, snapshots along the first axis."""
+
+
 def train_chunk(
     chunk: Chunk,
     record: Record,
     n_devices: int,
     program: Callable[[Shape, int], Program],
     tell: Callable[[int], None],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train one chunk; return its rows of `runs` and `curves`.
+    *,
+    continued: Sequence[Mapping[str, np.ndarray]] | None = None,
+    needed: np.ndarray | None = None,
+) -> Trained:
+    """Train one chunk from its seeds, or from the `continued` ends of earlier runs, one for each of its own.
 
-    `program(shape, width)` gives the compiled program; `tell(epoch)` is called after each of its calls. Runs that
-    can no longer change are dropped at fixed epochs, where that saves enough by the estimate of the plan: never by
-    the clock, so that results do not depend on speed. Their rows are what they would be had they gone on.
+    `program(shape, width)` gives the compiled program; `tell(epoch)` is called after each of its calls. `needed`
+    says of each run whether its end is asked for. Runs that can no longer change are dropped at fixed epochs, where
+    that saves enough by the estimate of the plan: never by the clock, so that results do not depend on speed. Their
+    rows are what they would be had they gone on. Those of which parameters are still to be kept stay.
     """
     shape, epochs, n_runs = chunk.shape, chunk.epochs, len(chunk.runs)
-    stops = _stops(epochs, record.schedule(epochs))
+    needed = np.zeros(n_runs, bool) if needed is None else needed
+    album = _Album(chunk, record)
+    stops = _stops(epochs, record.schedule(epochs), album.epochs)
     reviews = np.searchsorted(stops, np.linspace(0, epochs, REVIEWS + 1)[1:])
+    pauses = np.union1d(reviews, np.searchsorted(stops, album.epochs))
     log = _Log(n_runs, epochs, record.schedule(epochs))
     totals = {name: np.zeros(n_runs) for name in TOTALS}
     stopped = np.zeros(n_runs, bool)  # dropped, and finite
@@ -55,10 +73,14 @@ def train_chunk(
     columns = {name: chunk.runs[name].to_numpy()[padding] for name in train.traced_types(shape)}
     now, at, turn = program(shape, chunk.width), 0, 8
     with train.precision(shape):
-        state, traced = jax.device_put(train.start(shape, columns), now.sharding)
+        state, traced = train.start(shape, columns)
+        if continued is not None:
+            state = train.continued(shape, state, [continued[run] for run in padding])
+        state, traced = jax.device_put((state, traced), now.sharding)
+        album.take(0, state, lanes)
         while at < len(stops) - 1 and len(lanes):
-            review = int(reviews[np.searchsorted(reviews, at, side="right")])
-            count = min(turn, train.MAX_STOPS, review - at)
+            pause = int(pauses[np.searchsorted(pauses, at, side="right")])
+            count = min(turn, train.MAX_STOPS, pause - at)
             began = time.perf_counter()
             padded = np.full(train.MAX_STOPS + 1, epochs, np.int32)
             padded[: count + 1] = stops[at : at + count + 1]
@@ -66,13 +88,15 @@ def train_chunk(
             values = train.Report(*(np.asarray(field)[:count, : len(lanes)].astype(float) for field in report))
             log.add(stops[at : at + count + 1], lanes, values)
             at += count
+            album.take(int(stops[at]), state, lanes)
             tell(int(stops[at]))
             took = time.perf_counter() - began
             turn = int(np.clip(turn * TURN_SECONDS / max(took, 1e-6), max(1, turn // 2), turn * 2))
-            if at == review:
+            if at in reviews:
                 for name in TOTALS:
                     totals[name][lanes] = np.asarray(getattr(state, name))[: len(lanes)]
-                kept = np.flatnonzero(~_settled(shape, log.last, lanes))
+                needs = needed | (album.chosen & (stops[at] < album.epochs.max(initial=0)))
+                kept = np.flatnonzero(~_settled(shape, log.last, lanes) | needs[lanes])
                 width = _narrower(chunk, len(kept), len(state.epochs_done), n_devices, epochs - int(stops[at]))
                 if len(kept) == 0 or width < len(state.epochs_done):
                     dropped = np.delete(lanes, kept)
@@ -85,13 +109,43 @@ def train_chunk(
                         state, traced = jax.device_put(narrow, now.sharding)
     log.add(stops[at:], lanes[:0], None)
     totals["epochs_done"][stopped] = epochs  # had they gone on, nothing would have changed
-    return _run_rows(chunk.runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
+    index = np.flatnonzero(needed[lanes])
+    ends = {name: np.asarray(leaf)[index] for name, leaf in train.ends(state).items()} if len(index) else {}
+    rows = _run_rows(chunk.runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
+    return Trained(*rows, ends, album.by_run())
+
+
+class _Album:
+    """Snapshots of the parameters of chosen runs at the epochs asked for, as far as the chunk goes."""
+
+    def __init__(self, chunk: Chunk, record: Record) -> None:
+        wanted = record.snapshots
+        self.runs = chunk.runs
+        self.chosen = np.zeros(len(chunk.runs), bool) if wanted is None else wanted.chosen(chunk.runs)
+        self.epochs = np.zeros(0, int) if wanted is None or not self.chosen.any() else wanted.schedule(chunk.epochs)
+        self.taken: list[dict[str, np.ndarray]] = []
+
+    def take(self, epoch: int, state: train.State, lanes: np.ndarray) -> None:
+        """Keep the parameters, as they are before the update of `epoch`, if that is asked for."""
+        if epoch in self.epochs:
+            index = np.flatnonzero(self.chosen[lanes])
+            self.taken.append({name: np.asarray(array)[index] for name, array in state.params.items()})
+
+    def by_run(self) -> dict[str, dict[str, np.ndarray]]:
+        """Snapshots stacked for each chosen run, by run id."""
+        chosen = self.runs.loc[self.chosen, "run_id"] if self.taken else []
+        names = self.taken[0] if self.taken else ()
+        return {
+            run_id: {"epochs": self.epochs}
+            | {name: np.stack([taken[name][i] for taken in self.taken]) for name in names}
+            for i, run_id in enumerate(chosen)
+        }
 
 
 def _settled(shape: Shape, last: train.Report, lanes: np.ndarray) -> np.ndarray:
     """Which lanes can no longer change: not finite any more, or without any gradient where that means no update."""
     finite = np.isfinite(last.loss[lanes]) & np.isfinite(last.grad_norm[lanes])
-    still = last.grad_norm[lanes] == 0 if train.stands_still(shape) else np.zeros(len(lanes), bool)
+    still = last.slope[lanes] == 0 if train.stands_still(shape) else np.zeros(len(lanes), bool)
     result: np.ndarray = ~finite | still
     return result
 
@@ -142,13 +196,15 @@ def _at(values: train.Report, chosen: np.ndarray) -> list[train.Report]:
     return [train.Report(*(field[i] for field in values)) for i in np.flatnonzero(chosen)]
 
 
-def _stops(epochs: int, recorded: np.ndarray) -> np.ndarray:
+def _stops(epochs: int, recorded: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Where training pauses to report: after each recorded epoch, the first, the last ones, and in between.
+
+    And before the epochs of which parameters are `kept`.
 
     Depends on nothing but the arguments, so that sums and therefore results never depend on speed.
     """
     recent = np.arange(max(0, epochs - RECENT_EPOCHS), epochs)
-    wanted = np.unique(np.concatenate([recorded, [0], recent])) + 1
+    wanted = np.unique(np.concatenate([recorded + 1, [1], recent + 1, kept[kept > 0]]))
     filled = [np.arange(a + train.MAX_GAP, b, train.MAX_GAP) for a, b in zip([0, *wanted[:-1]], wanted, strict=True)]
     return np.unique(np.concatenate([[0], wanted, *filled])).astype(np.int32)
 

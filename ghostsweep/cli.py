@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -250,11 +250,17 @@ def _print_cost(state: api.Status) -> None:
         highlight=False,
     )
     for grid in state.sweep.grids:
-        spans = (
-            f"{key} {values[0]} .. {values[-1]} ({len(values)})" if len(values) > 1 else f"{key} {values[0]}"
-            for key, values in grid.axes.items()
-        )
-        console.print("  " + ", ".join(spans), highlight=False, soft_wrap=True)
+        console.print("  " + ", ".join(_spans(grid.axes)), highlight=False, soft_wrap=True)
+    for number, phase in enumerate(state.sweep.phases, 2):
+        own = _spans({name: phase.grids[0].axes[name] for name in phase.axes})
+        console.print(f"  phase {number}, of each: {', '.join(own) or 'one run'}", highlight=False, soft_wrap=True)
+
+
+def _spans(axes: Mapping[str, Sequence[object]]) -> list[str]:
+    return [
+        f"{key} {values[0]} .. {values[-1]} ({len(values)})" if len(values) > 1 else f"{key} {values[0]}"
+        for key, values in axes.items()
+    ]
 
 
 def _print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:

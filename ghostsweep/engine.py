@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -52,14 +52,16 @@ def local_devices(cores: int) -> list[jax.Device]:
 
 def train_chunks(
     chunks: list[Chunk],
-    record: Record,
+    record_of: Callable[[int], Record],
     folder: Path,
     devices: list[jax.Device],
     progress: Callable[[Progress], None] = lambda progress: None,
+    parents: Collection[str] = frozenset(),
 ) -> Spent:
     """Train chunks one after the other and store each in `folder` as it ends.
 
-    An interruption loses the chunk in work and none before it.
+    `record_of(phase)` says what is kept; `parents` names the runs whose ends are, for later phases. An interruption
+    loses the chunk in work and none before it.
     """
     meter = _Meter(chunks, progress)
     before = _program.cache_info().misses
@@ -71,8 +73,21 @@ def train_chunks(
         return found
 
     for chunk in chunks:
-        runs, curves = train_chunk(chunk, record, len(devices), program, functools.partial(meter.tell, chunk))
-        tables.write_part(folder, runs, curves)
+        needed = chunk.runs["run_id"].isin(parents).to_numpy()
+        trained = train_chunk(
+            chunk,
+            record_of(chunk.phase),
+            len(devices),
+            program,
+            functools.partial(meter.tell, chunk),
+            continued=tables.read_ends(folder, chunk.runs["parent"]) if chunk.phase > 1 else None,
+            needed=needed,
+        )
+        for run_id, arrays in trained.snapshots.items():
+            tables.write_snapshots(folder, run_id, arrays)
+        if needed.any():
+            tables.write_ends(folder, chunk.runs.loc[needed, "run_id"], trained.ends)
+        tables.write_part(folder, trained.runs, trained.curves)
         meter.finish(chunk)
     seconds = time.perf_counter() - meter.started - meter.compiling
     return Spent(meter.compiling, seconds, _program.cache_info().misses - before)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ghostsweep.spec import CHOICES, FIELDS, Grid, Record, Run, Shape, Sweep, fragment, run_id, static_fields
+from ghostsweep.spec import CHOICES, FIELDS, Grid, Run, Shape, Sweep, fragment, kind, run_id, static_fields
 
 CACHE_BYTES = 320_000
 """Weights of a CPU core's batch that stay in its cache from step to step."""
@@ -63,18 +63,53 @@ class Chunk:
     runs: pd.DataFrame
 
     @property
+    def phase(self) -> int:
+        """The phase of its runs, from 1."""
+        return int(self.runs["phase"].iloc[0])
+
+    @property
     def seconds(self) -> float:
         """Estimated core-seconds of training."""
         return cost(self.shape).epoch_seconds * self.epochs * len(self.runs)
 
 
 def expand(sweep: Sweep) -> pd.DataFrame:
-    """The planned runs: a row each with run_id and every field, without repetitions.
+    """The planned runs of all phases: a row each with run_id and every field, without repetitions.
 
-    Rows of a grid are the product of its axes, the last one fastest: CHOICES, then the others by alphabet.
+    Rows of a grid are the product of its axes, the last one fastest: CHOICES, then the others by alphabet. Those of
+    a later phase come after all of the phase before.
     """
-    table = pd.concat([_expand_grid(grid) for grid in sweep.grids], ignore_index=True)
+    phases = [[_expand_grid(grid) for grid in sweep.grids]]
+    for index, phase in enumerate(sweep.phases):
+        continued = zip(phases[-1], phase.grids, strict=True)
+        phases.append([_continue_grid(parents, grid, phase.axes, index + 2) for parents, grid in continued])
+    table = pd.concat([part for parts in phases for part in parts], ignore_index=True)
     return table.drop_duplicates("run_id", ignore_index=True)
+
+
+def _continue_grid(parents: pd.DataFrame, grid: Grid, axes: tuple[str, ...], phase: int) -> pd.DataFrame:
+    """The runs of a later phase: every parent continued at every point of the phase's own `axes`."""
+    inherited = [name for name in grid.axes if name not in axes]
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*(grid.axes[a] for a in axes))]
+    places = {name: {value: i for i, value in enumerate(grid.axes[name])} for name in inherited}
+    rows = []
+    for parent in parents.to_dict("records"):
+        # The values as the file has them: a table's column holds whole numbers as floats.
+        values = {name: grid.axes[name][places[name][parent[name]]] for name in inherited}
+        came_from = {
+            "phase": phase,
+            "parent": parent["run_id"],
+            "first_epoch": parent["first_epoch"] + parent["epochs"],
+        }
+        for point in points:
+            run = Run(**dict(grid.shared) | values | point | came_from)
+            rows.append({"run_id": run.run_id} | run.model_dump())
+    table = pd.DataFrame(rows, columns=["run_id", *FIELDS])
+    return table.astype({name: _numpy_dtype(name) for name in FIELDS}).map(_null_to_nan)
+
+
+def _null_to_nan(value: object) -> object:
+    return np.nan if value is None else value
 
 
 def _expand_grid(grid: Grid) -> pd.DataFrame:
@@ -103,11 +138,7 @@ def _expand_grid(grid: Grid) -> pd.DataFrame:
 
 
 def _numpy_dtype(name: str) -> type:
-    """Columns are float64 or text, and int64 only where the field can never be null."""
-    annotation = str(Run.model_fields[name].annotation)
-    if "Literal" in annotation:
-        return object
-    return int if name in ("epochs", "seed") else float
+    return {"string": object, "int64": int, "float64": float}[kind(name)]
 
 
 def _typed(name: str, value: object) -> object:
@@ -115,14 +146,14 @@ def _typed(name: str, value: object) -> object:
 
 
 def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: bool = False) -> list[Chunk]:
-    """Cut planned runs into chunks of one shape and number of epochs.
+    """Cut planned runs into chunks of one shape, phase and number of epochs, earlier phases first.
 
     Chunks of a group are equally wide (a multiple of `n_devices`), as few as `memory_bytes` per device allows
     and, unless `wide` (GPUs), no wider than a CPU core can use. Raises ValueError if not even one run fits.
     """
     result = []
     shapes, which = _shapes(runs)
-    for (index, _), rows in runs.groupby([which, runs["epochs"].to_numpy()], sort=False):
+    for (index, _, _), rows in runs.groupby([which, runs["epochs"].to_numpy(), runs["phase"].to_numpy()], sort=False):
         shape = shapes[index]  # type: ignore[call-overload]
         one = cost(shape)
         lanes = min(int(memory_bytes // one.run_bytes), 2**20 if wide else one.lanes) * n_devices
@@ -133,7 +164,7 @@ def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: boo
         for first in range(0, len(rows), width):
             part = rows.iloc[first : first + width]
             result.append(Chunk(shape, int(part["epochs"].iloc[0]), width, part.reset_index(drop=True)))
-    return result
+    return sorted(result, key=lambda chunk: chunk.phase)
 
 
 def _shapes(runs: pd.DataFrame) -> tuple[list[Shape], np.ndarray]:
@@ -149,7 +180,7 @@ def _shapes(runs: pd.DataFrame) -> tuple[list[Shape], np.ndarray]:
     return shapes, np.array([shapes.index(shape) for shape in of_code])[codes]
 
 
-def recorded_rows(runs: pd.DataFrame, record: Record) -> int:
+def recorded_rows(runs: pd.DataFrame, sweep: Sweep) -> int:
     """Number of rows that the table of curves will have."""
-    counts = runs["epochs"].value_counts()
-    return sum(len(record.schedule(epochs)) * n for epochs, n in zip(counts.index.tolist(), counts, strict=True))
+    counts = runs.groupby(["phase", "epochs"]).size().reset_index(name="runs")
+    return sum(len(sweep.record_of(phase).schedule(epochs)) * n for phase, epochs, n in counts.to_numpy().tolist())

@@ -1,7 +1,8 @@
 """The result tables: their columns, and the only code that writes or reads result files.
 
 A result folder holds `runs.parquet`, `curves.parquet`, `meta.json` and, while a sweep is under way or has
-shrunk, `parts/` with finished chunks. Every file is written under a temporary name and then renamed.
+shrunk, `parts/` with finished chunks; `snapshots/` has the parameters of named runs, a file each, and `ends/` what
+later phases begin from. Every file is written under a temporary name and then renamed.
 """
 
 import hashlib
@@ -9,17 +10,19 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ghostsweep.errors import UsageError
-from ghostsweep.spec import FIELDS, Record, Run, required_fields
+from ghostsweep.spec import FIELDS, Record, Run, kind, required_fields
 
 
 class Column(NamedTuple):
@@ -61,9 +64,7 @@ CURVES = (
 
 
 def _field_column(name: str) -> Column:
-    annotation = str(Run.model_fields[name].annotation)
-    kind = "string" if "Literal" in annotation else "int64" if name in ("epochs", "seed") else "float64"
-    return Column(name, kind, FIELDS[name].unit, Run.model_fields[name].description or "")
+    return Column(name, kind(name), FIELDS[name].unit, Run.model_fields[name].description or "")
 
 
 RUNS = (
@@ -85,6 +86,14 @@ class Tables:
     runs: pd.DataFrame
     curves: pd.DataFrame
     meta: dict[str, Any]
+    folder: Path
+
+    def snapshots(self, run_id: str) -> dict[str, np.ndarray]:
+        """Parameters kept of one run: `epochs` (S,), and each by name, (S, ...), before that epoch's update.
+
+        Raises UsageError for a run without any.
+        """
+        return read_snapshots(self.folder, run_id)
 
 
 def data_dictionary() -> str:
@@ -113,7 +122,7 @@ def read(name: str | Path, root: str | Path = "results") -> Tables:
     if runs.empty:
         known = sorted(p.parent.name for p in Path(root).glob("*/meta.json"))
         raise UsageError(f"{folder}: found no results; allowed: {', '.join(known) or 'none yet: run a sweep first'}")
-    return Tables(folder.name, runs, curves, read_meta(folder))
+    return Tables(folder.name, runs, curves, read_meta(folder), folder)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -172,6 +181,58 @@ def write_part(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame, prefix: s
     _write(parts / f"{name}.curves.parquet", curves, CURVES)
     _write(parts / f"{name}.runs.parquet", runs, RUNS)
     return name
+
+
+def write_snapshots(folder: Path, run_id: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Store the snapshots of one run: `epochs` (S,) and parameters by name, (S, ...)."""
+    _write_arrays(folder / "snapshots" / f"{run_id}.npz", arrays)
+
+
+def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
+    """Snapshots of one run: `epochs` (S,) and parameters by name, (S, ...). Raises UsageError if there are none."""
+    path = folder / "snapshots" / f"{run_id}.npz"
+    try:
+        return _read_arrays(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        known = sorted(p.stem for p in (folder / "snapshots").glob("*.npz"))
+        reason = "no snapshots" if isinstance(error, FileNotFoundError) else f"a file that cannot be read ({error})"
+        raise UsageError(f"{path}: found {reason}; allowed: {', '.join(known) or 'none here'}") from None
+
+
+def has_snapshots(folder: Path, run_id: str, epochs: np.ndarray) -> bool:
+    """Whether the snapshots of one run are there, at these epochs at least."""
+    try:
+        return bool(np.isin(epochs, _read_arrays(folder / "snapshots" / f"{run_id}.npz", "epochs")["epochs"]).all())
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False
+
+
+def write_ends(folder: Path, run_ids: pd.Series, ends: Mapping[str, np.ndarray]) -> None:
+    """Store what later phases begin from, arrays with the runs along the first axis."""
+    name = hashlib.blake2b("".join(run_ids).encode(), digest_size=8).hexdigest()
+    _write_arrays(folder / "ends" / f"{name}.npz", {"run_id": run_ids.to_numpy("U16")} | dict(ends))
+
+
+def stored_ends(folder: Path) -> dict[str, Path]:
+    """Where the end of each run is that has been stored; a file that cannot be read is named in a warning."""
+    places: dict[str, Path] = {}
+    for path in sorted((folder / "ends").glob("*.npz")):
+        try:
+            places |= dict.fromkeys(_read_arrays(path, "run_id")["run_id"].tolist(), path)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{path}: not readable ({error}); its runs are trained again", stacklevel=2)
+    return places
+
+
+def read_ends(folder: Path, run_ids: Iterable[str]) -> list[dict[str, np.ndarray]]:
+    """What later phases of these runs begin from, by name. Raises KeyError for a run whose end is not stored."""
+    wanted, places = list(run_ids), stored_ends(folder)
+    files = {path: _read_arrays(path) for path in {places[run_id] for run_id in wanted}}
+    found = {path: {run_id: i for i, run_id in enumerate(arrays["run_id"])} for path, arrays in files.items()}
+    return [
+        {name: array[found[path][run_id]] for name, array in files[path].items() if name != "run_id"}
+        for run_id, path in ((run_id, places[run_id]) for run_id in wanted)
+    ]
 
 
 def is_merged(folder: Path, planned: Iterable[str]) -> bool:
@@ -265,6 +326,21 @@ def _write(
     table = pa.Table.from_pandas(frame, schema=pa.schema(_arrow(columns)), preserve_index=False)
     table = table.replace_schema_metadata((table.schema.metadata or {}) | (metadata or {}))
     _atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _atomically(path, write)
+
+
+def _read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Arrays of a file by name, all unless some are named."""
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in names or arrays.files}
 
 
 def _atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -5,7 +5,7 @@ Nothing here reads, writes or prints. What is carried (`State`) and what is repo
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from jax import lax
 
 from ghostsweep import optimizers
 from ghostsweep.models import model_of
-from ghostsweep.spec import Run, Shape
+from ghostsweep.spec import INHERITED, Run, Shape
 
 Array = jax.Array | np.ndarray
 
@@ -54,6 +54,7 @@ class Report(NamedTuple):
     weight_norm: Array
     loss_sum: Array
     grad_norm_sum: Array
+    slope: Array  # norm of the gradient of all parameters, where `grad_norm` is of some
 
 
 @contextlib.contextmanager
@@ -136,7 +137,8 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     if "readout_l1" in shape.traced:
         state = state._replace(params=_scaled_readout(state.params, traced["readout_l1"]))
     if shape.stochastic:
-        traced = {**traced, "key": jax.random.fold_in(_key(traced, NOISE), epoch)}
+        epochs_before = traced["first_epoch"] + epoch.astype(jnp.uint32)
+        traced = {**traced, "key": jax.random.fold_in(_key(traced, NOISE), epochs_before)}
     loss, accuracy, grads = model.evaluate(shape, state.params, traced)
     grad_norm = optax.tree.norm({name: grads[name] for name in model.normed} or grads)
     updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)
@@ -154,7 +156,8 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         loss_sum=state.loss_sum + loss,
         grad_norm_sum=state.grad_norm_sum + grad_norm,
     )
-    report = Report(loss, grad_norm, accuracy, optax.tree.norm(state.params), new.loss_sum, new.grad_norm_sum)
+    norms = optax.tree.norm(state.params), new.loss_sum, new.grad_norm_sum, optax.tree.norm(grads)
+    report = Report(loss, grad_norm, accuracy, *norms)
     if model.bounded:
         return new, report
     # `epochs_done` falls behind the epoch at the first non-finite one and so freezes the run for good.
@@ -170,13 +173,12 @@ def _scaled_readout(params: Mapping[str, jax.Array], readout_l1: jax.Array) -> d
 
 
 def stands_still(shape: Shape) -> bool:
-    """Whether a run whose gradient norm is exactly 0 can never move again.
+    """Whether a run whose gradient is exactly 0 can never move again.
 
-    So it is without noise, under an update rule without memory, where nothing but the gradient moves the parameters
-    and the norm is over all of it.
+    So it is without noise, under an update rule without memory, where nothing but the gradient moves the parameters.
     """
     moved = {"momentum", "weight_decay", "readout_l1"} & set(shape.traced)
-    return shape.optimizer == "sgd" and not moved and not shape.stochastic and not model_of(shape).normed
+    return shape.optimizer == "sgd" and not moved and not shape.stochastic
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -195,7 +197,38 @@ def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[
 
 def traced_types(shape: Shape) -> dict[str, str]:
     """Names and types of what is traced: one value per run of each."""
-    return dict.fromkeys(shape.traced, shape.dtype) | {"seed": "uint32"}
+    counts = ("seed", "first_epoch") if shape.stochastic else ("seed",)
+    return dict.fromkeys(shape.traced, shape.dtype) | dict.fromkeys(counts, "uint32")
+
+
+def ends(state: State) -> dict[str, jax.Array]:
+    """What a later phase begins from, by name: `params/NAME` and the optimizer's state, with the runs first."""
+    moments, _ = jax.tree.flatten_with_path(state.opt_state)
+    named = {f"params/{name}": leaf for name, leaf in sorted(state.params.items())}
+    return named | {f"opt_state{jax.tree_util.keystr(path)}": leaf for path, leaf in moments}
+
+
+def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray]]) -> State:
+    """The fresh `state` of a batch, with parameters and optimizer state from the `ends` of earlier runs, one each.
+
+    A trained confidence begins anew where one is given. The optimizer begins anew where its state has other parts:
+    after another update rule or schedule, with momentum, clipping or weight decay turned on or off, or with other
+    parameters to train.
+    """
+    fresh = {name: np.array(leaf) for name, leaf in ends(state).items()}
+    moments = {name for name in fresh if name.startswith("opt_state")}
+    params = {name for name in fresh if name.startswith("params")}
+    if "confidence" in shape.traced:
+        params -= {"params/c"}
+    for lane, run in enumerate(runs):
+        own = {name for name in run if name.startswith("opt_state")}
+        same = own == moments and all(run[name].shape == fresh[name][lane].shape for name in own)
+        for name in params | (moments if same else set()):
+            fresh[name][lane] = run[name]
+    leaves = [jnp.asarray(fresh[name]) for name in ends(state)]
+    treedef = jax.tree.structure((state.params, state.opt_state))
+    new_params, opt_state = jax.tree.unflatten(treedef, leaves)
+    return state._replace(params=new_params, opt_state=opt_state)
 
 
 def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
@@ -206,13 +239,18 @@ def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
 
 @dataclass(frozen=True)
 class History:
-    """Every epoch of one run: arrays of shape (epochs,), measured before the epoch's update, and the end."""
+    """Every epoch of one run: arrays of shape (epochs,), measured before the epoch's update, and the end.
 
+    `params` are the parameters after the last update; `end` also has the optimizer's state, for `train_one(after=)`.
+    """
+
+    run: Run
     loss: np.ndarray
     grad_norm: np.ndarray
     accuracy: np.ndarray
     weight_norm: np.ndarray
     params: dict[str, np.ndarray]
+    end: dict[str, np.ndarray]
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
@@ -220,29 +258,49 @@ def _train_batch(shape: Shape, state: State, traced: Any, stops: jax.Array, n_st
     return batched(shape)(state, traced, stops, n_stops)
 
 
-def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None) -> History:
+def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: History | None = None) -> History:
     """Train one run and return its whole history.
 
     `initial` gives parameters by name (for example {"r": r0} or {"m": m, "n": n, "b": b}), cast to the run's
-    dtype; without it the seed decides. Raises ValueError where names or shapes of `initial` do not fit.
+    dtype; without it the seed decides. With `after`, the run is a later phase: it begins from the parameters and the
+    optimizer's state at the end of that history, as `[[phases]]` of a sweep file do. Raises ValueError where names or
+    shapes of `initial` do not fit, where both are given, or where `run` differs from the earlier one in a field that
+    a later phase inherits.
     """
+    if after is not None:
+        if initial is not None:
+            raise ValueError("initial and after: found both; allowed: one of them")
+        run = _later(run, after.run)
     fields = run.model_dump()
     shape = Shape.of(fields)
     columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
     state, traced = start(shape, columns)
     if initial is not None:
         state = state._replace(params=_given(shape, state.params, initial))
-    assert run.epochs is not None
     rows = []
     with precision(shape):
-        for first in range(0, run.epochs, MAX_STOPS):
-            count = min(MAX_STOPS, run.epochs - first)
+        if after is not None:
+            state = continued(shape, state, [after.end])
+        for first in range(0, run.epochs or 0, MAX_STOPS):
+            count = min(MAX_STOPS, (run.epochs or 0) - first)
             stops = jnp.arange(first, first + MAX_STOPS + 1, dtype=jnp.int32)
             state, report = _train_batch(shape, state, traced, stops, jnp.asarray(count, jnp.int32))
             rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
-        params = {name: np.asarray(value)[0] for name, value in state.params.items()}
+        end = {name: np.asarray(value)[0] for name, value in ends(state).items()}
+    params = {name.removeprefix("params/"): end[name] for name in end if name.startswith("params/")}
     loss, grad_norm, accuracy, weight_norm = np.concatenate(rows, axis=1)
-    return History(loss, grad_norm, accuracy, weight_norm, params)
+    return History(run, loss, grad_norm, accuracy, weight_norm, params, end)
+
+
+def _later(run: Run, before: Run) -> Run:
+    """The run as a later phase of another, with its place there."""
+    for name in INHERITED:
+        if getattr(run, name) != getattr(before, name):
+            raise ValueError(f"{name}: found {getattr(run, name)!r}; allowed after that run: {getattr(before, name)!r}")
+    assert before.epochs is not None and before.first_epoch is not None and before.phase is not None
+    place = {"parent": before.run_id, "first_epoch": before.first_epoch + before.epochs, "phase": before.phase + 1}
+    given = {name: getattr(run, name) for name in run.model_fields_set}
+    return Run(**given | place)
 
 
 def _given(shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -102,6 +102,30 @@ def test_diverged_runs_are_dropped_with_their_epoch(tmp_path: Path, monkeypatch:
     assert curve["loss"].isna().sum() == len(curve) - 1
 
 
+def test_cue_runs_are_dropped_only_where_the_whole_gradient_is_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their reported norm is over the recurrent weights, which rest here while the readout still learns, or is over."""
+    text = """
+    [run]
+    model = "full_rank"
+    task = "dcdt"
+    input_ms = 10.0
+    delay_ms = 10.0
+    reaction_ms = 10.0
+    n_units = 9
+    epochs = 320
+    [axes]
+    learning_rate = [0.1, 0.2, 0.5, 1.0, 200.0, 500.0, 800.0, 1e3, 2e3, 5e3]
+    seed = { range = 4 }
+    """
+    kept, _ = run(text, tmp_path / "kept", np.inf, monkeypatch)
+    dropped, narrowed = run(text, tmp_path / "dropped", 0.0, monkeypatch)
+    assert min(narrowed) < 40
+    pd.testing.assert_frame_equal(dropped.runs, kept.runs, rtol=1e-5)
+    assert (kept.runs["final_grad_norm"] == 0).sum() > 10
+
+
 CUES = {"task": "dmts", "input_ms": 10.0, "delay_ms": 10.0, "reaction_ms": 10.0}
 DELAY = {"timescale": 5}
 
@@ -116,7 +140,7 @@ DELAY = {"timescale": 5}
         ({"model": "canonical", **DELAY, "optimizer": "adam"}, False),
         ({"model": "full_rank", **DELAY, "readout_l1": 0.5}, False),
         ({"model": "full_rank", **CUES, "noise_sigma": 0.1}, False),
-        ({"model": "full_rank", **CUES}, False),  # whose gradient norm is over the recurrent weights alone
+        ({"model": "full_rank", **CUES}, True),
     ],
 )
 def test_only_runs_that_nothing_moves_stand_still(fields: dict[str, Any], still: bool) -> None:

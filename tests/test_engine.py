@@ -138,7 +138,7 @@ def test_chunks_padding_and_devices_change_nothing_before_chaos(tmp_path: Path) 
         devices = jax.local_devices()[:n_devices]
         folder = tmp_path / f"{n_devices}-{lanes}"
         chunks = plan.chunks(planned, n_devices, one_run * lanes)
-        engine.train_chunks(chunks, record, folder, devices)
+        engine.train_chunks(chunks, lambda _: record, folder, devices)
         tables.merge(folder, planned["run_id"], {})
         results.append(tables.read(folder))
     for other in results[1:]:
@@ -161,7 +161,7 @@ def test_a_canonical_sweep_is_the_same_bit_for_bit_in_any_chunk(tmp_path: Path) 
     planned = plan.expand(sweep(text))
     parts = plan.chunks(planned, 1, plan.cost(Shape.of(planned.iloc[0].to_dict())).run_bytes * 8)
     assert len(parts) > 3
-    engine.train_chunks(parts, sweep(text).record, tmp_path / "parts", jax.local_devices()[:1])
+    engine.train_chunks(parts, sweep(text).record_of, tmp_path / "parts", jax.local_devices()[:1])
     found = tables.read(tmp_path / "parts")
     np.testing.assert_array_equal(aligned(found, whole)[RESULTS], whole.runs[RESULTS])
     assert whole.runs.groupby("timescale")["r_start_sigma"].nunique().eq(1).all()

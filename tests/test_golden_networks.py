@@ -1,18 +1,14 @@
 """Golden: networks with a trained readout or confidence against histories of an independent implementation."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
-from ghostsweep import Run, train, train_one
-from ghostsweep.spec import Shape
+from ghostsweep import Run, train_one
 
 GOLDEN = Path(__file__).parent / "golden"
 HORIZONS = pd.read_csv(GOLDEN / "horizons.csv", index_col="file")
@@ -66,19 +62,6 @@ def test_a_readout_scaled_from_epoch_150_on_repeats_the_golden_history(dtype: st
     fields, params, arrays = golden(name)
     horizon, rtol = HORIZON[dtype]
     epochs = int(HORIZONS.loc[name, horizon])
-    losses: list[np.ndarray] = []
-    state: train.State | None = None
-    for scaled, first, last in (({}, 0, 150), ({"readout_l1": 0.5}, 150, epochs)):
-        given = Run(**fields, **scaled, dtype=dtype, epochs=last).model_dump()
-        shape = Shape.of(given)
-        started, traced = train.start(shape, {key: np.array([v]) for key, v in given.items() if v is not None})
-        with train.precision(shape):
-            if state is None:
-                state = started._replace(params={key: jnp.asarray(v[None], dtype) for key, v in params.items()})
-            stretch: Callable[..., Any] = jax.jit(train.batched(shape))
-            for at in range(first, last, train.MAX_STOPS):
-                count = min(train.MAX_STOPS, last - at)
-                stops = jnp.arange(at, at + train.MAX_STOPS + 1, dtype=jnp.int32)
-                state, report = stretch(state, traced, stops, jnp.int32(count))
-                losses.append(np.asarray(report.loss)[:count, 0])
-    np.testing.assert_allclose(np.concatenate(losses), arrays["loss"][:epochs], rtol=rtol)
+    first = train_one(Run(**fields, dtype=dtype, epochs=150), initial=params)
+    second = train_one(Run(**fields, dtype=dtype, epochs=epochs - 150, readout_l1=0.5), after=first)
+    np.testing.assert_allclose(np.concatenate([first.loss, second.loss]), arrays["loss"][:epochs], rtol=rtol)

@@ -29,7 +29,9 @@ def initial(shape: Shape, traced: Mapping[str, jax.Array], key: jax.Array) -> di
     assert shape.n_units is not None
     m, n = jax.random.normal(key, (2, shape.n_units), jnp.float32).astype(shape.dtype) / shape.n_units**0.5
     params = {"m": m, "n": n, "b": jnp.zeros_like(m)}
-    return params | {"c": traced["confidence"][None]} if shape.train_confidence else params
+    if shape.train_confidence:  # without a confidence a later phase goes on with the c of the one before
+        params["c"] = traced.get("confidence", jnp.full((), jnp.nan, shape.dtype))[None]
+    return params
 
 
 def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str, jax.Array]) -> Evaluation:

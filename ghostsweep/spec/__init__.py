@@ -1,37 +1,44 @@
 """What to train: the fields of a run and the sweep files that span grids of runs."""
 
+from ghostsweep.spec.load import load, loads
 from ghostsweep.spec.run import (
     CHOICES,
     ENGINE_VERSION,
     FIELDS,
+    INHERITED,
     MODELS,
     OPTIMIZERS,
     Run,
     fragment,
     is_null,
+    kind,
     required_fields,
     run_id,
     static_fields,
 )
 from ghostsweep.spec.shape import Shape
-from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Record, Sweep, load, loads
+from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Phase, Record, Snapshots, Sweep
 
 __all__ = [
     "CHOICES",
     "ENGINE_VERSION",
     "FIELDS",
+    "INHERITED",
     "MODELS",
     "OPTIMIZERS",
     "RECENT_EPOCHS",
     "Axis",
     "Fit",
     "Grid",
+    "Phase",
     "Record",
     "Run",
     "Shape",
+    "Snapshots",
     "Sweep",
     "fragment",
     "is_null",
+    "kind",
     "load",
     "loads",
     "required_fields",

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 ENGINE_VERSION = 1
@@ -21,6 +29,10 @@ READOUTS = ("low_rank", "full_rank")
 NETWORKS = ("rank_one", *READOUTS)
 MODELS = ("canonical", *NETWORKS)
 CUE_TASKS = ("dcdt", "dmts")
+PHASE_FIELDS = ("phase", "parent", "first_epoch")
+"""What the phases of a sweep file decide, and no file gives."""
+INHERITED = ("model", "task", "n_units", "rank", "seed", "r_start", "r_start_sigma", "dtype")
+"""What a later phase cannot change, since its parameters come from the phase before."""
 OPTIMIZERS = ("sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad")
 _ADAMS = ("adam", "adamw", "adamax", "amsgrad")
 _DECAYS = ("linear", "cosine", "exponential")
@@ -120,7 +132,8 @@ class Run(BaseModel):
         ge=0,
     )
     confidence: float | None = _column(
-        "steepness c of the output: sigmoid(c (kappa - 1)), or act(c (r . w_out + b_out)) with a trained readout",
+        "steepness c of the output: sigmoid(c (kappa - 1)), or act(c (r . w_out + b_out)) with a trained readout; null "
+        "in a later phase that trains c: it goes on from where it is",
         models=NETWORKS,
         defaults={"rank_one": 10.0} | dict.fromkeys(READOUTS, 1.0),
     )
@@ -217,6 +230,9 @@ class Run(BaseModel):
     r_start_sigma: float | None = _column(
         "standard deviation of the initial r over seeds", unit="r*", models=("canonical",), default=0.0, ge=0, lt=1e6
     )
+    phase: int | None = _column("which phase of its sweep the run is, from 1", default=1, ge=1)
+    parent: str | None = _column("run of the phase before, from whose end this one begins; null: from its seed")
+    first_epoch: int | None = _column("epochs trained in the phases before", unit="epochs", default=0, ge=0, le=2**31)
     learned_loss: float | None = _column(
         "a run counts as having learned once its loss is below this",
         by="task",
@@ -233,17 +249,20 @@ class Run(BaseModel):
         defaults={"canonical": "float64"} | dict.fromkeys(NETWORKS, "float32"),
     )
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill_defaults(cls, data: Any) -> Any:
+    def _fill_defaults(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, dict):
-            return data
+            return validate(data)
         filled = {key: value.item() if isinstance(value, np.generic) else value for key, value in data.items()}
         for name, info in FIELDS.items():
             default = info.defaults.get(str(filled.get(info.by)))
-            if default is not None and filled.get(name) is None:
+            carried_on = name == "confidence" and filled.get("parent") and filled.get("train_confidence")
+            if default is not None and filled.get(name) is None and not carried_on:
                 filled[name] = default
-        return filled
+        run = validate(filled)
+        run.model_fields_set.intersection_update(data)  # what was given, not what was filled in
+        return run
 
     @field_validator("*")
     @classmethod
@@ -347,14 +366,17 @@ def is_null(value: Any) -> bool:
 
 
 def fragment(choices: Mapping[str, Any], name: str, value: Any) -> str:
-    """One field's part of the text behind a run id; empty where the field is null or has its default.
+    """One field's part of the text behind a run id; empty where the field has its default or does not apply.
 
     `choices` has at least the run's CHOICES.
     Leaving defaults out means that a field added later, with a default that keeps today's numbers, changes
     no id. A default that is changed must therefore raise ENGINE_VERSION.
     """
     info = FIELDS[name]
-    if is_null(value) or value == info.defaults.get(choices[info.by]):
+    default = info.defaults.get(choices[info.by])
+    if is_null(value):
+        return "" if default is None else f"{name}=null;"
+    if value == default:
         return ""
     return f"{name}={float(value)!r};" if isinstance(value, int | float) else f"{name}={value};"
 
@@ -372,6 +394,15 @@ def required_fields(choices: Mapping[str, Any]) -> list[str]:
         for name, info in FIELDS.items()
         if info.required and (str(choices.get(info.by)) in info.defaults or set(info.defaults) == set(MODELS))
     ]
+
+
+def kind(name: str) -> str:
+    """Type of a field as a column: string, int64 where it is a whole number that is never null, else float64."""
+    info, annotation = FIELDS[name], str(Run.model_fields[name].annotation)
+    if "Literal" in annotation or "str" in annotation:
+        return "string"
+    always = all(info.defaults.get(model) is not None or (info.required and model in info.defaults) for model in MODELS)
+    return "int64" if "int" in annotation and always else "float64"
 
 
 def static_fields(model: str) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ghostsweep.spec.run import FIELDS, is_null, static_fields, steps
+from ghostsweep.spec.run import FIELDS, PHASE_FIELDS, is_null, static_fields, steps
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Shape:
         """The static part of a run's fields, which may be a row of a table (numbers as floats, null as NaN)."""
         given = [name for name in FIELDS if not is_null(fields[name])]
         static: dict[str, Any] = {name: fields[name] for name in static_fields(fields["model"]) if name in given}
-        untraced = {*static, "seed", "epochs"}  # the seed becomes a key, the epochs a loop bound
+        untraced = {*static, *PHASE_FIELDS, "seed", "epochs"}  # the seed becomes a key, the epochs a loop bound
         for name in [name for name in static if name.endswith("_ms")]:
             static[name.removesuffix("_ms") + "_steps"] = steps(static.pop(name), fields["dt_ms"])
         whole: dict[str, Any] = {n: int(value) if isinstance(value, float) else value for n, value in static.items()}

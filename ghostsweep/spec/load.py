@@ -1,0 +1,300 @@
+"""Reads sweep files: TOML in, frozen `Sweep` out, every mistake of a file reported at once."""
+
+import itertools
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence, Set
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ghostsweep.errors import UsageError
+from ghostsweep.spec.problems import Problems
+from ghostsweep.spec.run import CHOICES, FIELDS, INHERITED, PHASE_FIELDS
+from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Snapshots, Sweep
+
+MAX_RUNS = 20_000_000
+GIVEN = tuple(name for name in FIELDS if name not in PHASE_FIELDS)
+"""Fields that a file may give."""
+
+
+def load(path: str | Path, *, quick: bool = False) -> Sweep:
+    """Read a sweep file.
+
+    With `quick`, the file's [quick] table replaces fields, axes and records, and the name ends in `-quick`.
+    Raises UsageError that lists every mistake in the file.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 text (byte {error.start}); allowed: TOML in UTF-8") from None
+    return loads(text, name=path.stem, source=str(path), quick=quick)
+
+
+def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) -> Sweep:
+    """Read a sweep from TOML text; see `load`."""
+    problems = Problems(source)
+    if not name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in name):
+        problems.add("file name", name, "letters, digits, _ and -")
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        problems.add("TOML", str(error), "valid TOML")
+        raise problems.error() from None
+    problems.unknown("", data, ("title", "run", "axes", "phases", "record", "fit", "quick"))
+    title = data.get("title", name)
+    if not isinstance(title, str):
+        problems.add("title", title, "a text")
+    shared = problems.table("run", data.get("run", {}))
+    axes = data.get("axes", {})
+    if axes == []:
+        problems.add("axes", axes, "at least one table")
+    tables = problems.tables("axes", axes if isinstance(axes, list) else [axes])
+    where = [f"axes[{i}]" for i in range(len(tables))] if len(tables) > 1 else ["axes"]
+    problems.unknown("run", shared, GIVEN)
+    for place, table in zip(where, tables, strict=True):
+        problems.unknown(place, table, GIVEN)
+    grids = tuple(_grid(problems, shared, table, place) for place, table in zip(where, tables, strict=True))
+    record = _record(problems, data.get("record", {}), "record")
+    fit = problems.model(Fit, "fit", data.get("fit", {}))
+    given = problems.tables("phases", data.get("phases", []))
+    phases: tuple[Phase, ...] = ()
+    small = None
+    if record is not None:
+        _check_record(problems, record, grids, "record")
+        phases = _phases(problems, grids, record, given, "phases")
+        small = _quick(problems, shared, tables, record, given, data.get("quick"))
+    if problems.lines or record is None:
+        raise problems.error()
+    if not quick:
+        return Sweep(name, title, grids, phases, record, fit, text)
+    if small is None:
+        problems.add("quick", "nothing", "a table of what --quick changes")
+        raise problems.error()
+    return Sweep(f"{name}-quick", f"{title} (quick)", *small, fit, text)
+
+
+def _quick(
+    problems: Problems,
+    shared: dict[str, Any],
+    tables: Sequence[dict[str, Any]],
+    record: Record,
+    phases: Sequence[dict[str, Any]],
+    given: Any,
+) -> tuple[tuple[Grid, ...], tuple[Phase, ...], Record] | None:
+    """The grids, the phases and the record with the values of [quick] in place; None without such a table.
+
+    Epochs of an inherited record that the shorter runs do not reach are left out, as are snapshots of runs that
+    the smaller grid does not have.
+    """
+    if given is None:
+        return None
+    overrides = dict(problems.table("quick", given))
+    own_record = overrides.pop("record", None)
+    own_phases = problems.tables("quick.phases", overrides.pop("phases", []))
+    if len(own_phases) > len(phases):
+        problems.add("quick.phases", f"{len(own_phases)} tables", f"at most one for each of the {len(phases)} phases")
+    problems.unknown("quick", overrides, (*GIVEN, "record", "phases"))
+    chosen = record if own_record is None else _record(problems, own_record, "quick.record")
+    # Mistakes in all else are reported for the full grid, unless a change made them.
+    own = overrides.keys() if problems.lines else FIELDS.keys()
+    grids = tuple(_grid(problems, *_override(shared, table, overrides), "quick", own) for table in tables)
+    if problems.lines or chosen is None:
+        return None
+    changed = []
+    pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(phases, own_phases, fillvalue={})
+    for table, change in pairs:
+        fields = {key: value for key, value in table.items() if key in FIELDS}
+        changes = {key: value for key, value in change.items() if key in FIELDS} | change.get("axes", {})
+        new_fields, new_axes = _override(fields, table.get("axes", {}), changes)
+        changed.append(table | change | new_fields | {"axes": new_axes})
+    chosen = _reached(chosen, grids)
+    return grids, _phases(problems, grids, chosen, changed, "quick.phases"), chosen
+
+
+def _reached(record: Record, grids: Sequence[Grid]) -> Record:
+    """The record without epochs that the longest run does not reach, and without snapshots of nothing."""
+    longest = max(max(_values(grid, "epochs")) for grid in grids)
+    snapshots = record.snapshots
+    if snapshots is not None:
+        epochs = tuple(e for e in snapshots.epochs if e <= longest)
+        found = epochs and all(_has(grids, name, v) for name, values in snapshots.runs.items() for v in values)
+        snapshots = snapshots.model_copy(update={"epochs": epochs}) if found else None
+    kept = tuple(e for e in record.epochs if e < longest)
+    return record.model_copy(update={"epochs": kept, "snapshots": snapshots})
+
+
+def _phases(
+    problems: Problems, grids: tuple[Grid, ...], record: Record, given: Sequence[dict[str, Any]], where: str
+) -> tuple[Phase, ...]:
+    """Read the later phases; each inherits fields and axes of the one before, and the epochs to record."""
+    result: list[Phase] = []
+    inherited = record.model_copy(update={"snapshots": None})
+    for index, table in enumerate(given):
+        place = f"{where}[{index}]"
+        axes = problems.table(f"{place}.axes", table.get("axes", {}))
+        changes = {key: value for key, value in table.items() if key not in ("axes", "record")} | axes
+        problems.unknown(place, changes, (*(name for name in GIVEN if name not in INHERITED), "axes", "record"))
+        if "epochs" not in changes:
+            problems.add(f"{place}.epochs", "nothing", "a whole number >= 1, the epochs of this phase")
+        own = {key: value for key, value in changes.items() if key in GIVEN and key not in INHERITED}
+        before = result[-1].grids if result else grids
+        continued = tuple(_grid(problems, *_continued(grid, own, axes), place, own.keys()) for grid in before)
+        chosen = _record(problems, table["record"], f"{place}.record") if "record" in table else inherited
+        if chosen is None:
+            break
+        if "record" in table and where == "phases":
+            _check_record(problems, chosen, continued, f"{place}.record")
+        result.append(Phase(tuple(axes), continued, chosen if problems.lines else _reached(chosen, continued)))
+    return tuple(result)
+
+
+def _continued(before: Grid, own: Mapping[str, Any], axes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields and axes of a grid with a phase's own in their place.
+
+    Fields that a choice of the phase (another optimizer, say) does not have are not inherited, nor is the confidence
+    where it is trained and goes on as it is.
+    """
+
+    def applies(name: str) -> bool:
+        info = FIELDS[name]
+        return info.by not in own or info.by in axes or own[info.by] in info.defaults
+
+    shared = {key: v for key, v in before.shared.items() if key not in own and applies(key)}
+    shared |= {key: v for key, v in own.items() if key not in axes}
+    inherited = {key: v for key, v in before.axes.items() if key not in own and applies(key)}
+    if (shared.get("train_confidence") or any(axes.get("train_confidence", ()))) and "confidence" not in own:
+        inherited.pop("confidence", None)
+        shared.pop("confidence", None)
+    return shared, inherited | dict(axes)
+
+
+def _override(
+    shared: dict[str, Any], axes: dict[str, Any], quick: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Put the quick values in place of the ones they replace, whether axis or shared field."""
+    is_axis = {key: isinstance(value, list | dict) for key, value in quick.items()}
+    new_shared = {key: value for key, value in (shared | quick).items() if not is_axis.get(key, key not in shared)}
+    new_axes = {key: value for key, value in (axes | quick).items() if is_axis.get(key, key in axes)}
+    return new_shared, new_axes
+
+
+def _grid(
+    problems: Problems, shared: dict[str, Any], axes: dict[str, Any], where: str, only: Set[str] = frozenset(FIELDS)
+) -> Grid:
+    """Write out one grid and check every value on it, reporting mistakes in the fields `only`."""
+    written: dict[str, list[Any]] = {}
+    for key, value in axes.items():
+        if key in GIVEN:  # others are reported by the caller, with the nearest name
+            values = _axis(problems if key in only else Problems(""), f"{where}.{key}", value)
+            if key in shared and key in only:
+                problems.add(f"{where}.{key}", value, f"a field not given in [run] too (there: {shared[key]!r})")
+            if values:
+                written[key] = values
+    known = {key: value for key, value in shared.items() if key in GIVEN}
+    grid = Grid(MappingProxyType(known), MappingProxyType(written))
+    if len(grid) > MAX_RUNS:
+        problems.add(where, f"a grid of {len(grid)} runs", f"at most {MAX_RUNS}")
+    # Every combination of the fields that are checked against each other, then the other axes one value at a
+    # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
+    first = {key: values[0] for key, values in written.items()}
+    together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "reaction_ms")
+    together += ("nesterov", "final_learning_rate")
+    crossed = [key for key in together if key in written]
+    combos = itertools.product(*(written[key] for key in crossed))
+    changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, 100_000)]
+    for key in written.keys() - set(crossed):
+        changes += [{key: value} for value in _telling(written[key])]
+    failed = axes.keys() - written.keys()
+    for change in changes:
+        here = change.keys() if where.startswith("axes") else only
+        elsewhere = written.keys() - change.keys()  # axes that another change checks
+        problems.run(known | first | change, where, here, only - failed - elsewhere)
+        if len(problems.lines) >= 20:
+            break
+    return grid
+
+
+def _axis(problems: Problems, place: str, given: Any) -> list[Any]:
+    """The values of one axis; empty where there is a mistake."""
+    if isinstance(given, dict):
+        axis = problems.model(Axis, place, given)
+        if axis is None:
+            return []
+        values: list[Any] = axis.values()
+    elif isinstance(given, list):
+        values = given
+    else:
+        problems.add(place, given, "a list, or one of logspace, linspace, range")
+        return []
+    if not values:
+        problems.add(place, given, "at least one value")
+    elif len({v if isinstance(v, int | float) else repr(v) for v in values}) < len(values):
+        repeated = next(v for i, v in enumerate(values) if v in values[:i])
+        problems.add(place, repeated, "every value once")
+    return values
+
+
+def _telling(values: Sequence[Any]) -> Sequence[Any]:
+    """The values whose check stands for the check of all of them."""
+    if all(type(v) is int for v in values) or all(type(v) is float and np.isfinite(v) for v in values):
+        return sorted({min(values), max(values)})
+    return values
+
+
+def _values(grid: Grid, key: str) -> Sequence[Any]:
+    return grid.axes[key] if key in grid.axes else [grid.shared[key]] if key in grid.shared else []
+
+
+def _has(grids: Sequence[Grid], name: str, value: Any) -> bool:
+    """Whether some run of the grids has this value, numbers to nine digits."""
+    every = [v for grid in grids for v in (_values(grid, name) or [None])]
+    if isinstance(value, int | float):
+        return any(isinstance(v, int | float) and np.isclose(v, value, rtol=1e-9, atol=0) for v in every)
+    return value in every
+
+
+def _record(problems: Problems, data: Any, where: str) -> Record | None:
+    """Read a record table, whose epochs may be written as an axis and whose snapshots name fields by value."""
+    if not isinstance(data, dict):
+        problems.add(where, data, "a table with " + ", ".join(Record.model_fields))
+        return None
+    snapshots = data.get("snapshots")
+    if isinstance(snapshots, dict):
+        runs = problems.table(f"{where}.snapshots.runs", snapshots.get("runs", {}))
+        problems.unknown(f"{where}.snapshots.runs", runs, GIVEN)
+        runs = {key: tuple(value) if isinstance(value, list) else (value,) for key, value in runs.items()}
+        snapshots = _with_epochs(problems, snapshots | {"runs": runs}, f"{where}.snapshots")
+        data = data | {"snapshots": problems.model(Snapshots, f"{where}.snapshots", snapshots)}
+    record: Record | None = problems.model(Record, where, _with_epochs(problems, data, where))
+    return record
+
+
+def _with_epochs(problems: Problems, data: dict[str, Any], where: str) -> dict[str, Any]:
+    if isinstance(data.get("epochs"), dict):
+        axis = problems.model(Axis, f"{where}.epochs", data["epochs"])
+        return data | {"epochs": axis.values() if axis else []}
+    return data
+
+
+def _check_record(problems: Problems, record: Record, grids: Sequence[Grid], where: str) -> None:
+    lengths = [epochs for grid in grids for epochs in _values(grid, "epochs") if type(epochs) is int and epochs > 0]
+    if not lengths:
+        return
+    shortest = min(lengths)
+    for epoch in record.epochs:
+        if not 0 <= epoch < shortest:
+            problems.add(f"{where}.epochs", epoch, f"from 0 to {shortest - 1} (a run of {shortest} epochs ends there)")
+    if record.snapshots is None:
+        return
+    for epoch in record.snapshots.epochs:
+        if not 0 <= epoch <= max(lengths):
+            problems.add(f"{where}.snapshots.epochs", epoch, f"from 0 to {max(lengths)}, the end of the run")
+    for name, values in record.snapshots.runs.items():
+        for value in values:
+            if not _has(grids, name, value):
+                problems.add(f"{where}.snapshots.runs.{name}", value, "a value that runs of this sweep have")

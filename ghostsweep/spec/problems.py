@@ -1,0 +1,126 @@
+"""The mistakes of a sweep file, collected so that all of them are reported at once."""
+
+import difflib
+import typing
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ghostsweep.errors import UsageError
+from ghostsweep.spec.run import FIELDS, Run, required_fields
+
+
+class Problems:
+    """Collects every mistake of a file as a line of its own: file, key, found, allowed, nearest name."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.lines: list[str] = []
+
+    def add(self, key: str, found: Any, allowed: str, nearest: str = "") -> None:
+        shown = found if key in ("TOML", "file name") or found == "nothing" else repr(found)
+        shown = shown if len(shown) <= 120 else shown[:117] + "..."
+        line = f"{self.source}: {key}: found {shown}; allowed: {allowed}{nearest}"
+        if line not in self.lines:
+            self.lines.append(line)
+
+    def error(self) -> UsageError:
+        return UsageError("\n".join(self.lines))
+
+    def unknown(self, where: str, table: Mapping[str, Any], allowed: Sequence[str]) -> None:
+        for key in table:
+            if key not in allowed:
+                near = difflib.get_close_matches(key, allowed, n=1)
+                self.add(
+                    f"{where}.{key}" if where else key,
+                    key,
+                    "one of " + ", ".join(allowed),
+                    f"; did you mean {near[0]!r}?" if near else "",
+                )
+
+    def table(self, key: str, value: Any) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self.add(key, value, "a table of fields")
+        return {}
+
+    def tables(self, key: str, value: Any) -> list[dict[str, Any]]:
+        if isinstance(value, list):
+            return [self.table(f"{key}[{i}]" if len(value) > 1 else key, item) for i, item in enumerate(value)]
+        self.add(key, value, "a list of tables")
+        return []
+
+    def model(self, cls: type[Any], key: str, data: Any) -> Any:
+        """Validate `data` as a small model; None where that fails."""
+        if not isinstance(data, dict):
+            self.add(key, data, "a table with " + ", ".join(cls.model_fields))
+            return None
+        self.unknown(key, data, tuple(cls.model_fields))
+        data = {k: v for k, v in data.items() if k in cls.model_fields}
+        try:
+            return cls(**data)
+        except ValidationError as error:
+            for item in error.errors():
+                self._pydantic(cls, key, item)
+            return None
+
+    def run(self, fields: Mapping[str, Any], where: str, here: Set[str], only: Set[str]) -> None:
+        """Validate one run of a grid: mistakes in the fields `only`, each under the table that holds the key.
+
+        Fields in `here` stand in the table `where`, all others in [run].
+        """
+        choices = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))} | dict(fields)
+        try:
+            Run(**fields)
+        except ValidationError as error:
+            for item in error.errors():
+                key = str(item["loc"][0]) if item["loc"] else ""
+                choices.pop(key, None)
+                if key in only:
+                    self._pydantic(Run, where if key in here else "run", item)
+        for name in ("model", *required_fields(choices)):
+            if name not in fields and name in only:
+                self.add(f"run.{name}", "nothing", f"{describe(Run, name)}, or an axis of such values")
+
+    def _pydantic(self, cls: type[BaseModel], where: str, item: Any) -> None:
+        key = str(item["loc"][0]) if item["loc"] else ""
+        if item["type"] == "missing":
+            self.add(f"{where}.{key}", "nothing", describe(cls, key))
+            return
+        custom = item["type"] in ("not_applicable", "combination", "whole_steps", "leak", "value_error")
+        allowed = item["msg"].removeprefix("Value error, ") if custom or not key else describe(cls, key)
+        near = ""
+        if item["type"] == "literal_error" and isinstance(item["input"], str):
+            options = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+            close = difflib.get_close_matches(item["input"], options, n=1)
+            near = f"; did you mean {close[0]!r}?" if close else ""
+        if where == "run" and isinstance(item["input"], list | dict):
+            near = "; several values belong in [axes]"
+        found = "nothing" if item["input"] is None else item["input"]
+        self.add(f"{where}.{key}" if key else where, found, allowed, near)
+
+
+def describe(cls: type[BaseModel], name: str) -> str:
+    """What a field allows, in words: its type, options and limits."""
+    field = cls.model_fields[name]
+    options = [a for a in typing.get_args(field.annotation) if a is not type(None)] or [field.annotation]
+    if typing.get_origin(field.annotation) is tuple and field.annotation != tuple[float, float, int]:
+        options = [field.annotation]
+    kind = options[0]
+    if typing.get_origin(field.annotation) is typing.Literal:
+        return "one of " + ", ".join(map(repr, options))
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(map(repr, typing.get_args(kind)))
+    if kind == tuple[float, float, int]:
+        return "[first, last, number of points]"
+    if list[int] in options:
+        return "a whole number, or [start, stop]"
+    limits = [
+        f"{sign} {getattr(m, attribute)}"
+        for m in field.metadata
+        for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+        if hasattr(m, attribute)
+    ]
+    words = {int: "a whole number", float: "a finite number", bool: "true or false"}
+    return " ".join([words.get(kind, "a list of whole numbers"), " and ".join(limits)]).strip()

@@ -1,0 +1,220 @@
+"""Property: later phases go on exactly where earlier ones end, share them, and reuse what is on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ghostsweep
+from ghostsweep import Run, UsageError, engine, plan, tables, train_one
+from ghostsweep.spec import FIELDS, loads
+
+CUES: dict[str, Any] = {"task": "dcdt", "input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0, "n_units": 9}
+KINDS: dict[str, dict[str, Any]] = {
+    "canonical": {"model": "canonical", "timescale": 10.0, "learning_rate": 1e-5, "optimizer": "adam"},
+    "rank_one": {"model": "rank_one", "timescale": 4, "n_units": 9, "learning_rate": 0.1, "momentum": 0.9},
+    "noisy": {"model": "full_rank", "learning_rate": 0.1, "r0_sigma": 0.2, "noise_sigma": 0.1, "optimizer": "adam"}
+    | CUES,
+    "schedule": {
+        "model": "low_rank",
+        "rank": 2,
+        "learning_rate": 0.1,
+        "schedule": "cosine",
+        "decay_epochs": 30,
+        "warmup_epochs": 12,
+    }
+    | CUES,
+}
+TEXT = """
+[run]
+model = "rank_one"
+timescale = 4
+n_units = 9
+learning_rate = 0.3
+epochs = 20
+[axes]
+seed = { range = 3 }
+[record]
+epochs = [0, 15]
+[[phases]]
+epochs = 12
+axes.confidence = [1.0, 10.0]
+"""
+
+
+@pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
+def test_two_phases_that_change_nothing_are_one_run(fields: dict[str, Any]) -> None:
+    whole = train_one(Run(**fields, epochs=30, dtype="float64"))
+    first = train_one(Run(**fields, epochs=17, dtype="float64"))
+    second = train_one(Run(**fields, epochs=13, dtype="float64"), after=first)
+    assert (second.run.phase, second.run.parent, second.run.first_epoch) == (2, first.run.run_id, 17)
+    for name in ("loss", "grad_norm", "accuracy", "weight_norm"):
+        joined = np.concatenate([getattr(first, name), getattr(second, name)])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    for name, value in whole.params.items():
+        np.testing.assert_array_equal(second.params[name], value)
+
+
+def test_a_sweep_with_phases_is_its_runs_one_after_the_other(tmp_path: Path) -> None:
+    text = TEXT + '\n[[phases]]\nepochs = 5\noptimizer = "adam"\naxes.learning_rate = [0.01, 0.02]\n'
+    sweep = loads(text, name="chained")
+    found = ghostsweep.run(sweep, out=tmp_path)
+    assert found.runs["phase"].value_counts().to_dict() == {1: 3, 2: 6, 3: 12}
+    assert sweep.n_runs == len(found.runs)
+    shared = {"model": "rank_one", "timescale": 4, "n_units": 9}
+    first = train_one(Run(**shared, learning_rate=0.3, epochs=20, seed=2))
+    second = train_one(Run(**shared, learning_rate=0.3, epochs=12, seed=2, confidence=1.0), after=first)
+    third = train_one(
+        Run(**shared, learning_rate=0.02, epochs=5, seed=2, confidence=1.0, optimizer="adam"), after=second
+    )
+    for history in (first, second, third):
+        rows = found.curves[found.curves["run_id"] == history.run.run_id]
+        assert len(rows) == len(sweep.record_of(history.run.phase or 0).schedule(len(history.loss)))
+        np.testing.assert_allclose(rows["loss"], history.loss[rows["epoch"]], rtol=1e-5)
+        np.testing.assert_allclose(rows["grad_norm"], history.grad_norm[rows["epoch"]], rtol=1e-4)
+
+
+def test_rows_say_where_they_come_from() -> None:
+    planned = plan.expand(loads(TEXT, name="x"))
+    parents = planned[planned["phase"] == 1]
+    children = planned[planned["phase"] == 2]
+    assert parents["parent"].isna().all()
+    assert set(children["parent"]) == set(parents["run_id"])
+    assert (children["first_epoch"] == 20).all()
+    assert children.merge(parents, left_on="parent", right_on="run_id").eval("seed_x == seed_y").all()
+    for row in children.to_dict("records"):
+        fields = {name: row[name] for name in FIELDS if not pd.isna(row[name])}
+        fields |= {"n_units": 9, "nesterov": False, "train_confidence": False}
+        assert Run(**fields).run_id == row["run_id"]
+    assert planned["run_id"].is_unique
+
+
+def test_phases_share_what_came_before_and_nothing_is_trained_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[list[int]] = []
+    original = engine.train_chunks
+
+    def spy(chunks: Any, *args: Any) -> Any:
+        trained.append([chunk.phase for chunk in chunks for _ in range(len(chunk.runs))])
+        return original(chunks, *args)
+
+    monkeypatch.setattr(engine, "train_chunks", spy)
+    first = ghostsweep.run(loads(TEXT, name="x"), out=tmp_path)
+    ghostsweep.run(loads(TEXT.replace("10.0]", "10.0, 30.0]"), name="x"), out=tmp_path)
+    more = ghostsweep.run(loads(TEXT.replace("range = 3", "range = 4"), name="x"), out=tmp_path)
+    for path in (tmp_path / "x" / "ends").iterdir():
+        path.write_bytes(path.read_bytes()[:200])  # cut short: the first phase is needed again, once
+    text = TEXT.replace("1.0, 10.0]", "1.0, 10.0, 3.0]").replace("range = 3", "range = 4")
+    with pytest.warns(UserWarning, match="trained again"):
+        again = ghostsweep.run(loads(text, name="x"), out=tmp_path)
+    assert [[phases.count(n) for n in (1, 2)] for phases in trained] == [[3, 6], [0, 3], [1, 2], [4, 4]]
+    keys = first.runs["run_id"]
+    pd.testing.assert_frame_equal(
+        more.runs.set_index("run_id").loc[keys], first.runs.set_index("run_id").loc[keys], rtol=1e-5
+    )
+    pd.testing.assert_frame_equal(
+        again.runs.set_index("run_id").loc[more.runs["run_id"]], more.runs.set_index("run_id"), rtol=1e-5
+    )
+
+
+def test_a_trained_confidence_goes_on_or_begins_anew_where_one_is_given() -> None:
+    fields: dict[str, Any] = {
+        "model": "rank_one",
+        "timescale": 4,
+        "n_units": 9,
+        "learning_rate": 3.0,
+        "dtype": "float64",
+    }
+    first = train_one(Run(**fields, epochs=20, train_confidence=True))
+    assert abs(first.params["c"][0] - 10) > 1e-4
+    on = train_one(Run(**fields, epochs=1, train_confidence=True), after=first)
+    assert on.run.confidence is None
+    anew = train_one(Run(**fields, epochs=1, train_confidence=True, confidence=10.0), after=first)
+    fixed = train_one(Run(**fields, epochs=1, confidence=10.0), after=first)
+    assert set(fixed.params) == {"m", "n", "b"}
+    assert anew.loss[0] == pytest.approx(fixed.loss[0], rel=1e-12)
+    assert abs(on.loss[0] / fixed.loss[0] - 1) > 1e-8
+    assert len({on.run.run_id, anew.run.run_id, fixed.run.run_id}) == 3
+    text = TEXT.replace("epochs = 20", "epochs = 20\ntrain_confidence = true").replace(
+        "axes.confidence = [1.0, 10.0]", ""
+    )
+    planned = plan.expand(loads(text, name="x"))
+    assert planned.groupby("phase")["confidence"].unique().map(list).tolist() == [
+        [10.0],
+        pytest.approx([np.nan], nan_ok=True),
+    ]
+
+
+def test_another_update_rule_begins_without_the_memory_of_the_first() -> None:
+    fields: dict[str, Any] = {"model": "rank_one", "timescale": 4, "n_units": 9, "epochs": 6, "dtype": "float64"}
+    adam = train_one(Run(**fields, learning_rate=0.01, optimizer="adam"))
+    after = train_one(Run(**fields, learning_rate=0.1), after=adam)
+    fresh = train_one(Run(**fields, learning_rate=0.1), initial=adam.params)
+    np.testing.assert_array_equal(after.loss, fresh.loss)
+    text = TEXT.replace("learning_rate = 0.3", 'learning_rate = 0.3\noptimizer = "adam"\nbeta1 = 0.8')
+    runs = plan.expand(loads(text.replace("axes.confidence = [1.0, 10.0]", 'optimizer = "sgd"'), name="x"))
+    assert runs.loc[runs["phase"] == 2, "beta1"].isna().all()
+    assert (runs.loc[runs["phase"] == 1, "beta1"] == 0.8).all()
+
+
+def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ghostsweep.chunk.WORTHWHILE_SECONDS", 0.0)
+    text = """
+    [run]
+    model = "canonical"
+    timescale = 10.0
+    epochs = 400
+    schedule = "linear"
+    decay_epochs = 1_000
+    [axes]
+    learning_rate = { logspace = [-5, -2, 12] }
+    [[phases]]
+    epochs = 30
+    """
+    found = ghostsweep.run(loads(text, name="x"), out=tmp_path)
+    trapped = found.runs[(found.runs["phase"] == 1) & (found.runs["final_grad_norm"] == 0)]
+    assert 2 < len(trapped) < 12
+    counts = [tables.read_ends(tmp_path / "x", [run])[0]["opt_state[0][1].count"] for run in trapped["run_id"]]
+    assert counts == [400] * len(trapped)  # the schedule goes on from here
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "allowed"),
+    [
+        (("epochs = 12", ""), "phases[0].epochs: found nothing", "epochs of this phase"),
+        (("epochs = 12", "epochs = 0"), "phases[0].epochs: found 0", "a whole number >= 1"),
+        (("epochs = 12", "epochs = 12\nseed = 3"), "phases[0].seed", "one of timescale, dt_ms"),
+        (("axes.confidence", "axes.confidenze"), "phases[0].confidenze", "did you mean 'confidence'?"),
+        (("[1.0, 10.0]", "[1.0, nan]"), "phases[0].confidence: found nan", "a finite number"),
+        (("[1.0, 10.0]", "[]"), "phases[0].confidence: found []", "at least one value"),
+        (("epochs = 12", "epochs = 12\nrank = 2"), "phases[0].rank", "one of"),
+        (("epochs = 12", "epochs = 12\nreadout_l1 = 2.0"), "phases[0].readout_l1: found 2.0", "has no such field"),
+        (("epochs = 20", "epochs = 20\nparent = 'abc'"), "run.parent", "one of model"),
+        (("[[phases]]", "[phases]"), "phases: found {", "a list of tables"),
+        (("epochs = 12", "epochs = 12\nrecord.epochs = [12]"), "phases[0].record.epochs: found 12", "from 0 to 11"),
+    ],
+)
+def test_mistakes_in_phases_are_named(change: tuple[str, str], key: str, allowed: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        loads(TEXT.replace(*change), name="x", source="x.toml")
+    (line,) = (line for line in str(caught.value).splitlines() if key in line)
+    assert line.startswith("x.toml: ")
+    assert allowed in line
+
+
+def test_quick_changes_phases_too() -> None:
+    quick = """
+    [quick]
+    epochs = 10
+    seed = { range = 2 }
+    [[quick.phases]]
+    axes.confidence = [1.0, 2.0, 3.0]
+    """
+    found = plan.expand(loads(TEXT + quick, name="x", quick=True))
+    assert found["phase"].value_counts().to_dict() == {1: 2, 2: 6}
+    assert found.groupby("phase")["epochs"].unique().map(list).tolist() == [[10], [12]]
+    with pytest.raises(UsageError, match=r"quick.phases: found '2 tables'; allowed: at most one"):
+        loads(TEXT + quick + "[[quick.phases]]\nepochs = 3\n", name="x")
