@@ -21,7 +21,7 @@ ROOMS = {
     "train": ({"jax", "numpy", "optax"}, {"models", "optimizers", "spec"}),
     "chunk": ({"jax", "numpy", "pandas"}, {"plan", "train", "spec"}),
     "engine": ({"jax", "numpy"}, {"chunk", "plan", "train", "tables", "spec"}),
-    "tables": ({"pyarrow", "pandas"}, {"spec"}),
+    "tables": ({"pyarrow", "pandas", "numpy"}, {"spec"}),
     "analysis": ({"numpy", "scipy", "pandas"}, {"theory", "tables"}),
     "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "theory"}),
     "api": ({"pandas", "jax"}, {"analysis", "engine", "figures", "plan", "spec", "tables"}),
