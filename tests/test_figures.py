@@ -147,7 +147,7 @@ def test_cells_have_the_majority_colour_faded_by_its_share(sweep: SimpleNamespac
 
 def test_columns_may_have_different_grids(sweep: SimpleNamespace) -> None:
     runs = sweep.runs
-    dropped = runs[(runs["timescale"] != 50) | (runs["learning_rate"] > theory.critical_learning_rate(50.0))]
+    dropped = runs[(runs["timescale"] != 50) | (runs["learning_rate"] > theory.critical_lr(50.0))]
     sizes = [np.asarray(m.get_array()).shape[0] for m in meshes(figures.phase_diagram(dropped).axes[0])]
     assert sizes == [len(ETAS), (ETAS > 0.75).sum(), len(ETAS), len(ETAS)]
 
@@ -157,7 +157,7 @@ def test_phase_diagram_draws_measured_and_exact_critical_rates(sweep: SimpleName
     fig = figures.phase_diagram(sweep.runs, critical=critical)
     measured, exact = (labelled(fig.axes[0], f"{kind} critical rate") for kind in ("measured", "exact"))
     np.testing.assert_allclose(ys(measured), critical["lr_critical"])
-    np.testing.assert_allclose(ys(exact), theory.critical_learning_rate(xs(exact)))
+    np.testing.assert_allclose(ys(exact), theory.critical_lr(xs(exact)))
     (band,) = [c for c in fig.axes[0].collections if not isinstance(c, QuadMesh)]
     assert {*critical["ci_low"], *critical["ci_high"]} <= set(outline(band)[:, 1])
     assert "paler: seeds disagree" in text(fig)
@@ -215,7 +215,7 @@ def test_scaling_plot_shows_points_line_band_and_numbers(sweep: SimpleNamespace)
     np.testing.assert_allclose(ys(line), fit["prefactor"][0] * xs(line) ** fit["exponent"][0])
     assert "fit: exponent \N{MINUS SIGN}5.00" in text(fig)
     assert f"prefactor {fit['prefactor'][0]:.3g} [{fit['prefactor_low'][0]:.3g}" in text(fig)
-    ratio = critical["lr_critical"] / theory.critical_learning_rate(critical["timescale"])
+    ratio = critical["lr_critical"] / theory.critical_lr(critical["timescale"])
     np.testing.assert_allclose(ys(bottom.get_lines()[0]), ratio)
 
 
@@ -244,7 +244,7 @@ def test_fitted_band_covers_what_repeated_measurements_would_fit() -> None:
 
 def test_censored_cells_are_arrows_from_the_end_of_their_grid(sweep: SimpleNamespace) -> None:
     runs = sweep.runs
-    low = runs[(runs["timescale"] != 20) | (runs["learning_rate"] < theory.critical_learning_rate(20.0))]
+    low = runs[(runs["timescale"] != 20) | (runs["learning_rate"] < theory.critical_lr(20.0))]
     critical = analysis.critical_lr(low)
     fig = figures.scaling_plot(critical, analysis.fit_power_law(critical))
     ends = [line for line in fig.axes[0].get_lines() if line.get_marker() == "_" and len(xs(line))]
