@@ -116,12 +116,25 @@ def test_the_logistic_estimate_is_sharper_than_the_count_and_unbiased() -> None:
         truth = np.log(0.01) + 0.5 * np.log(share / (1 - share))
         p = 1 / (1 + np.exp(-(np.log(RATES) - np.log(0.01)) / 0.5))
         tables = [grid(rng.random((10, 41)) < p, RATES, confidence=float(c)) for c in range(40)]
-        table = upper(pd.concat(tables), share=share, n_boot=10)
+        table = upper(pd.concat(tables), share=share, n_boot=200)
         table = table[table["method"] == "logistic"]
         errors = np.log(table["lr_critical"]) - truth
         counted = np.log(np.sqrt(table["lr_below"] * table["lr_above"])) - truth
         assert len(table) >= 35 and abs(errors.mean()) < 3 * errors.std() / np.sqrt(len(errors))
         assert errors.std() < 0.8 * counted.std()
+
+
+def test_a_shoulder_that_is_not_logistic_leaves_the_estimate_with_the_counts() -> None:
+    """As dmts does: some seeds collapse over a decade, then all at once."""
+    shares = np.array([0, 0, 0.15, 0.1, 0.05, 0.1, 0.3, 0.2, 0.85, 1, 1])
+    rates = np.logspace(-1.5, 0.6, 11)
+    for collapsed in (
+        np.arange(20)[:, None] < 20 * shares,
+        (np.arange(20)[:, None] + 3 * np.arange(11)) % 20 < 20 * shares,
+    ):
+        row = upper(grid(collapsed, rates)).iloc[0]
+        assert (row["method"], row["monotone"]) == ("isotonic", True)
+        assert row["lr_below"] == rates[7] and rates[7] <= row["lr_critical"] <= rates[8]
 
 
 def test_an_island_far_away_does_not_pull_the_logistic_estimate() -> None:

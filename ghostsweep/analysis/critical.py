@@ -47,7 +47,8 @@ def critical_lr(
     side; lr_critical, the estimate; ci_low, ci_high; method, how it was estimated (see `crossing`): bracket,
     the geometric middle of lr_below and lr_above, where seeds are separated and for the onset; logistic, a
     logistic regression on the log rate, which may put it just outside lr_below..lr_above; or isotonic,
-    interpolated in the isotonic fit, where the share is not monotone or does not go all the way; censored
+    interpolated in the isotonic fit, where the share is not monotone, not logistic or does not go all the way;
+    censored
     (where the boundary lies if not on the grid: "below" it, "above" it, else ""; the estimates are NaN then);
     n_rates that were looked at; n_seeds; monotone (False: the share turns back by more than sampling noise,
     see `is_monotone`); level; counted, the outcomes; the criteria.

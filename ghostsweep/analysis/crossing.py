@@ -34,7 +34,8 @@ def crossing(
     shares rise, a logistic regression on u (`_logistic`) over the transition, from the last position below
     the bracket where no seed is bad to the first above it where all are, so that nothing far away can pull
     it. Where nothing lies between these two, the seeds are separated and the estimate is the middle of the
-    bracket. Where the shares fall again, or never become 0 or 1, it is interpolated in the isotonic fit.
+    bracket. Where the shares fall again, or never become 0 or 1, or the logistic crossing lies outside the
+    interval, which assumes no shape, it is interpolated in the isotonic fit.
     """
     rng = np.random.default_rng(seed)
     n_seeds, n = seen.shape
@@ -44,21 +45,23 @@ def crossing(
     monotone = is_monotone(p, n_seen, rng)
     if below < 0 or above == n:
         return Crossing(below, above, np.nan, np.nan, np.nan, "", monotone)
-    none, every = np.flatnonzero(p[: below + 1] == 0), above + np.flatnonzero(p[above:] == 1)
-    complete = len(none) > 0 and len(every) > 0
-    if share == 0 or (monotone and complete and (none[-1], every[0]) == (below, above)):
-        method, middle = "bracket", (u[below] + u[above]) / 2
-    elif monotone and complete:
-        part = slice(none[-1], every[0] + 1)
-        method, middle = "logistic", _logistic(u[part], n_bad[part], n_seen[part], share)
-    else:
-        rising = isotonic_regression(p, weights=n_seen).x
-        weight = np.clip((share - rising[below]) / (rising[above] - rising[below]), 0.0, 1.0)
-        method, middle = "isotonic", u[below] + weight * (u[above] - u[below])
     if n_seeds == 1:
         low, high = u[below], u[above]
     else:
         low, high = _interval(u, bad, seen, share, n_boot, level, rng)
+    none, every = np.flatnonzero(p[: below + 1] == 0), above + np.flatnonzero(p[above:] == 1)
+    complete = monotone and len(none) > 0 and len(every) > 0
+    if share == 0 or (complete and (none[-1], every[0]) == (below, above)):
+        method, middle = "bracket", (u[below] + u[above]) / 2
+    else:
+        rising = isotonic_regression(p, weights=n_seen).x
+        weight = np.clip((share - rising[below]) / (rising[above] - rising[below]), 0.0, 1.0)
+        method, middle = "isotonic", u[below] + weight * (u[above] - u[below])
+        if complete:
+            part = slice(none[-1], every[0] + 1)
+            logistic = _logistic(u[part], n_bad[part], n_seen[part], share)
+            if low <= logistic <= high:
+                method, middle = "logistic", logistic
     return Crossing(below, above, middle, min(low, middle), max(high, middle), method, monotone)
 
 

@@ -99,8 +99,8 @@ def _arrow(color: str) -> dict[str, Any]:
 
 
 def _remarks(band: pd.DataFrame) -> list[str]:
-    shares = "/".join(f"{share:.0%}" for share in sorted(band["share"].unique()))
-    remarks = [f"Band: at least {shares} of seeds learned. Beneath: its width, {band['level'].iloc[0]:.0%} interval."]
+    shares = [f"at least {share:.0%} of" if share < 1 else "all" for share in sorted(band["share"].unique())]
+    remarks = [f"Band: {' or '.join(shares)} seeds learned. Beneath: its width, {band['level'].iloc[0]:.0%} interval."]
     n_open = int((band["censored"] != "").sum())
     if n_open or np.isinf(band["width_high"]).any():
         remarks.append(f"Arrows: {n_open} of {len(band)} bands reach an end of their learning rates.")

@@ -45,7 +45,8 @@ def scaling_plot(
     line_x = np.geomspace(span.min() / 1.3, span.max() * 1.3, 100)
 
     with style.rc():
-        fig = style.new_figure(width, 3.9 if width <= style.ONE_COLUMN else 4.2)
+        narrow = width <= style.ONE_COLUMN
+        fig = style.new_figure(width, 3.5 + 0.42 * len(series) if narrow else 4.2)  # narrow: the legend is on top
         top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         style.log_axis(top.yaxis, rates.min() / 3, rates.max() * 3)
         style.log_axis(top.xaxis, line_x[0], line_x[-1])
@@ -77,7 +78,6 @@ def scaling_plot(
         bottom.set_xlabel(style.label(critical, x))
         top.set_ylabel("critical learning rate")
         handles, labels = top.get_legend_handles_labels()
-        narrow = width <= style.ONE_COLUMN
         fig.legend(handles, labels, loc="outside upper center" if narrow else "outside right upper")
         fig.align_ylabels([top, bottom])
         style.remark(fig, _remarks(critical, any(exact)))
@@ -96,7 +96,7 @@ def _series(
     for fields, rows in analysis.series_along(critical, x):
         mine = [law for law in laws if all(_same(law[field], value) for field, value in fields.items())]
         result.append((fields, rows, mine[0] if mine else None))
-    return result
+    return sorted(result, key=lambda one: str(one[0]["boundary"]), reverse=True)  # upper boundaries first
 
 
 def _same(one: Any, other: Any) -> bool:
