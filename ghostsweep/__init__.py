@@ -10,10 +10,18 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ghostsweep.analysis import Criteria, critical_lr, fit_power_law, local_exponent, outcomes
+from ghostsweep.analysis import (
+    Criteria,
+    compare_scaling,
+    critical_lr,
+    fit_power_law,
+    learnable_band,
+    local_exponent,
+    outcomes,
+)
 from ghostsweep.api import fit, plot, run, status
 from ghostsweep.errors import UsageError
-from ghostsweep.figures import phase_diagram, scaling_plot
+from ghostsweep.figures import band_plot, phase_diagram, scaling_plot
 from ghostsweep.spec import Run, Sweep, load
 from ghostsweep.tables import Tables, read
 
@@ -30,9 +38,12 @@ __all__ = [
     "Sweep",
     "Tables",
     "UsageError",
+    "band_plot",
+    "compare_scaling",
     "critical_lr",
     "fit",
     "fit_power_law",
+    "learnable_band",
     "load",
     "local_exponent",
     "outcomes",

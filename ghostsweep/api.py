@@ -183,24 +183,36 @@ def _git_commit() -> str:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What `fit` finds: a row per cell, a row per power law, and the slope between neighbouring cells."""
+    """What `fit` finds, a table each; those of laws hold every field that a law can be fitted along (`along`).
+
+    critical: upper and lower boundary of every cell. band: its learnable band. power_law: a row per series of
+    cells. local_exponent: a row per pair of neighbours. scaling: a row per series and law compared. The last
+    three are None where no series is long enough.
+    """
 
     critical: pd.DataFrame
-    power_law: pd.DataFrame | None
-    local_exponent: pd.DataFrame | None
+    band: pd.DataFrame
+    power_law: pd.DataFrame | None = None
+    local_exponent: pd.DataFrame | None = None
+    scaling: pd.DataFrame | None = None
 
 
 def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", share: float | None = None) -> Fitted:
-    """Critical learning rate of every cell and, with three timescales or more, the power law through them.
+    """Critical learning rates and learnable band of every cell, and the laws through the critical rates.
 
-    `share` is the share of seeds that must have collapsed (0: the first seed); by default what the sweep says.
+    `share` is the share of seeds at which a boundary lies (0: the first seed); by default what the sweep says.
+    In the band the others learned: at least 1 - share. Laws are fitted along every field of positive numbers
+    with three cells or more, the timescale for one.
     """
     found = results if isinstance(results, tables.Tables) else tables.read(results, out)
     share = found.meta.get("fit", {}).get("share", 0.5) if share is None else share
     critical = analysis.critical_lr(found.runs, share=share)
-    if critical["timescale"].nunique() < 3 or (critical["censored"] == "").sum() < 2:
-        return Fitted(critical, None, None)
-    return Fitted(critical, analysis.fit_power_law(critical), analysis.local_exponent(critical))
+    band = analysis.learnable_band(found.runs, share=1 - share)
+    laws = (analysis.fit_power_law, analysis.local_exponent, analysis.compare_scaling)
+    along = analysis.scales(critical)
+    if not along:
+        return Fitted(critical, band)
+    return Fitted(critical, band, *(pd.concat([law(critical, x=x) for x in along], ignore_index=True) for law in laws))
 
 
 def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
@@ -223,12 +235,26 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
         prefer = found.meta.get("record", {}).get("epochs", ())
         loss = figures.loss_against_learning_rate(found, found.meta.get("title", found.name), prefer)
         drawn += figures.save(loss, Path(to) / f"{found.name}.loss")
-    if fitted.power_law is not None:
-        drawn += figures.save(
-            figures.scaling_plot(fitted.critical, fitted.power_law), Path(to) / f"{found.name}.scaling"
-        )
+    drawn += _draw_fits(fitted, varying, Path(to) / found.name)
     if (runs["model"] == "canonical").all() and runs["timescale"].nunique() > 1:
         drawn += figures.save(figures.eta_collapse(runs), Path(to) / f"{found.name}.eta")
+    return drawn
+
+
+def _draw_fits(fitted: Fitted, varying: list[str], base: Path) -> list[Path]:
+    """Draw the laws, the upper boundary's alone where both are too many, and the bands; each where it is legible."""
+    drawn = []
+    laws = fitted.power_law if fitted.power_law is not None else pd.DataFrame({"along": []})
+    for x, law in laws.groupby("along"):
+        shown = law if len(law) <= figures.MAX_SERIES else law[law["boundary"] == "upper"]
+        if len(shown) <= figures.MAX_SERIES:
+            cells = fitted.critical[fitted.critical["boundary"].isin(shown["boundary"])]
+            drawn += figures.save(figures.scaling_plot(cells, shown, x=str(x)), Path(f"{base}.scaling_{x}"))
+    for x in varying:
+        band = fitted.band[fitted.band[x].notna()]
+        learns = (band["width_decades"] > 0).any()
+        if learns and (band[x] > 0).all() and band.groupby(x).size().max() <= figures.MAX_SERIES:
+            drawn += figures.save(figures.band_plot(band, x=x), Path(f"{base}.band_{x}"))
     return drawn
 
 

@@ -119,27 +119,31 @@ def fit_command(
     out: OutOption = Path("results"),
     share: Annotated[
         float | None,
-        typer.Option(help="Share of seeds that must have collapsed; 0: the first. Default: what the sweep says."),
+        typer.Option(help="Share of seeds that a boundary takes; 0: the first seed. Default: what the sweep says."),
     ] = None,
     style: Annotated[Format, typer.Option("--format", help="How to print the tables.")] = Format.table,
 ) -> None:
-    """Print the critical learning rate of every cell and the power law through them.
+    """Print the critical learning rates and the learnable band of every cell, and the laws through the rates.
 
-    A cell is a combination of fields other than learning rate and seed. A run has collapsed when it is trapped or
-    diverged; the critical rate is the lowest at which more than a share of a cell's seeds have. It comes with its
-    bracket on the grid, a 95% interval (bootstrap over seeds, and the width of the bracket), `censored` where the
-    grid does not contain it (below: collapse at the lowest rate already; above: at none), and `monotone`, false
-    where the share falls again at higher rates by more than chance. The power law comes with its 95% interval and,
-    for the canonical form, with the exact values (of the onset, share 0).
+    A cell is a combination of fields other than learning rate and seed. The upper boundary is the lowest rate at
+    which more than a share of a cell's seeds have collapsed (thrown, never left, diverged), the lower one the
+    highest at which more than that share are still on the plateau. Each comes with its bracket on the grid, a 95%
+    interval (bootstrap over seeds, and the width of the bracket), the method of the estimate, `censored` where it
+    lies below or above the grid, and `monotone`, false where the share turns back by more than chance. The band is
+    the range of rates at which the other seeds learn. Along every field that takes three values or more follow the
+    local exponents, the power law with its 95% interval (and how many standard errors it lies from the canonical
+    T^-5 and T^-4), and its comparison with an exponential and a broken power law.
 
     Example: ghostsweep fit canonical_lr_timescale --format csv
     """
     fitted = api.fit(name, out=out, share=share)
-    found = {"critical_lr": fitted.critical}
-    if fitted.local_exponent is not None:
-        found["local_exponent"] = fitted.local_exponent
-    if fitted.power_law is not None:
-        found["power_law"] = fitted.power_law
+    laws = {
+        "local_exponent": fitted.local_exponent,
+        "power_law": fitted.power_law,
+        "compare_scaling": fitted.scaling,
+    }
+    found = {"critical_lr": fitted.critical, "learnable_band": fitted.band}
+    found |= {title: table for title, table in laws.items() if table is not None}
     _print_tables(found, style)
 
 

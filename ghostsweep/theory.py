@@ -4,19 +4,24 @@ The output is 0 before the blow-up of x and 1 after it; the target is 0 for t < 
 Everything depends on s = r / r* and on one number, eta. Source: Dinc et al., "A ghost mechanism",
 arXiv:2501.02378; forms marked [derived] follow from the paper's and are checked in tests/test_theory.py.
 
-r is in 1/time^2, T (timescale) in time, learning rates in r per unit gradient of T * L. All arguments
+r is in 1/time^2, T (timescale) in time, learning rates in r per unit gradient of T * L (or of L). All arguments
 broadcast as numpy arrays unless said otherwise.
 """
+
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ghostsweep.errors import UsageError
+
 Array = NDArray[np.float64]
+GradientOf = Literal["TL", "L"]
 
 CRITICAL_ETA = 0.75
 """Largest eta at which no run can be trapped: the lowest reachable s, 1 - eta, is the edge 1/4 [derived]."""
-CRITICAL_EXPONENT = -5.0
-"""Exponent of T in the critical learning rate, for the gradient of T * L [derived]."""
+CRITICAL_EXPONENTS = {"TL": -5.0, "L": -4.0}
+"""Exponent of T in the critical learning rate, by what the gradient is taken of: T * L or L [derived]."""
 CRITICAL_PREFACTOR = 3.0 * np.pi**4 / 32.0
 """Prefactor of the critical learning rate, CRITICAL_ETA * pi^4 / 8 [derived]."""
 
@@ -77,13 +82,13 @@ def eta(learning_rate: ArrayLike, timescale: ArrayLike) -> Array:
     return 8.0 * _array(learning_rate) * _array(timescale) ** 5 / np.pi**4
 
 
-def critical_learning_rate(timescale: ArrayLike) -> Array:
-    """The rate above which a run can be trapped, lr_c(T) = (3 pi^4 / 32) T^-5 [derived].
+def critical_lr(timescale: ArrayLike, gradient_of: GradientOf = "TL") -> Array:
+    """The rate above which a run can be trapped, lr_c(T) = (3 pi^4 / 32) T^-5, or T^-4 for gradients of L [derived].
 
     This is the onset, eta = 3/4. Just above it some starts still settle on a cycle around the optimum: the
     trapped share reaches 1 only near eta = 0.7725, so a 50% boundary lies about 1.7% higher.
     """
-    return CRITICAL_PREFACTOR * _array(timescale) ** CRITICAL_EXPONENT
+    return CRITICAL_PREFACTOR * _array(timescale) ** CRITICAL_EXPONENTS[gradient_of]
 
 
 def epochs_to_descend(start: ArrayLike, eta: ArrayLike) -> Array:
@@ -97,12 +102,64 @@ def epochs_to_descend(start: ArrayLike, eta: ArrayLike) -> Array:
 def learnable_rates(timescale: ArrayLike, start: ArrayLike, epochs: ArrayLike) -> tuple[Array, Array]:
     """The band (low, high) of learning rates that reach the optimum in time and are never trapped [derived].
 
-    low: `epochs_to_descend(start, eta)` equals `epochs`; high: `critical_learning_rate`. The band is empty
+    low: `epochs_to_descend(start, eta)` equals `epochs`; high: `critical_lr`. The band is empty
     where low >= high. start is s0 >= 1 in units of r*.
     """
     timescale = _array(timescale)
     low = epochs_to_descend(start, eta(1.0, timescale)) / _array(epochs)
-    return low, np.broadcast_to(critical_learning_rate(timescale), low.shape).copy()
+    return low, np.broadcast_to(critical_lr(timescale), low.shape).copy()
+
+
+class DiscreteTheory(NamedTuple):
+    """What `discrete_theory` finds; arrays shaped like the timescale, in the units of the closed forms."""
+
+    optimum: Array
+    no_learning_edge: Array
+    critical_lr: Array
+
+
+def activation_threshold(steps: ArrayLike, dt: float, x_star: float = 10.0) -> Array:
+    """The r at which x <- x + dt (x^2 + r), from x = 0, reaches x_star in exactly `steps` whole steps.
+
+    x after any number of steps rises with r, so r is found by bisection, between 0 (x never leaves 0) and
+    x_star / dt (one step is enough). Tends to pi^2 / (4 (steps dt)^2) as dt -> 0 and x_star -> infinity.
+    """
+    steps = np.asarray(steps)
+    low, high = np.zeros(steps.shape), np.full(steps.shape, x_star / dt)
+    for _ in range(100):
+        middle = (low + high) / 2.0
+        x = np.zeros(steps.shape)
+        for step in range(int(steps.max())):
+            x = np.where(step < steps, np.minimum(x + dt * (x**2 + middle), x_star), x)
+        low, high = np.where(x < x_star, middle, low), np.where(x < x_star, high, middle)
+    return high
+
+
+def discrete_theory(
+    timescale: ArrayLike, dt: float, x_star: float = 10.0, gradient_of: GradientOf = "TL"
+) -> DiscreteTheory:
+    """Optimum, no-learning edge and critical learning rate of the ghost in whole steps of dt [derived].
+
+    x <- x + dt (x^2 + r) from 0, activation when x reaches x_star, its time interpolated linearly in r between
+    the thresholds r_k at which it is exactly k steps. With T = k dt the optimum is r_k, the edge r_2k, and the
+    gradient of T*L just above the optimum is dt / (r_{k-1} - r_k), steeper than anywhere above. So the largest
+    rate that never throws r below the edge is
+
+        lr_c = (r_k - r_2k) (r_{k-1} - r_k) / dt        (times T for the gradient of L),
+
+    which tends to `critical_lr` as dt -> 0 and x_star -> infinity. Only T/dt and x_star dt matter, up to units.
+    With few steps the local exponent is steeper than -5 where the last steps overtake the flow (x_star dt of
+    3 or 10: -5.1 and -6.5 between T = 2 and 3 dt), and shallower where x_star is reached well before the
+    blow-up (x_star dt = 1: -4.2).
+    dt and x_star: scalars. Raises UsageError unless each timescale is a whole number of steps, at least two.
+    """
+    timescale = _array(timescale)
+    steps = np.round(timescale / dt).astype(int)
+    if np.any(steps < 2) or not np.allclose(steps * dt, timescale, rtol=1e-6):
+        raise UsageError(f"timescale is {timescale} and dt {dt}: a timescale must be two whole steps of dt or more")
+    before, best, edge = activation_threshold(np.stack([steps - 1, steps, 2 * steps]), dt, x_star)
+    rate = (best - edge) * (before - best) / dt
+    return DiscreteTheory(best, edge, rate if gradient_of == "TL" else rate * timescale)
 
 
 def simulated_loss(r: ArrayLike, timescale: float, confidence: float, x_star: float = 10.0, dt: float = 0.1) -> Array:

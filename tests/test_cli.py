@@ -12,7 +12,7 @@ SWEEP = """
 title = "A small question"
 [run]
 model = "canonical"
-epochs = 400
+epochs = 4_000
 [axes]
 timescale = [10.0, 20.0, 40.0]
 learning_rate = { logspace = [-9, -2, 40] }
@@ -58,14 +58,19 @@ def test_from_list_to_figure(house: Path) -> None:
     assert pd.read_parquet(house / "results/small-quick/runs.parquet")["epochs"].eq(50).all()
     fitted = ghostsweep("fit", "small", "--format", "json", cwd=house)
     tables = json.loads(fitted.stdout)
-    assert tables["power_law"][0]["exponent"] == pytest.approx(-5, abs=0.3)
-    assert [row["timescale"] for row in tables["critical_lr"]] == [10, 20, 40]
+    assert list(tables) == ["critical_lr", "learnable_band", "local_exponent", "power_law", "compare_scaling"]
+    (law,) = [row for row in tables["power_law"] if row["boundary"] == "upper"]
+    assert law["exponent"] == pytest.approx(-5, abs=0.3) and law["along"] == "timescale"
+    cells = [(row["timescale"], row["boundary"]) for row in tables["critical_lr"]]
+    assert cells == [(timescale, boundary) for timescale in (10, 20, 40) for boundary in ("upper", "lower")]
+    assert [row["share"] for row in tables["learnable_band"]] == [1, 1, 1]
     for style, part in (("csv", "# power_law\n"), ("markdown", "| --- |"), ("table", "exponent")):
         assert part in ghostsweep("fit", "small", "--format", style, cwd=house).stdout
     drawn = ghostsweep("plot", "small", cwd=house)
     assert drawn.returncode == 0, drawn.stderr
     names = {path.name for path in (house / "figures").iterdir()}
-    assert names == {f"small.{kind}.{end}" for kind in ("phase_timescale", "scaling", "eta") for end in ("png", "pdf")}
+    kinds = ("phase_timescale", "scaling_timescale", "band_timescale", "eta")
+    assert names == {f"small.{kind}.{end}" for kind in kinds for end in ("png", "pdf")}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ghostsweep import theory
+from ghostsweep.errors import UsageError
 
 TIMESCALES = [10.0, 37.0, 100.0]
 GOLDEN = Path(__file__).parent / "golden" / "simulated_loss.T100.npz"
@@ -58,15 +59,74 @@ def test_theory_accuracy_is_the_share_of_right_output() -> None:
 
 
 def test_theory_critical_rate_value_and_eta() -> None:
-    assert theory.critical_learning_rate(100) == pytest.approx(9.13e-10, rel=1e-3)
+    assert theory.critical_lr(100) == pytest.approx(9.13e-10, rel=1e-3)
     timescale = np.array(TIMESCALES)
-    at_critical = theory.eta(theory.critical_learning_rate(timescale), timescale)
+    at_critical = theory.eta(theory.critical_lr(timescale), timescale)
     np.testing.assert_allclose(at_critical, theory.CRITICAL_ETA, rtol=1e-14)
+
+
+def test_theory_critical_rate_for_the_gradient_of_L_is_T_times_that_of_TL() -> None:
+    timescale = np.array(TIMESCALES)
+    ratio = theory.critical_lr(timescale, "L") / theory.critical_lr(timescale)
+    np.testing.assert_allclose(ratio, timescale, rtol=1e-14)
+
+
+def whole_steps(r: float, dt: float, x_star: float) -> int:
+    """Steps of x <- x + dt (x^2 + r) from 0 until x reaches x_star."""
+    x, steps = 0.0, 0
+    while x < x_star:
+        x, steps = x + dt * (x * x + r), steps + 1
+    return steps
+
+
+@pytest.mark.parametrize(("dt", "x_star"), [(1.0, 1.0), (1.0, 10.0), (0.1, 10.0)])
+def test_theory_thresholds_are_where_the_number_of_steps_changes(dt: float, x_star: float) -> None:
+    for steps in (1, 2, 3, 10, 40):
+        r = float(theory.activation_threshold(steps, dt, x_star))
+        assert whole_steps(r * (1 + 1e-9), dt, x_star) == steps
+        assert whole_steps(r * (1 - 1e-9), dt, x_star) == steps + 1
+
+
+@pytest.mark.parametrize("gradient_of", ["TL", "L"])
+def test_theory_in_whole_steps_tends_to_the_closed_forms(gradient_of: theory.GradientOf) -> None:
+    """With x_star = 1 / dt the distance to the continuum falls as dt log(T / dt), so to 0.4 for steps of a quarter."""
+    exact = [theory.optimum(4.0), theory.no_learning_edge(4.0), theory.critical_lr(4.0, gradient_of)]
+    distances = [
+        np.abs(np.divide(theory.discrete_theory(4.0, dt, 1 / dt, gradient_of), exact) - 1) for dt in (0.2, 0.05, 0.0125)
+    ]
+    assert np.all(distances[1] < 0.55 * distances[0]) and np.all(distances[2] < 0.45 * distances[1])
+    assert np.all(distances[2] < 0.08)
+
+
+@pytest.mark.parametrize(("timescale", "x_star"), [(2.0, 10.0), (3.0, 1.0), (5.0, 10.0), (20.0, 3.0)])
+def test_theory_in_whole_steps_traps_only_above_its_critical_rate(timescale: float, x_star: float) -> None:
+    """The update itself, on the activation time interpolated between its thresholds."""
+    optimum, edge, critical = (float(value) for value in theory.discrete_theory(timescale, 1.0, x_star))
+    r_of_steps = theory.activation_threshold(np.arange(1, 2 * int(timescale) + 1), 1.0, x_star)
+    assert np.all(np.diff(r_of_steps) < 0)
+    starts = np.concatenate([[optimum * (1 + 1e-9)], np.geomspace(optimum * 1.001, r_of_steps[0] * 0.999, 2000)])
+    index = np.searchsorted(-r_of_steps, -starts)  # between the thresholds of index and index + 1 steps
+    slope = 1 / (r_of_steps[index - 1] - r_of_steps[index])
+    for factor, traps in ((0.999, False), (1.001, True)):
+        assert np.any(starts - factor * critical * slope < edge) == traps
+    time_of = np.interp(-edge, -r_of_steps, np.arange(1.0, 2 * timescale + 1))
+    assert time_of == 2 * timescale and np.interp(-optimum, -r_of_steps, np.arange(1.0, 2 * timescale + 1)) == timescale
+
+
+def test_theory_in_whole_steps_steepens_where_the_last_steps_overtake_the_flow() -> None:
+    timescale = np.array([2.0, 3.0, 5.0, 10.0, 20.0, 40.0, 80.0])
+    for x_star, first in ((10.0, -6.49), (3.0, -5.05), (1.0, -4.17)):
+        local = np.diff(np.log(theory.discrete_theory(timescale, 1.0, x_star).critical_lr)) / np.diff(np.log(timescale))
+        assert local[0] == pytest.approx(first, abs=0.01)
+        assert abs(local[-1] + 5) < 0.4
+    for timescale in (1.0, 2.5):
+        with pytest.raises(UsageError, match="two whole steps"):
+            theory.discrete_theory(timescale, 1.0)
 
 
 @pytest.mark.parametrize("timescale", TIMESCALES)
 def test_theory_eta_is_the_only_parameter_of_the_update(timescale: float) -> None:
-    learning_rate, s = 0.3 * theory.critical_learning_rate(timescale), np.array([0.1, 0.3, 0.9, 1.2, 8.0])
+    learning_rate, s = 0.3 * theory.critical_lr(timescale), np.array([0.1, 0.3, 0.9, 1.2, 8.0])
     r = s * theory.optimum(timescale)
     updated = (r - learning_rate * theory.gradient(r, timescale)) / theory.optimum(timescale)
     np.testing.assert_allclose(updated, step(s, float(theory.eta(learning_rate, timescale))), rtol=1e-13)
@@ -101,7 +161,7 @@ def test_theory_epochs_to_descend_counts_the_updates(start: float) -> None:
 def test_theory_learnable_rates_bound_what_arrives_in_time() -> None:
     timescale, epochs = 50.0, 5000
     low, high = theory.learnable_rates(timescale, 10.0, epochs)
-    assert high == theory.critical_learning_rate(timescale)
+    assert high == theory.critical_lr(timescale)
     for factor, arrives in ((0.98, False), (1.02, True)):
         s = np.array(10.0)
         for _ in range(epochs):

@@ -31,7 +31,7 @@ def fig2(trajectories: Tables, loss_vs_lr: Tables, *, width: float = style.TWO_C
         if style.single_value(table, "model", name) != "canonical":
             raise UsageError(f"{name}: needs runs of the canonical form, found {table['model'].iloc[0]!r}")
     timescale = float(style.single_value(runs, "timescale", "Figure 2c"))
-    critical = float(theory.critical_learning_rate(style.single_value(loss_vs_lr.runs, "timescale", "Figure 2d")))
+    critical = float(theory.critical_lr(style.single_value(loss_vs_lr.runs, "timescale", "Figure 2d")))
     if len(runs) > 6:
         raise UsageError(f"Figure 2c: shows at most 6 trajectories, found {len(runs)} runs")
 
@@ -95,7 +95,7 @@ def _trajectories(loss: Axes, position: Axes, tables: Tables, timescale: float) 
         kept = curve[np.isfinite(curve["loss"].to_numpy(dtype=float))]
         lost += int(len(kept) < len(curve) or run["status"] == "diverged")
         look: dict[str, Any] = {"color": style.OUTCOME_COLORS[run["outcome"]], "linestyle": dashes}
-        name = f"lr = {style.sci(run['learning_rate'])}, {run['outcome']}"
+        name = f"lr = {style.sci(run['learning_rate'])}, {style.outcome_text(run['outcome'])}"
         loss.plot(kept["epoch"], kept["loss"], label=name, **look)
         position.plot(kept["epoch"], kept["weight_norm"], **look)
     for level, name in ((theory.optimum(timescale), "r*"), (theory.no_learning_edge(timescale), "r*/4")):

@@ -31,16 +31,16 @@ def phase_diagram(
     theory: bool = True,
     width: float = style.TWO_COLUMNS,
 ) -> Figure:
-    """Draw the outcome of training as a colour in every (x, y) cell, with the critical learning rate on top.
+    """Draw the outcome of training as a colour in every (x, y) cell, with the critical learning rates on top.
 
     A cell has the colour of its seeds' most frequent outcome, faded towards white by the share of seeds that
     went otherwise. Every x has its own column of y values, so grids may differ between columns. Other fields
     that vary give one panel per combination (a field fixed by x alone does not count).
 
-    critical: table of `analysis.critical_lr`, computed here if None; drawn with its 95% band if y is
-    "learning_rate". theory: the exact critical rate, where the panel is canonical and x is the timescale.
-    width: inches. Raises UsageError for an empty table, missing columns, fields that are not numbers, or more
-    than six panels.
+    critical: table of `analysis.critical_lr`, computed here if None; drawn if y is "learning_rate", each
+    boundary with its 95% interval: the upper as filled, the lower as open points. theory: the exact critical
+    rate, where the panel is canonical and x is the timescale. width: inches. Raises UsageError for an empty
+    table, missing columns, fields that are not numbers, or more than six panels.
     """
     style.require(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
     if x == y:
@@ -58,6 +58,8 @@ def phase_diagram(
     cells = [analysis.shares(panel, [x, y]) for panel in panels]
     if critical is None and y == "learning_rate":
         critical = analysis.critical_lr(kept)
+    if critical is not None and x not in critical.columns:  # the same in all runs
+        critical = critical.assign(**{x: kept[x].iloc[0]})
 
     with style.rc():
         n_columns = 2 if len(panels) == 4 else min(len(panels), 3 if width > style.ONE_COLUMN else 2)
@@ -189,33 +191,35 @@ def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str) -> None:
 _RIM = [patheffects.withStroke(linewidth=2.2, foreground="black")]
 
 
-_MEASURED: dict[str, Any] = {
-    "color": "black", "linewidth": 0.8, "marker": "o", "markersize": 4, "markeredgecolor": "white",
-    "markeredgewidth": 0.6, "zorder": 5,
-}  # fmt: skip
+_LOOKS: dict[str, dict[str, Any]] = {
+    "upper": {"marker": "o", "markersize": 4, "markerfacecolor": "black", "markeredgecolor": "white"},
+    "lower": {"marker": "o", "markersize": 4, "markerfacecolor": "white", "markeredgecolor": "black"},
+}
+_COMMON: dict[str, Any] = {"color": "black", "linewidth": 0.8, "markeredgewidth": 0.6, "zorder": 5}
 
 
 def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str) -> set[str]:
-    """Draw each boundary's measured rate with its band, where it is not censored; return what was drawn."""
+    """Draw each boundary's measured rate with its interval, where it is not censored; return what was drawn."""
     drawn: set[str] = set()
     found = critical[(critical["censored"] == "") & critical["lr_critical"].notna()]
-    for _, line in found.groupby(["boundary", "share"]):
+    for (boundary, _), line in found.groupby(["boundary", "share"]):
         line = line.sort_values(x)
         at = line[x].to_numpy(dtype=float)
         low, high, middle = (line[c].to_numpy(dtype=float) for c in ("ci_low", "ci_high", "lr_critical"))
         low, high = (np.clip(end, *ax.get_ylim()) for end in (low, high))  # an end may be open: 0 or inf
         ax.fill_between(at, low, high, color="black", alpha=0.25, linewidth=0)
+        ax.vlines(at, low, high, color="black", linewidth=0.8, zorder=3)
         # The exact line goes between the measured line and its points, so that both show where they coincide.
         ax.plot(at, middle, color="black", linewidth=0.8, zorder=3)
-        ax.plot(at, middle, label="measured critical rate", **(_MEASURED | {"linestyle": ""}))
-        drawn.add("measured critical rate")
+        ax.plot(at, middle, label=f"{boundary} boundary", linestyle="", **(_COMMON | _LOOKS[str(boundary)]))
+        drawn.add(str(boundary))
     return drawn
 
 
 def _theory_line(ax: Axes) -> None:
     low, high = ax.get_xlim()
     timescale = np.geomspace(low, high, 100)
-    rate = closed_form.critical_learning_rate(timescale)
+    rate = closed_form.critical_lr(timescale)
     ax.plot(
         timescale,
         rate,
@@ -230,11 +234,13 @@ def _theory_line(ax: Axes) -> None:
 def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
     table = pd.concat(cells)
     present = [o for o in style.OUTCOME_COLORS if (table["majority"] == o).any()]
-    handles: list[Artist] = [Patch(facecolor=style.OUTCOME_COLORS[o], label=o) for o in present]
+    handles: list[Artist] = [Patch(facecolor=style.OUTCOME_COLORS[o], label=style.outcome_text(o)) for o in present]
     if any(((table["majority"] == o) & (table[f"share_{o}"] < 1)).any() for o in present):
         handles.append(Patch(facecolor="#D0D0D0", label="paler: seeds disagree"))
-    if "measured critical rate" in drawn:
-        handles.append(Line2D([], [], label="critical rate, 95% band", **_MEASURED))
+    for boundary in ("upper", "lower"):
+        if boundary in drawn:
+            name = f"{boundary} boundary, 95% interval"
+            handles.append(Line2D([], [], label=name, **(_COMMON | _LOOKS[boundary])))
     if "exact critical rate" in drawn:
         handles.append(
             Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate", linewidth=1.2)

@@ -1,4 +1,4 @@
-"""The critical learning rate against the timescale, and the collapse of the canonical form on eta."""
+"""The critical learning rate against a field, and the collapse of the canonical form on eta."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -10,109 +10,115 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ghostsweep import analysis, theory
-from ghostsweep.analysis.critical import ESTIMATES
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 
-_SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MAX_SERIES = len(style.SERIES_COLORS)
 _ALWAYS = ("model", "boundary", "share")
 
 
-def scaling_plot(critical: pd.DataFrame, fit: pd.DataFrame | None = None, *, width: float = style.ONE_COLUMN) -> Figure:
-    """Draw the critical learning rate against the timescale, its power law, and the residuals beneath.
+def scaling_plot(
+    critical: pd.DataFrame,
+    fit: pd.DataFrame | None = None,
+    *,
+    x: str = "timescale",
+    width: float = style.ONE_COLUMN,
+) -> Figure:
+    """Draw critical learning rates against a field, their power laws, and the residuals beneath.
 
-    critical: table of `analysis.critical_lr`; points with their interval, censored cells as arrows from the
-    end of their grid. fit: table of `analysis.fit_power_law` on it; each line with its band, its numbers in
-    the legend; None or a fit of too few points draws the points alone. The canonical form gets the exact line
-    beside it. A colour per series of the fit. width: inches. Raises UsageError for an empty table, missing
-    columns, or more series than colours.
+    critical: table of `analysis.critical_lr`; points with their interval, upper boundaries filled and lower
+    ones open, censored cells as arrows from the end of their grid. fit: table of `analysis.fit_power_law` on
+    it, of which the rows along x are used; each line with its band, its numbers in the legend; None or a fit
+    of too few points draws the points alone. The upper boundary of the canonical form against the timescale
+    gets the exact line beside it. A colour per series of the fit. width: inches. Raises UsageError for an
+    empty table, missing columns, or more series than colours.
     """
-    needed = [*_ALWAYS, "timescale", "lr_critical", "lr_below", "lr_above", "ci_low", "ci_high", "censored"]
+    needed = [*_ALWAYS, x, "lr_critical", "lr_below", "lr_above", "ci_low", "ci_high", "censored"]
     style.require(critical, needed, "scaling plot")
-    series = _series(critical, fit)
-    if len(series) > len(_SERIES_COLORS):
-        raise UsageError(f"scaling plot: shows at most {len(_SERIES_COLORS)} series, found {len(series)}")
-    exact = all(fields["model"] == "canonical" and fields["boundary"] == "upper" for fields, _, _ in series)
+    series = _series(critical[critical[x].notna()], fit, x)
+    if len(series) > MAX_SERIES:
+        raise UsageError(f"scaling plot: shows at most {MAX_SERIES} series, found {len(series)}")
+    exact = [x == "timescale" and (f["model"], f["boundary"]) == ("canonical", "upper") for f, _, _ in series]
     rates = critical[["lr_below", "lr_above", "lr_critical", "ci_low", "ci_high"]].to_numpy(dtype=float)
     rates = rates[np.isfinite(rates) & (rates > 0)]
-    span = critical["timescale"].to_numpy(dtype=float)
+    span = critical[x].dropna().to_numpy(dtype=float)
     line_x = np.geomspace(span.min() / 1.3, span.max() * 1.3, 100)
 
     with style.rc():
-        fig = style.new_figure(width, 3.9 if width <= style.ONE_COLUMN else 4.2)
+        narrow = width <= style.ONE_COLUMN
+        fig = style.new_figure(width, 3.5 + 0.42 * len(series) if narrow else 4.2)  # narrow: the legend is on top
         top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         style.log_axis(top.yaxis, rates.min() / 3, rates.max() * 3)
         style.log_axis(top.xaxis, line_x[0], line_x[-1])
         varying = [f for f in series[0][0] if len({str(fields.get(f)) for fields, _, _ in series}) > 1]
-        for i, ((fields, rows, law), color) in enumerate(zip(series, _SERIES_COLORS, strict=False)):
+        for i, ((fields, rows, law), color) in enumerate(zip(series, style.SERIES_COLORS, strict=False)):
             name = ", ".join(style.value_text(f, fields[f]) for f in varying)
-            found, ends = _points(top, rows, color, name)
-            _arrows(top, rows, color)
+            look = {"color": color, "markerfacecolor": "white" if fields["boundary"] == "lower" else color}
+            found, ends = _points(top, rows, x, look, name)
+            _arrows(top, rows, x, color)
             fitted = law is not None and np.isfinite(law["exponent"])
             if law is not None and fitted:
-                _fitted_line(top, line_x, found, law, color)
-            x = found["timescale"].to_numpy(dtype=float)
-            if exact:
-                reference = theory.critical_learning_rate(x)
+                _fitted_line(top, line_x, found, x, law, color)
+            at = found[x].to_numpy(dtype=float)
+            if exact[i]:
+                reference = theory.critical_lr(at)
             elif law is not None and fitted:
-                reference = law["prefactor"] * x ** law["exponent"]
+                reference = law["prefactor"] * at ** law["exponent"]
             else:
                 continue
-            aside = x * 1.03 ** (i - (len(series) - 1) / 2)  # series side by side, not on top of each other
+            aside = at * 1.03 ** (i - (len(series) - 1) / 2)  # series side by side, not on top of each other
             bottom.vlines(aside, ends[0] / reference, ends[1] / reference, color=color, linewidth=0.9)
-            bottom.plot(aside, found["lr_critical"] / reference, "o", color=color)
-        if exact:
-            label = f"exact onset, ${theory.CRITICAL_PREFACTOR:.3g}\\,T^{{{theory.CRITICAL_EXPONENT:g}}}$"
-            rate = theory.critical_learning_rate(line_x)
-            top.plot(line_x, rate, color="black", linestyle="--", linewidth=0.9, label=label)
-        bottom.axhline(1.0, color="black", linestyle="--" if exact else "-", linewidth=0.7)
-        bottom.set_ylabel("measured\n/ exact" if exact else "measured\n/ fit")
-        bottom.set_xlabel(style.label(critical, "timescale"))
+            bottom.plot(aside, found["lr_critical"] / reference, "o", **look)
+        if any(exact):
+            label = f"exact onset, ${theory.CRITICAL_PREFACTOR:.3g}\\,T^{{{theory.CRITICAL_EXPONENTS['TL']:g}}}$"
+            top.plot(line_x, theory.critical_lr(line_x), color="black", linestyle="--", linewidth=0.9, label=label)
+        bottom.axhline(1.0, color="black", linestyle="--" if all(exact) else "-", linewidth=0.7)
+        compared = "exact" if all(exact) else "exact or fit" if any(exact) else "fit"
+        bottom.set_ylabel(f"measured\n/ {compared}")
+        bottom.set_xlabel(style.label(critical, x))
         top.set_ylabel("critical learning rate")
         handles, labels = top.get_legend_handles_labels()
-        narrow = width <= style.ONE_COLUMN
         fig.legend(handles, labels, loc="outside upper center" if narrow else "outside right upper")
         fig.align_ylabels([top, bottom])
-        style.remark(fig, _remarks(critical, exact))
+        style.remark(fig, _remarks(critical, any(exact)))
     return fig
 
 
 def _series(
-    critical: pd.DataFrame, fit: pd.DataFrame | None
+    critical: pd.DataFrame, fit: pd.DataFrame | None, x: str
 ) -> list[tuple[dict[str, Any], pd.DataFrame, "pd.Series[Any] | None"]]:
     """Return (fields, rows of critical, row of fit or None) of every series."""
     if fit is not None and not fit.empty:
-        style.require(fit, [*_ALWAYS, "exponent", "prefactor", "level"], "scaling plot, fit")
-        keys = [c for c in fit.columns if c in _ALWAYS or (c in critical.columns and c not in ESTIMATES)]
-    else:
-        at_same_x = critical.groupby([*_ALWAYS, "timescale"], dropna=False)
-        others = [c for c in critical.columns if c not in (*ESTIMATES, *_ALWAYS, "timescale")]
-        keys = [*_ALWAYS, *(c for c in others if (at_same_x[c].nunique(dropna=False) > 1).any())]
+        style.require(fit, ["along", *_ALWAYS, "exponent", "prefactor", "level"], "scaling plot, fit")
+        fit = fit[fit["along"] == x]
+    laws = [] if fit is None else [law for _, law in fit.iterrows()]
     result = []
-    for key, rows in critical.groupby(keys, dropna=False, sort=True):
-        fields: dict[str, Any] = dict(zip(keys, key, strict=True))
-        law = None
-        if fit is not None and not fit.empty:
-            mine = np.logical_and.reduce([fit[k].isna() if pd.isna(v) else fit[k] == v for k, v in fields.items()])
-            law = fit[mine].iloc[0] if mine.any() else None
-        result.append((fields, rows, law))
-    return result
+    for fields, rows in analysis.series_along(critical, x):
+        mine = [law for law in laws if all(_same(law[field], value) for field, value in fields.items())]
+        result.append((fields, rows, mine[0] if mine else None))
+    return sorted(result, key=lambda one: str(one[0]["boundary"]), reverse=True)  # upper boundaries first
 
 
-def _points(ax: Axes, rows: pd.DataFrame, color: str, name: str) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other or (pd.isna(one) and pd.isna(other)))
+
+
+def _points(
+    ax: Axes, rows: pd.DataFrame, x: str, look: dict[str, Any], name: str
+) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
     """Draw the measured rates with their intervals; return the rows drawn and the intervals' ends."""
-    found = rows[(rows["censored"] == "") & rows["lr_critical"].notna()].sort_values("timescale")
+    found = rows[(rows["censored"] == "") & rows["lr_critical"].notna()].sort_values(x)
     middle = found["lr_critical"].to_numpy(dtype=float)
     bounds = ax.get_ylim()  # an open end of an interval (0 or inf) runs to the edge of the axes
     low = np.clip(np.nan_to_num(found["ci_low"].to_numpy(dtype=float), nan=bounds[0]), bounds[0], middle)
     high = np.clip(np.nan_to_num(found["ci_high"].to_numpy(dtype=float), nan=bounds[1]), middle, bounds[1])
-    ax.vlines(found["timescale"], low, high, color=color, linewidth=0.9)
+    ax.vlines(found[x], low, high, color=look["color"], linewidth=0.9)
     label = f"{name}: measured, 95%" if name else "measured, 95% interval"
-    ax.plot(found["timescale"], middle, "o", color=color, label=label)
+    ax.plot(found[x], middle, "o", label=label, **look)
     return found, (low, high)
 
 
-def _arrows(ax: Axes, rows: pd.DataFrame, color: str) -> None:
+def _arrows(ax: Axes, rows: pd.DataFrame, x: str, color: str) -> None:
     """Draw censored cells as arrows that start at the end of the grid beyond which the boundary lies."""
     for side, column in (("below", "lr_above"), ("above", "lr_below")):
         cells = rows[rows["censored"] == side]
@@ -125,7 +131,7 @@ def _arrows(ax: Axes, rows: pd.DataFrame, color: str) -> None:
             "linestyle": "",
             "markersize": 5,
         }
-        ax.errorbar(cells["timescale"], rate, length, uplims=side == "below", lolims=side == "above", **look)
+        ax.errorbar(cells[x], rate, length, uplims=side == "below", lolims=side == "above", **look)
 
 
 def _remarks(critical: pd.DataFrame, exact: bool) -> list[str]:
@@ -138,19 +144,19 @@ def _remarks(critical: pd.DataFrame, exact: bool) -> list[str]:
         )
     if n_censored := int((critical["censored"] != "").sum()):
         remarks.append(
-            f"Arrows: {n_censored} of {len(critical)} cells, whose boundary lies beyond their learning rates."
+            f"Arrows: {n_censored} of {len(critical)} boundaries, which lie beyond the learning rates of their cell."
         )
     return remarks
 
 
-def _fitted_line(ax: Axes, x: np.ndarray, found: pd.DataFrame, law: "pd.Series[Any]", color: str) -> None:
+def _fitted_line(ax: Axes, line_x: np.ndarray, found: pd.DataFrame, x: str, law: "pd.Series[Any]", color: str) -> None:
     """Draw prefactor * x^exponent with its band, and its numbers as label.
 
     The intervals of exponent and prefactor are far from independent, since the data are far from T = 1. So
     the band is built at the middle of the data, where level and slope are independent: the level's half width
     comes from the scatter about the line and the points' own intervals, the slope's from the exponent's.
     """
-    log_x, at = np.log(x), np.log(found["timescale"].to_numpy(dtype=float))
+    log_x, at = np.log(line_x), np.log(found[x].to_numpy(dtype=float))
     measured = np.log(found["lr_critical"].to_numpy(dtype=float))
     scatter = np.std(measured - np.log(law["prefactor"]) - law["exponent"] * at)
     scatter *= NormalDist().inv_cdf(0.5 + law["level"] / 2)
@@ -160,17 +166,17 @@ def _fitted_line(ax: Axes, x: np.ndarray, found: pd.DataFrame, law: "pd.Series[A
     level = np.sqrt((scatter**2 + np.mean(own**2)) / len(at))
     slope = float(law["exponent_high"] - law["exponent_low"]) / 2
     half = np.hypot(level, (log_x - at.mean()) * slope)
-    line = law["prefactor"] * x ** law["exponent"]
+    line = law["prefactor"] * line_x ** law["exponent"]
     decimals = int(np.clip(1 - np.floor(np.log10(2 * slope + 1e-9)), 2, 4))  # two digits of the interval
     exponent = [f"{law['exponent' + end]:.{decimals}f}".replace("-", "\N{MINUS SIGN}") for end in ("", "_low", "_high")]
     prefactor = [style.sci(law["prefactor" + end]) for end in ("", "_low", "_high")]
     text = "fit: exponent {} [{}, {}]\nprefactor {} [{}, {}]".format(*exponent, *prefactor)
-    ax.plot(x, line, color=color, label=text)
-    ax.fill_between(x, line * np.exp(-half), line * np.exp(half), color=color, alpha=0.2, linewidth=0)
+    ax.plot(line_x, line, color=color, label=text)
+    ax.fill_between(line_x, line * np.exp(-half), line * np.exp(half), color=color, alpha=0.2, linewidth=0)
 
 
 def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Figure:
-    """Draw the canonical form's share of trapped seeds and recent mean loss against eta = 8 lr T^5 / pi^4.
+    """Draw the canonical form's share of collapsed seeds and recent mean loss against eta = 8 lr T^5 / pi^4.
 
     Every timescale has its colour; all fall on one curve. A line marks eta = 3/4, above which a run can be
     trapped; an inset shows the rise of the share just above it. Diverged runs are left out, and counted.
@@ -206,8 +212,9 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
                 "linewidth": size,
             }
             look["markeredgewidth"] = 0.0
+            collapsed = rows["share_thrown"] + rows["share_never_left"]
             for ax in (share, zoom):
-                ax.plot(rows["eta"], rows["share_trapped"], label=f"{timescale:.4g}", **look)
+                ax.plot(rows["eta"], collapsed, label=f"{timescale:.4g}", **look)
             floor.plot(rows["eta"], rows["mean"], **look)
         low, high = float(table["eta"].min()) / 1.2, float(table["eta"].max()) * 1.2
         for ax in (share, floor):
@@ -219,7 +226,7 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
         zoom.set_xlim(0.7, 0.8)
         zoom.set_ylim(-0.05, 1.05)
         zoom.set_xticks([0.7, 0.75, 0.8])
-        share.set_ylabel("share of seeds trapped")
+        share.set_ylabel("share of seeds collapsed")
         floor.set_ylabel("recent mean loss")
         if (table["mean"] > 0).all():
             style.log_axis(floor.yaxis, float(table["mean"].min()) / 1.3, max(float(table["mean"].max()), 1.0) * 1.3)

@@ -28,14 +28,17 @@ TWO_COLUMNS = 7.0  # inches
 
 # Okabe & Ito's palette (safe for colour-blind readers), each of its eight colours used for one meaning.
 QUANTITY_COLORS = {"loss": "#0072B2", "gradient": "#E69F00", "accuracy": "#CC79A7"}
-# Black stays apart from every other outcome in grayscale too.
+# Five of that palette and a dark purple, apart from them also to colour-blind readers; black stays apart from every
+# other outcome in grayscale too.
 OUTCOME_COLORS = {
     "plateau": "#56B4E9",
     "learned": "#009E73",
     "oscillating": "#F0E442",
-    "trapped": "#D55E00",
+    "thrown": "#D55E00",
+    "never_left": "#7B3294",
     "diverged": "#000000",
 }
+SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # where colour tells series apart
 MUTED = "#6E6E6E"  # reference lines and remarks, which carry no meaning of their own
 
 _RC: Any = {
@@ -150,6 +153,11 @@ def value_text(field: str, value: Any) -> str:
     short = {"timescale": "T", "confidence": "c", "n_units": "N", "r_start": "initial r/r*"}
     name = short.get(field, field.replace("_", " "))
     return f"{name} = {value:g}" if pd.notna(value) else f"no {name}"
+
+
+def outcome_text(outcome: str) -> str:
+    """Return an outcome as it stands in legends: never_left as "never left"."""
+    return outcome.replace("_", " ")
 
 
 def sci(value: float, digits: int = 3, powers: bool = False) -> str:

@@ -1,0 +1,60 @@
+"""The cells of a sweep: all runs that differ in nothing but learning rate and seed."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ghostsweep.analysis.outcomes import CRITERIA, OUTCOMES, Criteria, numbers, outcomes, require_columns
+from ghostsweep.errors import UsageError
+from ghostsweep.tables import RESULTS
+
+# A field that is not listed must split cells, never be pooled in silence: hence the list of what is NOT one.
+_NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", *CRITERIA, *(column.name for column in RESULTS))
+_ALWAYS_FIELDS = ("model", "timescale")
+
+
+def cell_fields(runs: pd.DataFrame) -> list[str]:
+    """Fields that tell the cells of a table apart: model, timescale, and all else that varies but rate and seed."""
+    others = [column for column in runs.columns if column not in (*_NOT_FIELDS, *_ALWAYS_FIELDS)]
+    return [*_ALWAYS_FIELDS, *(field for field in others if runs[field].nunique(dropna=False) > 1)]
+
+
+class Cell(NamedTuple):
+    """One cell: its fields, its learning rates (n_rates), and which runs there are and what became of them.
+
+    seen: (n_seeds, n_rates) of 0 and 1. outcome: (n_seeds, n_rates) indices into OUTCOMES, -1 where not seen.
+    """
+
+    fields: dict[str, Any]
+    rates: np.ndarray
+    seen: np.ndarray
+    outcome: np.ndarray
+
+    def having(self, names: Sequence[str]) -> np.ndarray:
+        """Which runs have one of the named outcomes, (n_seeds, n_rates) of 0 and 1."""
+        return np.isin(self.outcome, [OUTCOMES.index(name) for name in names]).astype(float)
+
+
+def cells(runs: pd.DataFrame, criteria: Criteria, use: str) -> Iterator[Cell]:
+    """Yield every cell of a table of runs, judged by `criteria`, in the order of their fields.
+
+    Raises UsageError for an empty table and for missing columns; `use` names who needs them.
+    """
+    require_columns(runs, (*_ALWAYS_FIELDS, "learning_rate", "seed"), use)
+    if runs.empty:
+        raise UsageError(f"{use}: the table has no runs")
+    fields = cell_fields(runs)
+    for key, cell in outcomes(runs, criteria).groupby(fields, sort=True, dropna=False, observed=True):
+        rates, rate_index = np.unique(numbers(cell, "learning_rate"), return_inverse=True)
+        seeds, seed_index = np.unique(cell["seed"].to_numpy(), return_inverse=True)
+        outcome = np.full((len(seeds), len(rates)), -1)
+        outcome[seed_index, rate_index] = cell["outcome"].cat.codes
+        yield Cell(dict(zip(fields, key, strict=True)), rates, (outcome >= 0).astype(float), outcome)
+
+
+def check_outcomes(names: Sequence[str], argument: str) -> None:
+    """Raise UsageError unless all names are outcomes."""
+    if unknown := sorted(set(names) - set(OUTCOMES)):
+        raise UsageError(f"{argument} names {', '.join(unknown)}: the outcomes are {', '.join(OUTCOMES)}")

@@ -1,0 +1,73 @@
+"""From finished tables to every fit and every figure that they allow."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import band_of
+
+from ghostsweep import api, tables
+
+RATES = np.logspace(-4, 1, 26)
+
+
+def planted(timescales: list[float], ranks: list[float], share: float = 0.5) -> tables.Tables:
+    """Seeds that learn from 0.001 rank^0 to 0.5 rank / timescale, scattered by a tenth."""
+    rng = np.random.default_rng(0)
+    cells = [
+        band_of(
+            0.001 * np.exp(0.1 * rng.standard_normal(5)),
+            0.5 * rank / timescale * np.exp(0.1 * rng.standard_normal(5)),
+            RATES,
+            timescale=timescale,
+            rank=rank,
+            epochs=int(100 * timescale),
+        )
+        for timescale in timescales
+        for rank in ranks
+    ]
+    runs = pd.concat(cells, ignore_index=True)
+    runs["run_id"] = runs.index.astype(str)
+    return tables.Tables("planted", runs, pd.DataFrame(), {"fit": {"share": share}})
+
+
+def test_laws_are_fitted_along_every_field_that_scales() -> None:
+    found = api.fit(planted([5.0, 10.0, 20.0], [1.0, 2.0, 4.0, 8.0]))
+    assert len(found.critical) == 24 and len(found.band) == 12
+    assert found.power_law is not None and found.local_exponent is not None and found.scaling is not None
+    exponents = found.power_law[found.power_law["boundary"] == "upper"].groupby("along")["exponent"]
+    assert exponents.size().to_dict() == {"rank": 3, "timescale": 4}  # a series each; epochs follow the timescale
+    assert exponents.median().to_dict() == pytest.approx({"rank": 1, "timescale": -1}, abs=0.1)
+    assert set(found.local_exponent["along"]) == set(found.scaling["along"]) == {"rank", "timescale"}
+    assert found.local_exponent["at"].notna().all()
+
+
+def test_too_few_cells_give_boundaries_and_bands_alone() -> None:
+    found = api.fit(planted([5.0, 10.0], [1.0, 2.0]))
+    assert len(found.critical) == 8 and len(found.band) == 4
+    assert found.power_law is found.local_exponent is found.scaling is None
+
+
+@pytest.mark.parametrize(("share", "learned"), [(0.0, 1.0), (0.25, 0.75)])
+def test_the_band_is_of_those_who_are_neither_thrown_nor_slow(share: float, learned: float) -> None:
+    found = api.fit(planted([5.0], [1.0], share))
+    assert (found.critical["share"] == share).all() and (found.band["share"] == learned).all()
+    assert (api.fit(planted([5.0], [1.0], share), share=0.5).band["share"] == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "laws"),
+    [
+        ([1.0, 2.0, 4.0], {"scaling_timescale", "scaling_rank"}),
+        ([1.0, 2.0, 3.0, 4.0], {"scaling_timescale", "scaling_rank"}),  # along T: eight series, of which the upper four
+        ([float(k) for k in range(1, 9)], {"scaling_rank"}),  # along T: too many for one figure
+    ],
+)
+def test_what_is_legible_is_drawn(
+    ranks: list[float], laws: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "read", lambda name, out: planted([5.0, 10.0, 20.0], ranks))
+    drawn = {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}
+    assert {name for name in drawn if name.startswith("scaling")} == laws
+    assert ("band_timescale" in drawn) == (len(ranks) <= 6) and "band_rank" in drawn
