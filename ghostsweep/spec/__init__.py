@@ -1,11 +1,10 @@
 """What to train: the fields of a run and the sweep files that span grids of runs."""
 
+from ghostsweep.spec.field import MODELS, OPTIMIZERS
 from ghostsweep.spec.run import (
     CHOICES,
     ENGINE_VERSION,
     FIELDS,
-    MODELS,
-    OPTIMIZERS,
     Run,
     fragment,
     is_null,

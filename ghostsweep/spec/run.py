@@ -8,58 +8,27 @@ all values).
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from ghostsweep.spec.field import (
+    ADAMS,
+    CUE_TASKS,
+    DECAYS,
+    MODELS,
+    NETWORKS,
+    OPTIMIZERS,
+    READOUTS,
+    FieldInfo,
+    column,
+    duration,
+)
+
 ENGINE_VERSION = 1
 """Raised by hand when the numbers of an unchanged run change; part of every run id."""
-
-READOUTS = ("low_rank", "full_rank")
-NETWORKS = ("rank_one", *READOUTS)
-MODELS = ("canonical", *NETWORKS)
-CUE_TASKS = ("dcdt", "dmts")
-OPTIMIZERS = ("sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad")
-_ADAMS = ("adam", "adamw", "adamax", "amsgrad")
-_DECAYS = ("linear", "cosine", "exponential")
-
-
-class FieldInfo(NamedTuple):
-    """What the project knows about one field of a run beside its type and limits."""
-
-    unit: str
-    meaning: str
-    models: tuple[str, ...]
-    static: tuple[str, ...]
-    defaults: Mapping[str, Any]  # of every choice that has the field
-    by: str = "model"  # the field that makes this choice: model, task, optimizer or schedule
-    required: bool = False
-
-
-def _column(
-    meaning: str,
-    *,
-    unit: str = "",
-    models: tuple[str, ...] = MODELS,
-    static: tuple[str, ...] = (),
-    default: Any = None,
-    defaults: Mapping[str, Any] | None = None,
-    by: str = "model",
-    required: bool = False,
-    **limits: Any,
-) -> Any:
-    """A field of `Run`: optional for pydantic, filled per model (or other choice `by`) from `default` or `defaults`."""
-    filled = dict.fromkeys(models, default) if defaults is None else dict(defaults)
-    info = FieldInfo(unit, meaning, models, static, filled, by, required)
-    return Field(default=None, description=meaning, json_schema_extra={"info": info}, **limits)  # type: ignore[dict-item]
-
-
-def _duration(meaning: str) -> Any:
-    return _column(
-        meaning, unit="ms", static=NETWORKS, by="task", defaults=dict.fromkeys(CUE_TASKS), required=True, ge=0, le=1e6
-    )
 
 
 class Run(BaseModel):
@@ -75,14 +44,14 @@ class Run(BaseModel):
         description="what is trained: the one-dimensional canonical form, or a network",
         json_schema_extra={"info": FieldInfo("", "what is trained", MODELS, MODELS, {})},  # type: ignore[dict-item]
     )
-    task: Literal["delayed_activation", "dcdt", "dmts"] | None = _column(
+    task: Literal["delayed_activation", "dcdt", "dmts"] | None = column(
         "what it is trained to do", static=MODELS, default="delayed_activation"
     )
-    n_units: int | None = _column("number of units N", models=NETWORKS, static=NETWORKS, default=100, ge=1, le=100_000)
-    rank: int | None = _column(
+    n_units: int | None = column("number of units N", models=NETWORKS, static=NETWORKS, default=100, ge=1, le=100_000)
+    rank: int | None = column(
         "rank K of the recurrent weights", models=("low_rank",), static=NETWORKS, required=True, ge=1, le=100_000
     )
-    timescale: float | None = _column(
+    timescale: float | None = column(
         "delay T before the output must switch on; the trial lasts 2T",
         unit="steps",
         static=NETWORKS,
@@ -92,14 +61,14 @@ class Run(BaseModel):
         gt=0,
         le=1e6,
     )
-    dt_ms: float | None = _column("time step of a network", unit="ms", models=NETWORKS, default=5.0, gt=0)
-    tau_ms: float | None = _column(
+    dt_ms: float | None = column("time step of a network", unit="ms", models=NETWORKS, default=5.0, gt=0)
+    tau_ms: float | None = column(
         "time constant of a unit; the leak is dt_ms / tau_ms", unit="ms", models=NETWORKS, default=10.0, gt=0
     )
-    input_ms: float | None = _duration("length of a cue")
-    delay_ms: float | None = _duration("time between the first cue and what follows it")
-    reaction_ms: float | None = _duration("time at the end in which the answer is due")
-    trials_per_class: int | None = _column(
+    input_ms: float | None = duration("length of a cue")
+    delay_ms: float | None = duration("time between the first cue and what follows it")
+    reaction_ms: float | None = duration("time at the end in which the answer is due")
+    trials_per_class: int | None = column(
         "trials of each kind of cue in an epoch",
         static=NETWORKS,
         by="task",
@@ -107,117 +76,117 @@ class Run(BaseModel):
         ge=1,
         le=1_000_000,
     )
-    noise_sigma: float | None = _column(
+    noise_sigma: float | None = column(
         "standard deviation of the noise inside tanh, drawn anew for every unit, step, trial and epoch",
         by="task",
         defaults=dict.fromkeys(CUE_TASKS, 0.0),
         ge=0,
     )
-    r0_sigma: float | None = _column(
+    r0_sigma: float | None = column(
         "standard deviation of the noise whose tanh is the initial state, drawn anew for every trial and epoch",
         by="task",
         defaults=dict.fromkeys(CUE_TASKS, 0.0),
         ge=0,
     )
-    confidence: float | None = _column(
+    confidence: float | None = column(
         "steepness c of the output: sigmoid(c (kappa - 1)), or act(c (r . w_out + b_out)) with a trained readout",
         models=NETWORKS,
         defaults={"rank_one": 10.0} | dict.fromkeys(READOUTS, 1.0),
     )
-    train_confidence: bool | None = _column(
+    train_confidence: bool | None = column(
         "whether c is trained too (1), from the confidence given, or not (0)",
         models=("rank_one",),
         static=NETWORKS,
         default=False,
     )
-    readout_l1: float | None = _column(
+    readout_l1: float | None = column(
         "sum of the sizes of w_out to which w_out and b_out are scaled before each forward pass; null: not scaled",
         models=READOUTS,
         gt=0,
     )
-    learning_rate: float | None = _column(
+    learning_rate: float | None = column(
         "step size of the optimizer, before its schedule lowers it", required=True, gt=0
     )
-    optimizer: Literal["sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad"] | None = _column(
+    optimizer: Literal["sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad"] | None = column(
         "update rule, as in optax", static=MODELS, default="sgd"
     )
-    momentum: float | None = _column(
+    momentum: float | None = column(
         "share of the last update kept in the next; null: none",
         by="optimizer",
         defaults={"sgd": None, "rmsprop": None},
         ge=0,
         lt=1,
     )
-    nesterov: bool | None = _column(
+    nesterov: bool | None = column(
         "whether the momentum looks ahead (1) or not (0)",
         by="optimizer",
         static=MODELS,
         defaults=dict.fromkeys(("sgd", "rmsprop", "adam", "adamw"), False),
     )
-    beta1: float | None = _column(
+    beta1: float | None = column(
         "decay per epoch of the mean of gradients",
         by="optimizer",
-        defaults=dict.fromkeys((*_ADAMS, "lion"), 0.9),
+        defaults=dict.fromkeys((*ADAMS, "lion"), 0.9),
         ge=0,
         lt=1,
     )
-    beta2: float | None = _column(
+    beta2: float | None = column(
         "decay per epoch of the mean of squared gradients (lion: of the mean it keeps)",
         by="optimizer",
-        defaults=dict.fromkeys(_ADAMS, 0.999) | {"lion": 0.99, "rmsprop": 0.9},
+        defaults=dict.fromkeys(ADAMS, 0.999) | {"lion": 0.99, "rmsprop": 0.9},
         ge=0,
         lt=1,
     )
-    epsilon: float | None = _column(
+    epsilon: float | None = column(
         "added to the divisor of the update, against division by zero",
         by="optimizer",
-        defaults=dict.fromkeys((*_ADAMS, "rmsprop"), 1e-8) | {"adagrad": 1e-7},
+        defaults=dict.fromkeys((*ADAMS, "rmsprop"), 1e-8) | {"adagrad": 1e-7},
         gt=0,
     )
-    weight_decay: float | None = _column(
+    weight_decay: float | None = column(
         "pull on the parameters: added to the update (adamw, lion) or, times the parameters, to the clipped gradient; "
         "null: none",
         by="optimizer",
         defaults=dict.fromkeys(OPTIMIZERS) | {"adamw": 1e-4, "lion": 1e-3},
         ge=0,
     )
-    clip_norm: float | None = _column("a run's gradient is scaled down to this norm where above; null: never", gt=0)
-    schedule: Literal["constant", "linear", "cosine", "exponential"] | None = _column(
+    clip_norm: float | None = column("a run's gradient is scaled down to this norm where above; null: never", gt=0)
+    schedule: Literal["constant", "linear", "cosine", "exponential"] | None = column(
         "how the learning rate goes down after the warm-up", static=MODELS, default="constant"
     )
-    warmup_epochs: int | None = _column(
+    warmup_epochs: int | None = column(
         "epochs over which the learning rate first rises linearly, from 0 at epoch 0; null: none", unit="epochs", ge=1
     )
-    decay_epochs: int | None = _column(
+    decay_epochs: int | None = column(
         "epochs after the warm-up at which the learning rate reaches its final value",
         unit="epochs",
         by="schedule",
-        defaults=dict.fromkeys(_DECAYS),
+        defaults=dict.fromkeys(DECAYS),
         ge=1,
         validate_default=True,
     )
-    final_learning_rate: float | None = _column(
+    final_learning_rate: float | None = column(
         "learning rate from there on",
         unit="learning_rate",
         by="schedule",
         defaults={"linear": 0.0, "cosine": 0.0, "exponential": 0.01},
         ge=0,
     )
-    epochs: int | None = _column(
+    epochs: int | None = column(
         "epochs trained: the loss is measured at epochs 0 .. epochs - 1, each before its update",
         unit="epochs",
         required=True,
         ge=1,
         le=1_000_000_000,
     )
-    seed: int | None = _column("decides the initial parameters, alone", default=0, ge=0, lt=2**32)
-    r_start: float | None = _column(
+    seed: int | None = column("decides the initial parameters, alone", default=0, ge=0, lt=2**32)
+    r_start: float | None = column(
         "mean of the initial r", unit="r*", models=("canonical",), default=10.0, gt=-1e6, lt=1e6
     )
-    r_start_sigma: float | None = _column(
+    r_start_sigma: float | None = column(
         "standard deviation of the initial r over seeds", unit="r*", models=("canonical",), default=0.0, ge=0, lt=1e6
     )
-    learned_loss: float | None = _column(
+    learned_loss: float | None = column(
         "a run counts as having learned once its loss is below this",
         by="task",
         defaults={
@@ -227,7 +196,7 @@ class Run(BaseModel):
         },  # a tenth of that of output 0, at 30/80/50 ms
         gt=0,
     )
-    dtype: Literal["float32", "float64"] | None = _column(
+    dtype: Literal["float32", "float64"] | None = column(
         "precision of the training",
         static=MODELS,
         defaults={"canonical": "float64"} | dict.fromkeys(NETWORKS, "float32"),
@@ -306,7 +275,7 @@ class Run(BaseModel):
     @classmethod
     def _decay_has_an_end(cls, value: int | None, info: ValidationInfo) -> int | None:
         schedule = info.data.get("schedule")
-        if value is None and schedule in _DECAYS:
+        if value is None and schedule in DECAYS:
             raise PydanticCustomError("combination", f"a whole number >= 1, which schedule '{schedule}' needs")
         return value
 

@@ -1,0 +1,51 @@
+"""What is known about one field of a run, and the choices that it may belong to."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+READOUTS = ("low_rank", "full_rank")
+NETWORKS = ("rank_one", *READOUTS)
+MODELS = ("canonical", *NETWORKS)
+CUE_TASKS = ("dcdt", "dmts")
+OPTIMIZERS = ("sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad")
+ADAMS = ("adam", "adamw", "adamax", "amsgrad")
+DECAYS = ("linear", "cosine", "exponential")
+
+
+class FieldInfo(NamedTuple):
+    """What the project knows about one field of a run beside its type and limits."""
+
+    unit: str
+    meaning: str
+    models: tuple[str, ...]
+    static: tuple[str, ...]
+    defaults: Mapping[str, Any]  # of every choice that has the field
+    by: str = "model"  # the field that makes this choice: model, task, optimizer or schedule
+    required: bool = False
+
+
+def column(
+    meaning: str,
+    *,
+    unit: str = "",
+    models: tuple[str, ...] = MODELS,
+    static: tuple[str, ...] = (),
+    default: Any = None,
+    defaults: Mapping[str, Any] | None = None,
+    by: str = "model",
+    required: bool = False,
+    **limits: Any,
+) -> Any:
+    """A field of `Run`: optional for pydantic, filled per model (or other choice `by`) from `default` or `defaults`."""
+    filled = dict.fromkeys(models, default) if defaults is None else dict(defaults)
+    info = FieldInfo(unit, meaning, models, static, filled, by, required)
+    return Field(default=None, description=meaning, json_schema_extra={"info": info}, **limits)  # type: ignore[dict-item]
+
+
+def duration(meaning: str) -> Any:
+    """A field of `Run` for an interval of a cue trial, in ms, which every cue task needs."""
+    return column(
+        meaning, unit="ms", static=NETWORKS, by="task", defaults=dict.fromkeys(CUE_TASKS), required=True, ge=0, le=1e6
+    )
