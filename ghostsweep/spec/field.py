@@ -24,6 +24,7 @@ class FieldInfo(NamedTuple):
     defaults: Mapping[str, Any]  # of every choice that has the field
     by: str = "model"  # the field that makes this choice: model, task, optimizer or schedule
     required: bool = False
+    needs: str = ""  # a field of which it is a detail: null where that is
 
 
 def column(
@@ -36,11 +37,12 @@ def column(
     defaults: Mapping[str, Any] | None = None,
     by: str = "model",
     required: bool = False,
+    needs: str = "",
     **limits: Any,
 ) -> Any:
     """A field of `Run`: optional for pydantic, filled per model (or other choice `by`) from `default` or `defaults`."""
     filled = dict.fromkeys(models, default) if defaults is None else dict(defaults)
-    info = FieldInfo(unit, meaning, models, static, filled, by, required)
+    info = FieldInfo(unit, meaning, models, static, filled, by, required, needs)
     return Field(default=None, description=meaning, json_schema_extra={"info": info}, **limits)  # type: ignore[dict-item]
 
 

@@ -29,6 +29,8 @@ from ghostsweep.spec.field import (
 
 ENGINE_VERSION = 1
 """Raised by hand when the numbers of an unchanged run change; part of every run id."""
+MAX_STEPS = 1_000_000
+"""Time steps at most until the output must switch on."""
 
 
 class Run(BaseModel):
@@ -59,7 +61,7 @@ class Run(BaseModel):
         defaults={"delayed_activation": None},
         required=True,
         gt=0,
-        le=1e6,
+        le=MAX_STEPS,
     )
     dt_ms: float | None = column("time step of a network", unit="ms", models=NETWORKS, default=5.0, gt=0)
     tau_ms: float | None = column(
@@ -89,9 +91,25 @@ class Run(BaseModel):
         ge=0,
     )
     confidence: float | None = column(
-        "steepness c of the output: sigmoid(c (kappa - 1)), or act(c (r . w_out + b_out)) with a trained readout",
-        models=NETWORKS,
-        defaults={"rank_one": 10.0} | dict.fromkeys(READOUTS, 1.0),
+        "steepness c of the output: sigmoid(c (kappa - 1)), or act(c (r . w_out + b_out)) with a trained readout; "
+        "canonical: sigmoid(c (x - threshold)), simulated, or null: a step where x blows up, in closed form",
+        defaults={"canonical": None, "rank_one": 10.0} | dict.fromkeys(READOUTS, 1.0),
+    )
+    dt_steps: float | None = column(
+        "Euler step of the canonical form, where it is simulated",
+        unit="steps",
+        models=("canonical",),
+        default=0.1,
+        needs="confidence",
+        gt=0,
+    )
+    threshold: float | None = column(
+        "x at which the output of the simulated canonical form is 1/2",
+        models=("canonical",),
+        default=10.0,
+        needs="confidence",
+        ge=-1e6,
+        le=1e6,
     )
     train_confidence: bool | None = column(
         "whether c is trained too (1), from the confidence given, or not (0)",
@@ -105,7 +123,9 @@ class Run(BaseModel):
         gt=0,
     )
     learning_rate: float | None = column(
-        "step size of the optimizer, before its schedule lowers it", required=True, gt=0
+        "step size of the optimizer, before its schedule lowers it; canonical: on the gradient of T times the loss",
+        required=True,
+        gt=0,
     )
     optimizer: Literal["sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad"] | None = column(
         "update rule, as in optax", static=MODELS, default="sgd"
@@ -210,7 +230,8 @@ class Run(BaseModel):
         filled = {key: value.item() if isinstance(value, np.generic) else value for key, value in data.items()}
         for name, info in FIELDS.items():
             default = info.defaults.get(str(filled.get(info.by)))
-            if default is not None and filled.get(name) is None:
+            wanted = not info.needs or filled.get(info.needs) is not None
+            if default is not None and wanted and filled.get(name) is None:
                 filled[name] = default
         return filled
 
@@ -221,6 +242,8 @@ class Run(BaseModel):
         choice = info.data.get(field.by)
         if value is not None and choice is not None and choice not in field.defaults:
             raise PydanticCustomError("not_applicable", f"nothing: {field.by} '{choice}' has no such field")
+        if value is not None and info.data.get(field.needs, value) is None:
+            raise PydanticCustomError("not_applicable", f"nothing where {field.needs} is not given")
         return value
 
     @field_validator("task")
@@ -245,6 +268,17 @@ class Run(BaseModel):
     def _whole_steps(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and info.data.get("model") in NETWORKS and not value.is_integer():
             raise PydanticCustomError("whole_steps", "a whole number of steps for a network")
+        return value
+
+    @field_validator("dt_steps")
+    @classmethod
+    def _whole_euler_steps(cls, value: float | None, info: ValidationInfo) -> float | None:
+        timescale = info.data.get("timescale")
+        if value is not None and timescale is not None:
+            count = timescale / value
+            if not 0.5 < count < MAX_STEPS + 0.5 or not math.isclose(count, round(count), rel_tol=1e-6):
+                allowed = f"timescale = {timescale:g} divided by a whole number from 1 to {MAX_STEPS}"
+                raise PydanticCustomError("combination", allowed)
         return value
 
     @field_validator("tau_ms")
