@@ -29,7 +29,8 @@ def cost(shape: Shape) -> Cost:
     """Cost of one run of a shape.
 
     Measured on one core of an AMD EPYC (Zen 4): canonical 2.7 ns an epoch at 4,096 runs a device (3.2 at 8,192,
-    whose arrays leave the cache); rank-one 1.35 ns per unit, step and epoch, flat from 64 to 300 runs; rank K
+    whose arrays leave the cache), simulated 3.1 ns an Euler step at 512 and 1,024 runs (3.6 at 128, 3.4 at 8,192, in
+    float32 1.2), half of it the sigmoid; rank-one 1.35 ns per unit, step and epoch, flat from 64 to 300 runs; rank K
     6 + 0.36 K ns and full rank 3 + 0.12 N ns per unit, step, trial and epoch, and 9 ns per random number.
 
     Networks with weight matrices are fastest when the matrices of a batch stay in a core's cache. Us per run and
@@ -38,11 +39,13 @@ def cost(shape: Shape) -> Cost:
     rank 30 -, 43, 39, 38, 37, 43, rank 1 11 from 16 runs on. One run after the other (`lax.map`) took 50, 44, 87,
     63 and 24.
     """
-    if shape.model == "canonical":
+    if shape.model == "canonical" and shape.timescale is None:
         return Cost(4096, 2.7e-9, 16 * 8 * 64)
     steps, units = shape.n_steps, shape.n_units or 0
     size = 8 if shape.dtype == "float64" else 4
     slower = 2.2 if shape.dtype == "float64" else 1.0
+    if shape.model == "canonical":
+        return Cost(1024, 1.4e-9 * steps * slower, 16 * 8 * 64)
     if shape.model == "rank_one":
         return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)))
     rank = shape.rank
@@ -170,7 +173,8 @@ def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: boo
 def _shapes(runs: pd.DataFrame) -> tuple[list[Shape], np.ndarray]:
     """The different shapes of runs, and for every run the index of its own."""
     deciding = {name for model in runs["model"].unique() for name in static_fields(model)}
-    deciding |= {"dt_ms", "noise_sigma", "r0_sigma"}  # numbers of steps, and whether there is noise
+    # Numbers of steps, and whether there is noise.
+    deciding |= {"timescale", "dt_steps", "dt_ms", "noise_sigma", "r0_sigma"}
     keys = [runs[name] if name in deciding else runs[name].isna() for name in FIELDS]
     keys = [key for key in keys if key.nunique(dropna=False) > 1]
     codes = runs.groupby(keys, sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=runs.index)

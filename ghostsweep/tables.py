@@ -304,7 +304,8 @@ def _defaults(column: Column, table: pa.Table) -> pd.Series:
     number = column.kind == "float64"
     known = {choice: float(v) if number else v for choice, v in info.defaults.items() if v is not None}
     choices: pd.Series = table[info.by].to_pandas()
-    return choices.map(known).astype(object)
+    filled = choices.map(known).astype(object)
+    return filled.where(table[info.needs].to_pandas().notna()) if info.needs else filled
 
 
 def _frame(columns: tuple[Column, ...], table: pa.Table) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ghostsweep import Run, UsageError, plan
 from ghostsweep.spec import Shape, loads
-from ghostsweep.spec.run import steps
+from ghostsweep.spec.field import steps
 from ghostsweep.tasks import cue_accuracy, cue_trials
 
 CUES: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0}

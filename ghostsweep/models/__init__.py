@@ -12,7 +12,9 @@ _MODELS: dict[str, dict[str, Model]] = {
 
 
 def model_of(shape: Shape) -> Model:
-    """The model of a shape."""
+    """The model of a shape: the canonical form with a confidence is simulated."""
+    if shape.model == "canonical" and "confidence" in shape.traced:
+        return canonical.SIMULATED
     return _MODELS[shape.task][shape.model]
 
 

@@ -1,12 +1,11 @@
 """What to train: the fields of a run and the sweep files that span grids of runs."""
 
-from ghostsweep.spec.field import MODELS, OPTIMIZERS
+from ghostsweep.spec.field import INHERITED, MODELS, OPTIMIZERS
 from ghostsweep.spec.load import load, loads
 from ghostsweep.spec.run import (
     CHOICES,
     ENGINE_VERSION,
     FIELDS,
-    INHERITED,
     Run,
     fragment,
     is_null,

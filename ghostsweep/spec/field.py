@@ -12,6 +12,12 @@ CUE_TASKS = ("dcdt", "dmts")
 OPTIMIZERS = ("sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad")
 ADAMS = ("adam", "adamw", "adamax", "amsgrad")
 DECAYS = ("linear", "cosine", "exponential")
+PHASE_FIELDS = ("phase", "parent", "first_epoch")
+"""What the phases of a sweep file decide, and no file gives."""
+INHERITED = ("model", "task", "n_units", "rank", "seed", "r_start", "r_start_sigma", "dtype")
+"""What a later phase cannot change, since its parameters come from the phase before."""
+MAX_STEPS = 1_000_000
+"""Time steps at most until the output must switch on."""
 
 
 class FieldInfo(NamedTuple):
@@ -24,6 +30,7 @@ class FieldInfo(NamedTuple):
     defaults: Mapping[str, Any]  # of every choice that has the field
     by: str = "model"  # the field that makes this choice: model, task, optimizer or schedule
     required: bool = False
+    needs: str = ""  # a field of which it is a detail: null where that is
 
 
 def column(
@@ -36,11 +43,12 @@ def column(
     defaults: Mapping[str, Any] | None = None,
     by: str = "model",
     required: bool = False,
+    needs: str = "",
     **limits: Any,
 ) -> Any:
     """A field of `Run`: optional for pydantic, filled per model (or other choice `by`) from `default` or `defaults`."""
     filled = dict.fromkeys(models, default) if defaults is None else dict(defaults)
-    info = FieldInfo(unit, meaning, models, static, filled, by, required)
+    info = FieldInfo(unit, meaning, models, static, filled, by, required, needs)
     return Field(default=None, description=meaning, json_schema_extra={"info": info}, **limits)  # type: ignore[dict-item]
 
 
@@ -49,3 +57,8 @@ def duration(meaning: str) -> Any:
     return column(
         meaning, unit="ms", static=NETWORKS, by="task", defaults=dict.fromkeys(CUE_TASKS), required=True, ge=0, le=1e6
     )
+
+
+def steps(duration_ms: float, dt_ms: float) -> int:
+    """Whole time steps in a duration, int(duration / dt), with 0.3 / 0.1 being 3."""
+    return int(duration_ms / dt_ms * (1 + 1e-9))

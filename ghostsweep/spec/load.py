@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ghostsweep.errors import UsageError
+from ghostsweep.spec.field import INHERITED, PHASE_FIELDS
 from ghostsweep.spec.problems import Problems
-from ghostsweep.spec.run import CHOICES, FIELDS, INHERITED, PHASE_FIELDS
+from ghostsweep.spec.run import CHOICES, FIELDS
 from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Snapshots, Sweep
 
 MAX_RUNS = 20_000_000
@@ -203,7 +204,7 @@ def _grid(
     # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
     first = {key: values[0] for key, values in written.items()}
     together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "reaction_ms")
-    together += ("nesterov", "final_learning_rate")
+    together += ("dt_steps", "nesterov", "final_learning_rate")
     crossed = [key for key in together if key in written]
     combos = itertools.product(*(written[key] for key in crossed))
     changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, 100_000)]

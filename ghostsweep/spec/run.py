@@ -26,6 +26,7 @@ from ghostsweep.spec.field import (
     ADAMS,
     CUE_TASKS,
     DECAYS,
+    MAX_STEPS,
     MODELS,
     NETWORKS,
     OPTIMIZERS,
@@ -33,15 +34,11 @@ from ghostsweep.spec.field import (
     FieldInfo,
     column,
     duration,
+    steps,
 )
 
 ENGINE_VERSION = 1
 """Raised by hand when the numbers of an unchanged run change; part of every run id."""
-
-PHASE_FIELDS = ("phase", "parent", "first_epoch")
-"""What the phases of a sweep file decide, and no file gives."""
-INHERITED = ("model", "task", "n_units", "rank", "seed", "r_start", "r_start_sigma", "dtype")
-"""What a later phase cannot change, since its parameters come from the phase before."""
 
 
 class Run(BaseModel):
@@ -72,7 +69,7 @@ class Run(BaseModel):
         defaults={"delayed_activation": None},
         required=True,
         gt=0,
-        le=1e6,
+        le=MAX_STEPS,
     )
     dt_ms: float | None = column("time step of a network", unit="ms", models=NETWORKS, default=5.0, gt=0)
     tau_ms: float | None = column(
@@ -102,10 +99,26 @@ class Run(BaseModel):
         ge=0,
     )
     confidence: float | None = column(
-        "steepness c of the output: sigmoid(c (kappa - 1)), or act(c (r . w_out + b_out)) with a trained readout; null "
-        "in a later phase that trains c: it goes on from where it is",
-        models=NETWORKS,
-        defaults={"rank_one": 10.0} | dict.fromkeys(READOUTS, 1.0),
+        "steepness c of the output: sigmoid(c (kappa - 1)), or act(c (r . w_out + b_out)) with a trained readout; "
+        "canonical: sigmoid(c (x - threshold)), simulated, or null: a step where x blows up, in closed form; "
+        "null in a later phase that trains c: it goes on from where it is",
+        defaults={"canonical": None, "rank_one": 10.0} | dict.fromkeys(READOUTS, 1.0),
+    )
+    dt_steps: float | None = column(
+        "Euler step of the canonical form, where it is simulated",
+        unit="steps",
+        models=("canonical",),
+        default=0.1,
+        needs="confidence",
+        gt=0,
+    )
+    threshold: float | None = column(
+        "x at which the output of the simulated canonical form is 1/2",
+        models=("canonical",),
+        default=10.0,
+        needs="confidence",
+        ge=-1e6,
+        le=1e6,
     )
     train_confidence: bool | None = column(
         "whether c is trained too (1), from the confidence given, or not (0)",
@@ -119,7 +132,9 @@ class Run(BaseModel):
         gt=0,
     )
     learning_rate: float | None = column(
-        "step size of the optimizer, before its schedule lowers it", required=True, gt=0
+        "step size of the optimizer, before its schedule lowers it; canonical: on the gradient of T times the loss",
+        required=True,
+        gt=0,
     )
     optimizer: Literal["sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad"] | None = column(
         "update rule, as in optax", static=MODELS, default="sgd"
@@ -228,7 +243,8 @@ class Run(BaseModel):
         for name, info in FIELDS.items():
             default = info.defaults.get(str(filled.get(info.by)))
             carried_on = name == "confidence" and filled.get("parent") and filled.get("train_confidence")
-            if default is not None and filled.get(name) is None and not carried_on:
+            wanted = not carried_on and (not info.needs or filled.get(info.needs) is not None)
+            if default is not None and wanted and filled.get(name) is None:
                 filled[name] = default
         run = validate(filled)
         run.model_fields_set.intersection_update(data)  # what was given, not what was filled in
@@ -241,6 +257,8 @@ class Run(BaseModel):
         choice = info.data.get(field.by)
         if value is not None and choice is not None and choice not in field.defaults:
             raise PydanticCustomError("not_applicable", f"nothing: {field.by} '{choice}' has no such field")
+        if value is not None and info.data.get(field.needs, value) is None:
+            raise PydanticCustomError("not_applicable", f"nothing where {field.needs} is not given")
         return value
 
     @field_validator("task")
@@ -265,6 +283,17 @@ class Run(BaseModel):
     def _whole_steps(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and info.data.get("model") in NETWORKS and not value.is_integer():
             raise PydanticCustomError("whole_steps", "a whole number of steps for a network")
+        return value
+
+    @field_validator("dt_steps")
+    @classmethod
+    def _whole_euler_steps(cls, value: float | None, info: ValidationInfo) -> float | None:
+        timescale = info.data.get("timescale")
+        if value is not None and timescale is not None:
+            count = timescale / value
+            if not 0.5 < count < MAX_STEPS + 0.5 or not math.isclose(count, round(count), rel_tol=1e-6):
+                allowed = f"timescale = {timescale:g} divided by a whole number from 1 to {MAX_STEPS}"
+                raise PydanticCustomError("combination", allowed)
         return value
 
     @field_validator("tau_ms")
@@ -345,7 +374,7 @@ def fragment(choices: Mapping[str, Any], name: str, value: Any) -> str:
     info = FIELDS[name]
     default = info.defaults.get(choices[info.by])
     if is_null(value):
-        return "" if default is None else f"{name}=null;"
+        return "" if default is None or info.needs else f"{name}=null;"
     if value == default:
         return ""
     return f"{name}={float(value)!r};" if isinstance(value, int | float) else f"{name}={value};"
@@ -378,8 +407,3 @@ def kind(name: str) -> str:
 def static_fields(model: str) -> list[str]:
     """Fields of which a model compiles another program for every value."""
     return [name for name, info in FIELDS.items() if model in info.static]
-
-
-def steps(duration_ms: float, dt_ms: float) -> int:
-    """Whole time steps in a duration, int(duration / dt), with 0.3 / 0.1 being 3."""
-    return int(duration_ms / dt_ms * (1 + 1e-9))

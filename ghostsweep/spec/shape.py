@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ghostsweep.spec.run import FIELDS, PHASE_FIELDS, is_null, static_fields, steps
+from ghostsweep.spec.field import PHASE_FIELDS, steps
+from ghostsweep.spec.run import FIELDS, is_null, static_fields
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Shape:
 
     `traced` names the numeric fields that enter the program as one value per run. A field that is null for the
     run is not among them, so that what it would add (momentum, clipping ...) is left out of the program. Durations
-    are in steps.
+    are in steps, of the simulated canonical form in Euler steps; of its closed form there are none.
     """
 
     model: str
@@ -60,6 +61,8 @@ class Shape:
         untraced = {*static, *PHASE_FIELDS, "seed", "epochs"}  # the seed becomes a key, the epochs a loop bound
         for name in [name for name in static if name.endswith("_ms")]:
             static[name.removesuffix("_ms") + "_steps"] = steps(static.pop(name), fields["dt_ms"])
+        if fields["model"] == "canonical" and "confidence" in given:
+            static["timescale"] = round(fields["timescale"] / fields["dt_steps"])  # T itself stays traced
         whole: dict[str, Any] = {n: int(value) if isinstance(value, float) else value for n, value in static.items()}
         return cls(
             **whole,
