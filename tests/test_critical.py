@@ -209,6 +209,16 @@ def test_cells_are_the_fields_that_vary_and_grids_may_differ() -> None:
         assert table.loc[confidence, "lr_below"] <= threshold < table.loc[confidence, "lr_above"]
 
 
+def test_runs_that_go_on_from_others_are_pooled_by_seed_and_never_overwritten() -> None:
+    runs = grid(np.tile(RATES > 0.01, (4, 1)), RATES)
+    children = runs.assign(parent=[f"{i:016x}" for i in range(len(runs))])
+    assert len(upper(children)) == 1
+    with pytest.raises(
+        UsageError, match="critical_lr: several runs have the same seed and learning rate at model = ran"
+    ):
+        upper(pd.concat([children, children]))
+
+
 def test_missing_runs_are_not_taken_for_learned_ones() -> None:
     thresholds = 0.01 * np.exp(0.2 * np.linspace(-1.5, 1.5, 15))
     runs = grid(thresholds[:, None] < RATES, RATES)

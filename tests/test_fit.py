@@ -1,6 +1,8 @@
 """From finished tables to every fit and every figure that they allow."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from ghostsweep import api, tables
 RATES = np.logspace(-4, 1, 26)
 
 
-def planted(timescales: list[float], ranks: list[float], share: float = 0.5) -> tables.Tables:
+def planted(timescales: list[float], ranks: list[float], share: float = 0.5) -> SimpleNamespace:
     """Seeds that learn from 0.001 rank^0 to 0.5 rank / timescale, scattered by a tenth."""
     rng = np.random.default_rng(0)
     cells = [
@@ -29,11 +31,22 @@ def planted(timescales: list[float], ranks: list[float], share: float = 0.5) -> 
     ]
     runs = pd.concat(cells, ignore_index=True)
     runs["run_id"] = runs.index.astype(str)
-    return tables.Tables("planted", runs, pd.DataFrame(), {"fit": {"share": share}})
+    return SimpleNamespace(name="planted", runs=runs, curves=pd.DataFrame(), meta={"fit": {"share": share}})
 
 
-def test_laws_are_fitted_along_every_field_that_scales() -> None:
-    found = api.fit(planted([5.0, 10.0, 20.0], [1.0, 2.0, 4.0, 8.0]))
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts planted results in the place of stored ones."""
+
+    def put(*planned: object) -> None:
+        monkeypatch.setattr(tables, "read", lambda name, out: planted(*planned))
+
+    return put
+
+
+def test_laws_are_fitted_along_every_field_that_scales(store: Callable[..., None]) -> None:
+    store([5.0, 10.0, 20.0], [1.0, 2.0, 4.0, 8.0])
+    found = api.fit("planted")
     assert len(found.critical) == 24 and len(found.band) == 12
     assert found.power_law is not None and found.local_exponent is not None and found.scaling is not None
     exponents = found.power_law[found.power_law["boundary"] == "upper"].groupby("along")["exponent"]
@@ -43,17 +56,21 @@ def test_laws_are_fitted_along_every_field_that_scales() -> None:
     assert found.local_exponent["at"].notna().all()
 
 
-def test_too_few_cells_give_boundaries_and_bands_alone() -> None:
-    found = api.fit(planted([5.0, 10.0], [1.0, 2.0]))
+def test_too_few_cells_give_boundaries_and_bands_alone(store: Callable[..., None]) -> None:
+    store([5.0, 10.0], [1.0, 2.0])
+    found = api.fit("planted")
     assert len(found.critical) == 8 and len(found.band) == 4
     assert found.power_law is found.local_exponent is found.scaling is None
 
 
 @pytest.mark.parametrize(("share", "learned"), [(0.0, 1.0), (0.25, 0.75)])
-def test_the_band_is_of_those_who_are_neither_thrown_nor_slow(share: float, learned: float) -> None:
-    found = api.fit(planted([5.0], [1.0], share))
+def test_the_band_is_of_those_who_are_neither_thrown_nor_slow(
+    share: float, learned: float, store: Callable[..., None]
+) -> None:
+    store([5.0], [1.0], share)
+    found = api.fit("planted")
     assert (found.critical["share"] == share).all() and (found.band["share"] == learned).all()
-    assert (api.fit(planted([5.0], [1.0], share), share=0.5).band["share"] == 0.5).all()
+    assert (api.fit("planted", share=0.5).band["share"] == 0.5).all()
 
 
 @pytest.mark.parametrize(
@@ -65,9 +82,9 @@ def test_the_band_is_of_those_who_are_neither_thrown_nor_slow(share: float, lear
     ],
 )
 def test_what_is_legible_is_drawn(
-    ranks: list[float], laws: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ranks: list[float], laws: set[str], tmp_path: Path, store: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(tables, "read", lambda name, out: planted([5.0, 10.0, 20.0], ranks))
+    store([5.0, 10.0, 20.0], ranks)
     drawn = {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}
     assert {name for name in drawn if name.startswith("scaling")} == laws
     assert ("band_timescale" in drawn) == (len(ranks) <= 6) and "band_rank" in drawn

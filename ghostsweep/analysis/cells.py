@@ -11,6 +11,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.tables import RESULTS
 
 # A field that is not listed must split cells, never be pooled in silence: hence the list of what is NOT one.
+# `parent`, the run that one goes on from, is told apart by its seed.
 _NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", *CRITERIA, *(column.name for column in RESULTS))
 _ALWAYS_FIELDS = ("model", "timescale")
 
@@ -40,7 +41,8 @@ class Cell(NamedTuple):
 def cells(runs: pd.DataFrame, criteria: Criteria, use: str) -> Iterator[Cell]:
     """Yield every cell of a table of runs, judged by `criteria`, in the order of their fields.
 
-    Raises UsageError for an empty table and for missing columns; `use` names who needs them.
+    Raises UsageError for an empty table, for missing columns, and where a cell has two runs of one seed and
+    rate; `use` names who needs them.
     """
     require_columns(runs, (*_ALWAYS_FIELDS, "learning_rate", "seed"), use)
     if runs.empty:
@@ -49,6 +51,12 @@ def cells(runs: pd.DataFrame, criteria: Criteria, use: str) -> Iterator[Cell]:
     for key, cell in outcomes(runs, criteria).groupby(fields, sort=True, dropna=False, observed=True):
         rates, rate_index = np.unique(numbers(cell, "learning_rate"), return_inverse=True)
         seeds, seed_index = np.unique(cell["seed"].to_numpy(), return_inverse=True)
+        if len(cell) > len(cell[["seed", "learning_rate"]].drop_duplicates()):
+            where = ", ".join(f"{field} = {value}" for field, value in zip(fields, key, strict=True))
+            raise UsageError(
+                f"{use}: several runs have the same seed and learning rate at {where}; select the runs of one sweep, "
+                "and of one learning rate in the phases before"
+            )
         outcome = np.full((len(seeds), len(rates)), -1)
         outcome[seed_index, rate_index] = cell["outcome"].cat.codes
         yield Cell(dict(zip(fields, key, strict=True)), rates, (outcome >= 0).astype(float), outcome)
