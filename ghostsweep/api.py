@@ -38,6 +38,8 @@ class Status:
     done: int
     core_seconds_left: float
     curve_rows: int
+    growing: bool
+    """Whether a refined sweep has levels to come, whose runs are only known once those before are trained."""
 
 
 def cores() -> int:
@@ -60,8 +62,7 @@ def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
 
 def status(sweep: Sweep, out: str | Path = "results") -> Status:
     """How much of a sweep is done, and what the rest costs; trains and writes nothing."""
-    planned = plan.expand(sweep)
-    left = planned[~_finished(sweep, planned, Path(out) / sweep.name)]
+    planned, left = _work(sweep, Path(out) / sweep.name)
     work = plan.chunks(left, 1, DEFAULT_MEMORY_BYTES) if len(left) else []
     return Status(
         sweep,
@@ -69,6 +70,7 @@ def status(sweep: Sweep, out: str | Path = "results") -> Status:
         len(planned) - len(left),
         sum(chunk.seconds for chunk in work),
         plan.recorded_rows(planned, sweep),
+        sweep.refine is not None and len(left) > 0,
     )
 
 
@@ -90,19 +92,34 @@ def run(
     elif quick:
         raise UsageError("quick: a Sweep is already loaded; give load(..., quick=True) instead")
     folder = Path(out) / sweep.name
-    planned = plan.expand(sweep)
-    left = planned[~_finished(sweep, planned, folder)]
-    if len(left) and importlib.util.find_spec("jax") is None:
-        raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
-    session: dict[str, Any] = {"started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-    try:
-        if len(left):
+    planned, left = _work(sweep, folder)
+    for _ in range(1 + (sweep.refine.levels if sweep.refine else 0)):
+        if left.empty:
+            break
+        if importlib.util.find_spec("jax") is None:
+            raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
+        session: dict[str, Any] = {"started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+        try:
             session |= _train(sweep, planned, left, folder, progress)
-    finally:
-        if folder.exists() and (len(left) or not tables.is_merged(folder, planned["run_id"])):
-            meta = _meta(sweep, folder, session if len(left) else None)
-            tables.merge(folder, planned["run_id"], meta)
+        finally:
+            if folder.exists():
+                tables.merge(folder, planned["run_id"], _meta(sweep, folder, session))
+        planned, left = _work(sweep, folder)
+    if folder.exists() and not tables.is_merged(folder, planned["run_id"]):
+        tables.merge(folder, planned["run_id"], _meta(sweep, folder, None))
     return tables.read(sweep.name, out)
+
+
+def _work(sweep: Sweep, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of a sweep, of a refined one those wanted so far, and of these the ones that are to be trained."""
+    planned = plan.expand(sweep)
+    finished = _finished(sweep, planned, folder)
+    if sweep.refine is not None:
+        runs = tables.stored(folder)[0]
+        done = runs[runs["run_id"].isin(planned.loc[finished, "run_id"])]
+        wanted = analysis.refined(planned, done, levels=sweep.refine.levels, share=sweep.fit.share)
+        planned, finished = planned[wanted].reset_index(drop=True), finished[wanted].reset_index(drop=True)
+    return planned, planned[~finished]
 
 
 def _train(
@@ -165,6 +182,7 @@ def _meta(sweep: Sweep, folder: Path, session: dict[str, Any] | None) -> dict[st
         "spec_sha256": hashlib.sha256(sweep.text.encode()).hexdigest(),
         "record": sweep.record.model_dump(),
         "fit": sweep.fit.model_dump(),
+        "refine": sweep.refine and sweep.refine.model_dump(),
         "engine_version": ENGINE_VERSION,
         "ghostsweep": importlib.metadata.version("ghostsweep"),
         "git_commit": _git_commit(),

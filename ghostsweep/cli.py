@@ -84,7 +84,7 @@ def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("r
             continue
         share = f"{state.done:,}" if state.done else "-"
         left = _duration(state.core_seconds_left / api.cores()) if state.done < state.runs else "done"
-        table.add_row(path.stem, state.sweep.title, f"{state.runs:,}", share, left)
+        table.add_row(path.stem, state.sweep.title, _count(state), share, left)
     console.print(table)
     if broken:
         raise UsageError("\n".join(broken))
@@ -174,7 +174,8 @@ def plot_command(
 def _run(sweep: Sweep, out: Path) -> None:
     state = api.status(sweep, out)
     reused = f", {state.done:,} of them done before" if state.done else ""
-    console.print(f"{sweep.name}: {state.runs:,} runs{reused}", highlight=False)
+    console.print(f"{sweep.name}: {_count(state)} runs{reused}", highlight=False)
+    before = len(tables.read_meta(out / sweep.name).get("sessions", []))
     try:
         with _Meter() as meter, _interruptible(meter):
             found = api.run(sweep, out=out, progress=meter)
@@ -187,8 +188,9 @@ def _run(sweep: Sweep, out: Path) -> None:
         )
         raise typer.Exit(130) from None
     counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
-    spent = found.meta["sessions"][-1] if state.done < state.runs else None
-    took = f"; trained in {spent['run_seconds']:.1f} s, compiled in {spent['compile_seconds']:.1f} s" if spent else ""
+    spent = found.meta["sessions"][before:]
+    seconds = [sum(session[f"{what}_seconds"] for session in spent) for what in ("run", "compile")]
+    took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
     console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
 
 
@@ -249,7 +251,7 @@ def _print_cost(state: api.Status) -> None:
     left = state.runs - state.done
     time = f"; about {_duration(state.core_seconds_left / api.cores())} on {api.cores()} cores, compilation apart"
     console.print(
-        f"{state.sweep.name}: {state.runs:,} runs, {state.done:,} done, {left:,} to train{time if left else ''}; "
+        f"{state.sweep.name}: {_count(state)} runs, {state.done:,} done, {left:,} to train{time if left else ''}; "
         f"{state.curve_rows:,} rows of curves, about {state.curve_rows * 40 / 1e6:,.1f} MB",
         highlight=False,
     )
@@ -258,6 +260,11 @@ def _print_cost(state: api.Status) -> None:
     for number, phase in enumerate(state.sweep.phases, 2):
         own = _spans({name: phase.grids[0].axes[name] for name in phase.axes})
         console.print(f"  phase {number}, of each: {', '.join(own) or 'one run'}", highlight=False, soft_wrap=True)
+
+
+def _count(state: api.Status) -> str:
+    """Number of runs; with a + where a refined sweep will want more."""
+    return f"{state.runs:,}{'+' if state.growing else ''}"
 
 
 def _spans(axes: Mapping[str, Sequence[object]]) -> list[str]:

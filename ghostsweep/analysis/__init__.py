@@ -5,6 +5,7 @@ from ghostsweep.analysis.cells import cell_fields
 from ghostsweep.analysis.critical import COLLAPSED, ESTIMATES, critical_lr
 from ghostsweep.analysis.outcomes import OUTCOME_MEANING, OUTCOMES, Criteria, mean_sem, outcomes, shares
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
+from ghostsweep.analysis.refine import refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
 from ghostsweep.analysis.series import scales, series_along
 
@@ -23,6 +24,7 @@ __all__ = [
     "learnable_band",
     "local_exponent",
     "mean_sem",
+    "refined",
     "outcomes",
     "scales",
     "series_along",

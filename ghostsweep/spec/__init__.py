@@ -15,7 +15,7 @@ from ghostsweep.spec.run import (
     static_fields,
 )
 from ghostsweep.spec.shape import Shape
-from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Phase, Record, Snapshots, Sweep
+from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
 
 __all__ = [
     "CHOICES",
@@ -30,6 +30,7 @@ __all__ = [
     "Grid",
     "Phase",
     "Record",
+    "Refine",
     "Run",
     "Shape",
     "Snapshots",

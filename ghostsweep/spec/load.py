@@ -13,7 +13,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.spec.field import INHERITED, PHASE_FIELDS
 from ghostsweep.spec.problems import Problems
 from ghostsweep.spec.run import CHOICES, FIELDS
-from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Snapshots, Sweep
+from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
 
 MAX_RUNS = 20_000_000
 GIVEN = tuple(name for name in FIELDS if name not in PHASE_FIELDS)
@@ -46,7 +46,7 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.add("TOML", str(error), "valid TOML")
         raise problems.error() from None
-    problems.unknown("", data, ("title", "run", "axes", "phases", "record", "fit", "quick"))
+    problems.unknown("", data, ("title", "run", "axes", "phases", "record", "fit", "refine", "quick"))
     title = data.get("title", name)
     if not isinstance(title, str):
         problems.add("title", title, "a text")
@@ -62,6 +62,11 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     grids = tuple(_grid(problems, shared, table, place) for place, table in zip(where, tables, strict=True))
     record = _record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
+    refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
+    if refine is not None and data.get("phases"):
+        problems.add("refine", data["refine"], "nothing in a sweep of several phases")
+    if refine is not None and not all("learning_rate" in grid.axes for grid in grids):
+        problems.add("refine", data["refine"], "a sweep with learning_rate among its axes")
     given = problems.tables("phases", data.get("phases", []))
     phases: tuple[Phase, ...] = ()
     small = None
@@ -72,11 +77,11 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     if problems.lines or record is None:
         raise problems.error()
     if not quick:
-        return Sweep(name, title, grids, phases, record, fit, text)
+        return Sweep(name, title, grids, phases, record, fit, refine, text)
     if small is None:
         problems.add("quick", "nothing", "a table of what --quick changes")
         raise problems.error()
-    return Sweep(f"{name}-quick", f"{title} (quick)", *small, fit, text)
+    return Sweep(f"{name}-quick", f"{title} (quick)", *small, fit, refine, text)
 
 
 def _quick(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -104,6 +104,13 @@ class Fit(_Strict):
     )
 
 
+class Refine(_Strict):
+    """Train only the learning rates of the grid that lie around a boundary: a coarse grid first, then the brackets."""
+
+    axis: Literal["learning_rate"] = Field("learning_rate", description="the axis along which boundaries are sought")
+    levels: int = Field(ge=1, le=20, description="how often a bracket is halved; the first grid has every 2^levels-th")
+
+
 @dataclass(frozen=True)
 class Grid:
     """A product of axes over fields that all its runs share."""
@@ -138,6 +145,7 @@ class Sweep:
     phases: tuple[Phase, ...]
     record: Record
     fit: Fit
+    refine: Refine | None
     text: str
 
     @cached_property
