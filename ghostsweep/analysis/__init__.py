@@ -1,5 +1,5 @@
-"""Table -> table: outcomes, critical learning rates, learnable bands, scaling laws; and the dynamics of stored networks,
-from parameters to fixed points, slow points, flow maps and trajectories. No files, no plots, no JAX."""
+"""Table -> table: outcomes, critical learning rates, learnable bands, scaling laws. Parameters of a network ->
+fixed points, slow points, flow maps and trajectories. No files, no plots, no JAX."""
 
 from ghostsweep.analysis.band import BAND_ESTIMATES, learnable_band
 from ghostsweep.analysis.cells import cell_fields
