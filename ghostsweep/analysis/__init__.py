@@ -1,13 +1,19 @@
-"""Table -> table: outcomes, critical learning rates, learnable bands, scaling laws. No files, no plots, no JAX."""
+"""Table -> table: outcomes, critical learning rates, learnable bands, scaling laws. Parameters of a network ->
+fixed points, slow points, flow maps and trajectories. No files, no plots, no JAX."""
 
 from ghostsweep.analysis.band import BAND_ESTIMATES, learnable_band
 from ghostsweep.analysis.cells import cell_fields
 from ghostsweep.analysis.critical import COLLAPSED, ESTIMATES, critical_lr
+from ghostsweep.analysis.fixed_points import count_fixed_points, fixed_points_1d, flow_1d
+from ghostsweep.analysis.flow import Flow, decision, flow_of, output, singular_basis
+from ghostsweep.analysis.flow_map import flow_map, flow_map_points
 from ghostsweep.analysis.outcomes import OUTCOME_MEANING, OUTCOMES, Criteria, mean_sem, outcomes, shares
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
 from ghostsweep.analysis.refine import refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
 from ghostsweep.analysis.series import scales, series_along
+from ghostsweep.analysis.slow_points import SlowPoints, slow_points
+from ghostsweep.analysis.trajectories import PrincipalAxes, principal_axes, trajectories
 
 __all__ = [
     "BAND_ESTIMATES",
@@ -17,16 +23,31 @@ __all__ = [
     "OUTCOMES",
     "OUTCOME_MEANING",
     "Criteria",
+    "Flow",
+    "PrincipalAxes",
+    "SlowPoints",
     "cell_fields",
     "compare_scaling",
+    "count_fixed_points",
     "critical_lr",
+    "decision",
     "fit_power_law",
+    "fixed_points_1d",
+    "flow_1d",
+    "flow_map",
+    "flow_map_points",
+    "flow_of",
     "learnable_band",
     "local_exponent",
     "mean_sem",
-    "refined",
     "outcomes",
+    "output",
+    "principal_axes",
+    "refined",
     "scales",
     "series_along",
     "shares",
+    "singular_basis",
+    "slow_points",
+    "trajectories",
 ]
