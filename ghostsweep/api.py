@@ -254,7 +254,7 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
         loss = figures.loss_against_learning_rate(found, found.meta.get("title", found.name), prefer)
         drawn += figures.save(loss, Path(to) / f"{found.name}.loss")
     drawn += _draw_fits(fitted, varying, Path(to) / found.name)
-    if (runs["model"] == "canonical").all() and runs["timescale"].nunique() > 1:
+    if analysis.is_closed_form(runs) and runs["timescale"].nunique() > 1:
         drawn += figures.save(figures.eta_collapse(runs), Path(to) / f"{found.name}.eta")
     return drawn
 

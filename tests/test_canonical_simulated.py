@@ -11,7 +11,8 @@ import pytest
 from jax import lax
 from pydantic import ValidationError
 
-from ghostsweep import Run, UsageError, plan, tables, theory, train, train_one
+import ghostsweep
+from ghostsweep import Run, UsageError, analysis, figures, plan, tables, theory, train, train_one
 from ghostsweep.models import Evaluation, canonical, model_of
 from ghostsweep.spec import FIELDS, Shape, loads
 
@@ -235,3 +236,26 @@ def test_every_step_on_an_axis_is_checked_against_every_timescale() -> None:
     axes = "[axes]\ntimescale = [10.0, 10.05]\ndt_steps = [0.05, 0.1]"
     with pytest.raises(UsageError, match=r"axes.dt_steps: found 0.1; allowed: timescale = 10.05 divided"):
         loads("[run]\nmodel = 'canonical'\nconfidence = 1.0\nlearning_rate = 0.1\nepochs = 2\n" + axes, name="x")
+
+
+def test_the_exact_rate_is_claimed_of_the_closed_form_alone(tmp_path: Path) -> None:
+    text = """
+    [run]
+    model = "canonical"
+    epochs = 300
+    [axes]
+    timescale = [2.0, 3.0, 4.0]
+    learning_rate = { logspace = [-3, 0, 7] }
+    """
+    closed = ghostsweep.run(loads(text, name="closed"), out=tmp_path)
+    simulated = ghostsweep.run(
+        loads(text.replace("epochs", "confidence = 1.0\nepochs"), name="simulated"), out=tmp_path
+    )
+    assert analysis.is_closed_form(closed.runs)
+    assert not analysis.is_closed_form(simulated.runs)
+    for found, exact in ((closed, True), (simulated, False)):
+        laws = ghostsweep.fit(found, share=0).power_law
+        assert laws is not None
+        assert laws.loc[laws["boundary"] == "upper", "theory_exponent"].notna().all() == exact
+    with pytest.raises(UsageError, match="found 'canonical' with a confidence"):
+        figures.eta_collapse(simulated.runs)

@@ -2,7 +2,7 @@
 fixed points, slow points, flow maps and trajectories. No files, no plots, no JAX."""
 
 from ghostsweep.analysis.band import BAND_ESTIMATES, learnable_band
-from ghostsweep.analysis.cells import cell_fields
+from ghostsweep.analysis.cells import cell_fields, is_closed_form
 from ghostsweep.analysis.critical import COLLAPSED, ESTIMATES, critical_lr
 from ghostsweep.analysis.fixed_points import count_fixed_points, fixed_points_1d, flow_1d
 from ghostsweep.analysis.flow import Flow, decision, flow_of, output, singular_basis
@@ -32,6 +32,7 @@ __all__ = [
     "critical_lr",
     "decision",
     "fit_power_law",
+    "is_closed_form",
     "fixed_points_1d",
     "flow_1d",
     "flow_map",

@@ -19,7 +19,17 @@ _ALWAYS_FIELDS = ("model", "timescale")
 def cell_fields(runs: pd.DataFrame) -> list[str]:
     """Fields that tell the cells of a table apart: model, timescale, and all else that varies but rate and seed."""
     others = [column for column in runs.columns if column not in (*_NOT_FIELDS, *_ALWAYS_FIELDS)]
-    return [*_ALWAYS_FIELDS, *(field for field in others if runs[field].nunique(dropna=False) > 1)]
+    simulated = ["confidence"] if not is_closed_form(runs) and (runs["model"] == "canonical").any() else []
+    return [*_ALWAYS_FIELDS, *(f for f in others if f in simulated or runs[f].nunique(dropna=False) > 1)]
+
+
+def is_closed_form(table: pd.DataFrame) -> bool:
+    """Whether all runs or cells are of the canonical form in closed form, for which the theory is exact.
+
+    One with a confidence is trained on its simulated loss, which has another critical rate.
+    """
+    simulated = "confidence" in table and table.loc[table["model"] == "canonical", "confidence"].notna().any()
+    return bool((table["model"] == "canonical").all() and not simulated)
 
 
 class Cell(NamedTuple):

@@ -5,6 +5,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from ghostsweep import theory
+from ghostsweep.analysis.cells import is_closed_form
 from ghostsweep.analysis.series import FIT_NEEDS, points, series_along
 from ghostsweep.errors import UsageError
 
@@ -72,7 +73,7 @@ def fit_power_law(
         n_used = len(log_x)
         counts = {"n_used": n_used, "n_censored": len(cells) - n_used, "level": level}
         comparable = fields["boundary"] == "upper" and (x, y) == ("timescale", "lr_critical")
-        canonical = comparable and fields["model"] == "canonical"
+        canonical = comparable and is_closed_form(cells)
         away = {
             f"se_from_{name}": _ratio(found["exponent"] - exponent, found["exponent_se"]) if comparable else np.nan
             for name, exponent in theory.CRITICAL_EXPONENTS.items()

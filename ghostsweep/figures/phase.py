@@ -76,8 +76,7 @@ def phase_diagram(
         for ax, panel in zip(axes, panels, strict=False):
             if critical is not None and y == "learning_rate":
                 drawn |= _critical_lines(ax, _matching(critical, panel, facets), x)
-            canonical = (panel["model"] == "canonical").all()
-            if theory and canonical and (x, y) == ("timescale", "learning_rate"):
+            if theory and analysis.is_closed_form(panel) and (x, y) == ("timescale", "learning_rate"):
                 _theory_line(ax)
                 drawn.add("exact critical rate")
         for ax in axes[len(panels) :]:

@@ -38,7 +38,7 @@ def scaling_plot(
     series = _series(critical[critical[x].notna()], fit, x)
     if len(series) > MAX_SERIES:
         raise UsageError(f"scaling plot: shows at most {MAX_SERIES} series, found {len(series)}")
-    exact = [x == "timescale" and (f["model"], f["boundary"]) == ("canonical", "upper") for f, _, _ in series]
+    exact = [x == "timescale" and f["boundary"] == "upper" and analysis.is_closed_form(rows) for f, rows, _ in series]
     rates = critical[["lr_below", "lr_above", "lr_critical", "ci_low", "ci_high"]].to_numpy(dtype=float)
     rates = rates[np.isfinite(rates) & (rates > 0)]
     span = critical[x].dropna().to_numpy(dtype=float)
@@ -183,8 +183,9 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
     width: inches. Raises UsageError for an empty table, missing columns, or another model.
     """
     style.require(runs, ["run_id", "model", "timescale", "learning_rate", "seed", "status"], "eta collapse")
-    if style.single_value(runs, "model", "eta collapse") != "canonical":
-        raise UsageError(f"eta collapse: needs runs of the canonical form, found {runs['model'].iloc[0]!r}")
+    if style.single_value(runs, "model", "eta collapse") != "canonical" or not analysis.is_closed_form(runs):
+        found = repr(runs["model"].iloc[0]) + (" with a confidence" if runs["model"].iloc[0] == "canonical" else "")
+        raise UsageError(f"eta collapse: needs runs of the canonical form in closed form, found {found}")
     judged = runs if "outcome" in runs.columns else analysis.outcomes(runs)
     loss = judged["recent_mean_loss"].to_numpy(dtype=float, na_value=np.nan)
     kept = judged[(judged["outcome"] != "diverged").to_numpy() & np.isfinite(loss)]
