@@ -25,7 +25,8 @@ def test_the_data_dictionary_is_the_codes_own() -> None:
 
 
 def test_the_sweep_shown_is_valid() -> None:
-    text, phases = block("toml")
+    text, phases, refine = block("toml")
+    assert loads(text + refine, name="shown").refine is not None
     assert loads(text, name="shown").n_runs == 7 * 37 * 10
     both = loads(text.replace("20, 28, 40]", "20]").replace("[-3, 0, 37]", "[-3, 0, 4]") + phases, name="shown")
     assert both.n_runs == 5 * 4 * 10 * 31
