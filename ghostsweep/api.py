@@ -296,7 +296,7 @@ def _paper_figure(name: str, out: str | Path) -> Any:
 
 
 PAPER_FIGURES: dict[str, Callable[..., Any]] = {"fig2": figures.fig2, "fig6a": figures.fig6a}
-PAPER_SWEEPS = {"fig2": ("fig2_trajectories", "fig2_loss_vs_lr"), "fig6a": ("fig6a_rank_one",)}
+PAPER_SWEEPS = {"fig2": ("fig2_trajectories", "fig2_loss_vs_lr"), "fig6a": ("fig6a_rank_one", "fig6a_full")}
 
 
 def _full_or_quick(name: str, out: str | Path) -> tables.Tables:

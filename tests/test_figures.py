@@ -334,7 +334,7 @@ def test_eta_collapse_leaves_diverged_runs_out_and_says_so(sweep: SimpleNamespac
     assert f"Left out 3 of {len(runs)} runs (diverged)" in text(figures.eta_collapse(runs))
     with pytest.raises(UsageError, match=r"all .* runs diverged"):
         figures.eta_collapse(runs.iloc[:3])
-    with pytest.raises(UsageError, match="canonical form, found 'rank_one'"):
+    with pytest.raises(UsageError, match="canonical form in closed form, found 'rank_one'"):
         figures.eta_collapse(runs.assign(model="rank_one"))
 
 
