@@ -104,7 +104,7 @@ def test_theory_onset_of_the_canonical_map() -> None:
 @pytest.mark.parametrize("model", ["rank_one", "canonical"])
 def test_distance_from_theory_is_in_standard_errors_for_every_model(model: str) -> None:
     rng = np.random.default_rng(10)
-    tables = [planted(-4, 0.1, 8, rng, confidence=float(c), model=model) for c in range(40)]
+    tables = [planted(-4, 0.1, 8, rng, r_start=float(c), model=model) for c in range(40)]
     fits = fit_power_law(pd.concat(tables), n_boot=500)
     error = 0.1 / np.sqrt(8 * np.var(np.log(np.logspace(1, 2, 8))))
     assert error < fits["exponent_se"].median() < 1.6 * error  # on the wide side, as documented
