@@ -49,7 +49,7 @@ def cost(shape: Shape) -> Cost:
     states = steps * shape.n_trials * units
     weights = units * (2 * rank if rank else units)
     seconds = states * (6e-9 + 0.36e-9 * rank if rank else 3e-9 + 0.12e-9 * units) * slower
-    lanes = int(np.clip(CACHE_BYTES // (size * weights), 4, 300))
+    lanes = int(np.clip(CACHE_BYTES // (size * weights), 4, 150))
     return Cost(lanes, seconds + 9e-9 * states * shape.noisy, size * (8 * states + 8 * weights + 32 * units))
 
 

@@ -41,7 +41,7 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
         if shape.rank is None:
             read = recurrence.full_rank(params["w"], w_out, drive, start, leak)[1:, 0]
         else:
-            into = jnp.column_stack([params["m"], w_out])
+            into = jnp.concatenate([params["m"].T, w_out[None]])
             read = recurrence.low_rank(into, params["n"], drive, start, leak)[1:, 0, -1]
         output = jax.nn.sigmoid(traced["confidence"] * (read + b_out))
         error = output - target

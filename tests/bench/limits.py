@@ -26,26 +26,34 @@ def seconds(call: Callable[[], Any], repeats: int = 7) -> float:
 def peaks() -> dict[str, float]:
     """Seconds per operation over all devices together, each with an array of its own, on a CPU one that fits in cache.
 
-    "tanh" and "multiply-add" (of a product of two large matrices) in float32; "root", one division and one square
-    root, in float64.
+    In float32: a multiply-add of a product of two large matrices, the same where a vector is multiplied by a matrix
+    (100 units, 8 runs a device; not a limit of the machine, but what XLA makes of it), and a tanh. In float64: a root,
+    one division and one square root.
     """
     devices = jax.local_devices()
-    own = NamedSharding(Mesh(np.array(devices), ("devices",)), PartitionSpec("devices"))
-    size = 1 << (14 if devices[0].platform == "cpu" else 22)
-    turns = max(20, (1 << 23) // size)
+    cpu = devices[0].platform == "cpu"
+    random = np.random.default_rng(0)
 
-    def sweep(function: Callable[[jax.Array], jax.Array], dtype: str) -> float:
-        with jax.enable_x64(dtype == "float64"):
-            x = jax.device_put(np.random.default_rng(0).uniform(1, 2, (len(devices), size)).astype(dtype), own)
-            whole = jax.jit(lambda x: jax.lax.fori_loop(0, turns, lambda _, x: function(x), x))
-            return seconds(lambda: whole(x)) / (turns * x.size)
+    def seconds_each(step: Callable[..., jax.Array], operations: int, turns: int, *arrays: np.ndarray) -> float:
+        """Of a step x <- step(x, ...), repeated, from arrays (devices, ...)."""
+        placed = NamedSharding(Mesh(np.array(devices), ("devices",)), PartitionSpec("devices"))
+        with jax.enable_x64(arrays[0].dtype == np.float64):
+            x, *rest = (jax.device_put(array, placed) for array in arrays)
+            loop = jax.jit(lambda x, *rest: jax.lax.fori_loop(0, turns, lambda _, x: step(x, *rest), x))
+            return seconds(lambda: loop(x, *rest)) / (turns * operations)
 
-    a = jax.device_put(np.random.default_rng(0).normal(size=(len(devices), 1024, 1024)).astype("float32"), own)
-    product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
+    def product(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.matmul(a, b, precision="highest")
+
+    swept = random.uniform(1, 2, (len(devices), 1 << (14 if cpu else 22)))
+    orthogonal = [np.linalg.qr(random.normal(size=(n, n)))[0].astype(np.float32) for n in (1024, 100)]
+    large = np.stack([orthogonal[0]] * len(devices))
+    small = np.broadcast_to(orthogonal[1], (len(devices), 8, 100, 100))
     return {
-        "multiply-add": seconds(lambda: product(a)) / (a.size * 1024),
-        "tanh": sweep(lambda x: jnp.tanh(x + 1), "float32"),
-        "root": sweep(lambda x: jnp.sqrt(2 / x), "float64"),
+        "multiply-add": seconds_each(product, large.size * 1024, 2, large, large),
+        "multiply-add by a vector": seconds_each(product, small.size, 2000, small[:, :, :1], small),
+        "tanh": seconds_each(lambda x: jnp.tanh(x + 1), swept.size, 500 if cpu else 20, swept.astype(np.float32)),
+        "root": seconds_each(lambda x: jnp.sqrt(2 / x), swept.size, 500 if cpu else 20, swept),
     }
 
 
