@@ -17,6 +17,8 @@ from ghostsweep import Run, train
 from ghostsweep.spec import Shape
 from ghostsweep.tasks import X_START, cue_trials, delayed_activation_target
 
+CONFIDENCE, THRESHOLD = 10.0, 1.0  # of a rank-one network's output
+
 Trainer = Callable[[int], Any]
 """Trains on for so many epochs; returns the last one's loss, shape () for one run and (runs,) for many."""
 
@@ -57,11 +59,11 @@ def drive(p: Mapping[str, Any], cue: Any) -> Any:
     return p["b"] if "b" in p else cue[:, None] * p["w_in"] + p["b_in"]
 
 
-def output(nn: Any, shape: Shape, confidence: float, p: Mapping[str, Any], x: Any) -> Any:
+def output(nn: Any, shape: Shape, p: Mapping[str, Any], x: Any) -> Any:
     """Output, shape (trials,), () of a rank-one network; `nn` is torch or jax.nn."""
     if shape.model == "rank_one":
-        return nn.sigmoid(confidence * (x @ p["n"] - 1))
-    return (nn.tanh if shape.task == "dcdt" else nn.sigmoid)(confidence * (x @ p["w_out"] + p["b_out"]))
+        return nn.sigmoid(CONFIDENCE * (x @ p["n"] - THRESHOLD))
+    return (nn.tanh if shape.task == "dcdt" else nn.sigmoid)(x @ p["w_out"] + p["b_out"])
 
 
 def protocol(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, float]:
@@ -95,10 +97,10 @@ def torch_loop(run: Run, params: Mapping[str, np.ndarray]) -> Trainer:
         x, outputs = start, []
         for cue in cues:
             if read_before:
-                outputs.append(output(torch, shape, run.confidence, p, x))
+                outputs.append(output(torch, shape, p, x))
             x = (1 - leak) * x + leak * torch.tanh(recurrent(shape, p, x) + drive(p, cue))
             if not read_before:
-                outputs.append(output(torch, shape, run.confidence, p, x))
+                outputs.append(output(torch, shape, p, x))
         loss = ((torch.stack(outputs) - target) ** 2).sum() / loss_over
         loss.backward()
         optimizer.step()
@@ -125,7 +127,7 @@ def naive_jax(run: Run, params: Mapping[str, np.ndarray]) -> tuple[float, Traine
 
         def step(x: jax.Array, cue: jax.Array) -> tuple[jax.Array, jax.Array]:
             new = (1 - leak) * x + leak * jnp.tanh(recurrent(shape, p, x) + drive(p, cue))
-            return new, output(jax.nn, shape, run.confidence, p, x if read_before else new)
+            return new, output(jax.nn, shape, p, x if read_before else new)
 
         return ((jax.lax.scan(step, start, cues)[1] - target) ** 2).sum() / loss_over
 

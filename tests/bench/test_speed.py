@@ -3,15 +3,15 @@
     pip install ".[test,bench]" && python -m pytest tests/bench -s
 
 prints one table, in three to four minutes. Everything is compiled and warmed up first. Then plain loop, naive JAX and
-trainer take turns of about a second, and the best turn of each counts; judge the ratios, not the times. An epoch of
-the PyTorch loop is zero_grad, the loop over steps, the stacked outputs' squared error, backward, the optimizer's
-step and item, of one run on one CPU thread. The trainer trains as many runs at once as the engine would, and naive
-JAX the same runs. "Share of peak" is the least time that the protocol's `limits.operations` take at this machine's
-measured peak, over the time taken. Runs on a GPU unchanged.
+trainer of every protocol take turns of about a second, and the best turn of each counts; judge the ratios, not the
+times. An epoch of the PyTorch loop is zero_grad, the loop over steps, the stacked outputs' squared error, backward,
+the optimizer's step and item, of one run on one CPU thread. The trainer trains as many runs at once as the engine
+would, and naive JAX the same runs. "Share of peak" is the least time that the protocol's `limits.operations` take at
+this machine's measured peak, over the time taken. Runs on a GPU unchanged.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import baselines
@@ -122,37 +122,48 @@ def epochs_in_a_turn(trainer: baselines.Trainer) -> int:
     return max(1, round(epochs * TURN_SECONDS / took))
 
 
-def measure(run: Run, peak: Mapping[str, float]) -> Row:
-    """Train a protocol in all ways, in turns."""
-    shape = Shape.of(run.model_dump())
-    wide = DEVICES[0].platform != "cpu"
-    n_runs = plan.widest(shape, len(DEVICES), api.DEFAULT_MEMORY_BYTES, wide=wide)
-    trainers, compiling = trainers_of(run, n_runs)
-    epochs = {way: epochs_in_a_turn(trainer) for way, trainer in trainers.items()}
-    turns = [{way: turn(trainer, epochs[way]) for way, trainer in trainers.items()} for _ in range(TURNS)]
-    times = {way: min(t[way] for t in turns) / epochs[way] / (1 if way == "loop" else n_runs) for way in trainers}
-    ours = trainers["ours"]
-    assert (np.asarray(ours.state.epochs_done) == ours.at).all(), "a run has diverged"
-    least = sum(count * peak[kind] for kind, count in limits.operations(shape).items())
-    return Row(times, compiling, least / times["ours"])
+def measure(names: Iterable[str]) -> dict[str, Row]:
+    """Train protocols in all ways, in rounds of one turn each, so that a disturbance does not spoil all of a row."""
+    peak, wide = limits.peaks(), DEVICES[0].platform != "cpu"
+    runs = {name: Run(**TIMED | PROTOCOLS[name].fields) for name in names}
+    shapes = {name: Shape.of(run.model_dump()) for name, run in runs.items()}
+    widths = {
+        name: plan.widest(shape, len(DEVICES), api.DEFAULT_MEMORY_BYTES, wide=wide) for name, shape in shapes.items()
+    }
+    built = {name: trainers_of(run, widths[name]) for name, run in runs.items()}
+    trainers = {(name, way): trainer for name, (ways, _) in built.items() for way, trainer in ways.items()}
+    epochs = {key: epochs_in_a_turn(trainer) for key, trainer in trainers.items()}
+    rounds = [{key: turn(trainer, epochs[key]) for key, trainer in trainers.items()} for _ in range(TURNS)]
+    table = {}
+    for name, (ways, compiling) in built.items():
+        ours = ways["ours"]
+        assert (np.asarray(ours.state.epochs_done) == ours.at).all(), f"{name}: a run has diverged"
+        best = {way: min(times[name, way] for times in rounds) / epochs[name, way] for way in ways}
+        times = {way: seconds / (1 if way == "loop" else widths[name]) for way, seconds in best.items()}
+        least = sum(count * peak[kind] for kind, count in limits.operations(shapes[name]).items())
+        table[name] = Row(times, compiling, least / times["ours"])
+    show(table, peak)
+    return table
 
 
-@pytest.fixture(scope="module")
-def rows() -> dict[str, Row]:
-    peak = limits.peaks()
+def show(table: Mapping[str, Row], peak: Mapping[str, float]) -> None:
+    """Print the table."""
     print(f"\n{len(DEVICES)} {DEVICES[0].device_kind} devices; at best ", end="")
     print(", ".join(f"{value * 1e9:.3g} ns a {kind}" for kind, value in peak.items()))
     print("protocol, per     loop   naive      ours   loop/  naive/   compile s   share of")
     print("run and epoch       us      us        us    ours    ours  naive  ours  peak; bound by")
-    table = {}
-    for name, protocol in PROTOCOLS.items():
-        table[name] = row = measure(Run(**TIMED | protocol.fields), peak)
+    for name, row in table.items():
         loop, naive, ours = (row.times.get(way, np.nan) for way in ("loop", "naive", "ours"))
         print(
             f"{name:16}{loop * 1e6:6.4g} {naive * 1e6:7.3g} {ours * 1e6:9.3g} {loop / ours:7.0f} {naive / ours:7.1f} "
-            f"{row.compiling.get('naive', np.nan):6.1f} {row.compiling['ours']:5.1f} {row.share:5.0%}; {protocol.bound}"
+            f"{row.compiling.get('naive', np.nan):6.1f} {row.compiling['ours']:5.1f} {row.share:5.0%}; "
+            f"{PROTOCOLS[name].bound}"
         )
-    return table
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Row]:
+    return measure(PROTOCOLS)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
