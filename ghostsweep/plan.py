@@ -52,7 +52,7 @@ def cost(shape: Shape) -> Cost:
     states = steps * shape.n_trials * units
     weights = units * (2 * rank if rank else units)
     seconds = states * (6e-9 + 0.36e-9 * rank if rank else 3e-9 + 0.12e-9 * units) * slower
-    lanes = int(np.clip(CACHE_BYTES // (size * weights), 4, 300))
+    lanes = int(np.clip(CACHE_BYTES // (size * weights), 4, 150))
     return Cost(lanes, seconds + 9e-9 * states * shape.noisy, size * (8 * states + 8 * weights + 32 * units))
 
 
@@ -148,6 +148,18 @@ def _typed(name: str, value: object) -> object:
     return float(value) if isinstance(value, int) and _numpy_dtype(name) is float else value
 
 
+def widest(shape: Shape, n_devices: int, memory_bytes: float, *, wide: bool = False) -> int:
+    """Most runs of a chunk: as many as `memory_bytes` per device allows and, unless `wide`, a CPU core can use.
+
+    Raises ValueError if not even one run fits.
+    """
+    one = cost(shape)
+    lanes = min(int(memory_bytes // one.run_bytes), 2**20 if wide else one.lanes)
+    if lanes < 1:
+        raise ValueError(f"one run of {shape} needs {one.run_bytes / 1e6:.0f} MB, more than the memory given")
+    return lanes * n_devices
+
+
 def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: bool = False) -> list[Chunk]:
     """Cut planned runs into chunks of one shape, phase and number of epochs, earlier phases first.
 
@@ -158,11 +170,7 @@ def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: boo
     shapes, which = _shapes(runs)
     for (index, _, _), rows in runs.groupby([which, runs["epochs"].to_numpy(), runs["phase"].to_numpy()], sort=False):
         shape = shapes[index]  # type: ignore[call-overload]
-        one = cost(shape)
-        lanes = min(int(memory_bytes // one.run_bytes), 2**20 if wide else one.lanes) * n_devices
-        if lanes < 1:
-            raise ValueError(f"one run of {shape} needs {one.run_bytes / 1e6:.0f} MB, more than the memory given")
-        n_chunks = math.ceil(len(rows) / lanes)
+        n_chunks = math.ceil(len(rows) / widest(shape, n_devices, memory_bytes, wide=wide))
         width = math.ceil(math.ceil(len(rows) / n_chunks) / n_devices) * n_devices
         for first in range(0, len(rows), width):
             part = rows.iloc[first : first + width]

@@ -63,7 +63,7 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
         if shape.rank is None:
             read = recurrence.full_rank(params["w_rec"], w_out, drive, start, leak)
         else:
-            read = recurrence.low_rank(params["s_l"], params["s_r"], drive, start, leak) @ w_out
+            read = recurrence.low_rank(params["s_l"].T, params["s_r"], drive, start, leak) @ w_out
         argument = traced["confidence"] * (read + b_out)
         output = jnp.tanh(argument) if shape.task == "dcdt" else jax.nn.sigmoid(argument)
         error = output - targets

@@ -35,14 +35,20 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
 
     def loss(params: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         w_out, b_out = params["w_out"], params["b_out"]
-        drive = jnp.broadcast_to(params["b"], (steps, 1, len(w_out)))
-        start = jnp.full_like(drive[0], X_START)
         leak = traced["dt_ms"] / traced["tau_ms"]
+        # Units without weights make the rows of low rank a multiple of 8 numbers, which XLA's products of a vector and
+        # a matrix like: 54 instead of 61 us of one core per run and epoch for N = 100 and K = 30, 155 instead of 175
+        # for K = 100. For full rank the padding costs what it gains.
+        spare = 0 if shape.rank is None else -len(w_out) % 8
+        bias = jnp.pad(params["b"], (0, spare))
+        drive = jnp.broadcast_to(bias, (steps, 1, len(bias)))
+        start = jnp.full_like(drive[0], X_START)
         if shape.rank is None:
             read = recurrence.full_rank(params["w"], w_out, drive, start, leak)[1:, 0]
         else:
-            into = jnp.column_stack([params["m"], w_out])
-            read = recurrence.low_rank(into, params["n"], drive, start, leak)[1:, 0, -1]
+            into = jnp.concatenate([params["m"].T, w_out[None]])
+            into, back = (jnp.pad(weights, [(0, 0), (0, spare)]) for weights in (into, params["n"]))
+            read = recurrence.low_rank(into, back, drive, start, leak)[1:, 0, -1]
         output = jax.nn.sigmoid(traced["confidence"] * (read + b_out))
         error = output - target
         return (error * error).sum() / (steps // 2), output

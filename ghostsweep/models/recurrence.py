@@ -48,7 +48,10 @@ def _full_backward(saved: _Saved, direct: jax.Array) -> tuple[Any, ...]:
         return (1 - leak) * adjoint + back + g[:, None] * w_out[None], delta
 
     _, deltas = lax.scan(step, direct[-1][:, None] * w_out[None], (rates, direct[:-1]), reverse=True)
-    by_w = jnp.einsum("tbi,tbj->ij", states[:-1], deltas)
+    # Transposed before the product: 187 instead of 192 us of one core per run and epoch of dmts, 103 instead of 107 of
+    # dcdt.
+    rows = lax.optimization_barrier(states[:-1].reshape(-1, len(w)).T)
+    by_w = rows @ deltas.reshape(-1, len(w))
     return by_w, jnp.einsum("tb,tbi->i", direct, states), deltas, None, None
 
 
@@ -57,10 +60,10 @@ full_rank.defvjp(_full_forward, _full_backward)
 
 @jax.custom_vjp
 def low_rank(into: jax.Array, back: jax.Array, drive: jax.Array, start: jax.Array, leak: jax.Array) -> jax.Array:
-    """Projections y_t = x_t into, shape (steps + 1, trials, P), of x <- (1 - a) x + a tanh(y[:K] back + drive_t).
+    """Projections y_t = into x_t, shape (steps + 1, trials, P), of x <- (1 - a) x + a tanh(y[:K] back + drive_t).
 
-    The N numbers of x are never needed: y <- (1 - a) y + a tanh(y[:K] back + drive_t) into.
-    Shapes: into (N, P), back (K, N), drive (steps, trials, N), start (trials, N), leak a scalar.
+    The N numbers of x are never needed: y <- (1 - a) y + a into tanh(y[:K] back + drive_t).
+    Shapes: into (P, N), back (K, N), drive (steps, trials, N), start (trials, N), leak a scalar.
     """
     return _low_forward(into, back, drive, start, leak)[0]
 
@@ -72,9 +75,9 @@ def _low_forward(
 
     def step(y: jax.Array, drive: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         h = jnp.tanh(y[:, :rank] @ back + drive)
-        return (1 - leak) * y + leak * (h @ into), (y, h)
+        return (1 - leak) * y + leak * (h @ into.T), (y, h)
 
-    last, (before, rates) = lax.scan(step, start @ into, drive)
+    last, (before, rates) = lax.scan(step, start @ into.T, drive)
     projections = jnp.concatenate([before, last[None]])
     return projections, (into, back, projections, rates, start, leak)
 
@@ -85,11 +88,11 @@ def _low_backward(saved: _Saved, direct: jax.Array) -> tuple[Any, ...]:
 
     def step(adjoint: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         h, g = step
-        delta = leak * (adjoint @ into.T) * (1 - h * h)
+        delta = leak * (adjoint @ into) * (1 - h * h)
         return ((1 - leak) * adjoint + g).at[:, :rank].add(delta @ back.T), (adjoint, delta)
 
     first, (adjoints, deltas) = lax.scan(step, direct[-1], (rates, direct[:-1]), reverse=True)
-    by_into = leak * jnp.einsum("tbi,tbj->ij", rates, adjoints) + start.T @ first
+    by_into = leak * jnp.einsum("tbi,tbj->ij", adjoints, rates) + first.T @ start
     return by_into, jnp.einsum("tbi,tbj->ij", projections[:-1, :, :rank], deltas), deltas, None, None
 
 

@@ -1,7 +1,11 @@
-"""What the trainer is compared with: a plain loop of each protocol, and naive JAX."""
+"""What the trainer is compared with: a plain loop of each protocol, and naive JAX.
+
+All are a `Trainer` of the same runs from the same initial parameters, so that the bench can check that they compute
+the same thing. The equations of a network (paper, section 2) are written once, for both libraries.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,104 +13,142 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-X_START, THRESHOLD, LEAK, CONFIDENCE = -0.3, 1.0, 0.5, 10.0
+from ghostsweep import Run, train
+from ghostsweep.spec import Shape
+from ghostsweep.tasks import X_START, cue_trials, delayed_activation_target
+
+CONFIDENCE, THRESHOLD = 10.0, 1.0  # of a rank-one network's output
+
+Trainer = Callable[[int], Any]
+"""Trains on for so many epochs; returns the last one's loss, shape () for one run and (runs,) for many."""
 
 
-def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
-    """Shortest of several timings of a call that was warmed up."""
-    jax.block_until_ready(call())
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - started)
-    return min(times)
+def numpy_canonical(run: Run) -> Trainer:
+    """One run of the canonical form in a plain numpy loop that keeps what `train_one` returns."""
+    best = np.pi**2 / (4 * run.timescale**2)
+    r = np.float64(run.r_start * best)
+
+    def trainer(epochs: int) -> float:
+        nonlocal r
+        losses, gradients, accuracies, positions = np.empty((4, epochs))
+        for epoch in range(epochs):
+            if r < best / 4:
+                loss, gradient = 1.0, 0.0
+            else:
+                loss = np.abs(run.timescale - np.pi / (2 * np.sqrt(r))) / run.timescale
+                gradient = (1 if r > best else -1) * np.pi / (4 * r**1.5)
+            losses[epoch], gradients[epoch] = loss, np.abs(gradient)
+            accuracies[epoch], positions[epoch] = 1 - loss / 2, r
+            r = r - run.learning_rate * gradient
+        return losses[-1]
+
+    return trainer
 
 
-def numpy_canonical_loop(timescale: float, learning_rate: float, epochs: int) -> float:
-    """Seconds per update of one run of the canonical form in a plain numpy loop that keeps what `train_one` returns."""
-    best = np.pi**2 / (4 * timescale**2)
-    started = time.perf_counter()
-    r = np.float64(10 * best)
-    losses, gradients, accuracies, positions = np.empty((4, epochs))
-    for epoch in range(epochs):
-        if r < best / 4:
-            loss, gradient = 1.0, 0.0
-        else:
-            loss = np.abs(timescale - np.pi / (2 * np.sqrt(r))) / timescale
-            gradient = (1 if r > best else -1) * np.pi / (4 * r**1.5)
-        losses[epoch], gradients[epoch] = loss, np.abs(gradient)
-        accuracies[epoch], positions[epoch] = 1 - loss / 2, r
-        r = r - learning_rate * gradient
-    return (time.perf_counter() - started) / epochs
+def recurrent(shape: Shape, p: Mapping[str, Any], x: Any) -> Any:
+    """What the units send each other, shape of x: (N,) of a rank-one network, else (trials, N)."""
+    if shape.model == "rank_one":
+        return p["m"] * (x @ p["n"])
+    if shape.model == "low_rank":
+        return x @ p["m"] @ p["n"]
+    return x @ p["w_rec" if "w_rec" in p else "w"]
 
 
-def torch_rank_one_loop(timescale: int, n_units: int, epochs: int) -> float:
-    """Seconds per epoch of one rank-one run in a plain PyTorch loop on one thread."""
+def drive(p: Mapping[str, Any], cue: Any) -> Any:
+    """Bias and, in a cue task, input of one step, from the cues (trials,)."""
+    return p["b"] if "b" in p else cue[:, None] * p["w_in"] + p["b_in"]
+
+
+def output(nn: Any, shape: Shape, p: Mapping[str, Any], x: Any) -> Any:
+    """Output, shape (trials,), () of a rank-one network; `nn` is torch or jax.nn."""
+    if shape.model == "rank_one":
+        return nn.sigmoid(CONFIDENCE * (x @ p["n"] - THRESHOLD))
+    return (nn.tanh if shape.task == "dcdt" else nn.sigmoid)(x @ p["w_out"] + p["b_out"])
+
+
+def protocol(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, float]:
+    """Initial state, cues and targets (steps, ...), whether the output is read before a step, what the loss is over."""
+    shape = Shape.of(run.model_dump())
+    state = (run.n_units,) if run.model == "rank_one" else (shape.n_trials, run.n_units)
+    if run.task == "delayed_activation":
+        target = delayed_activation_target(shape.timescale).reshape(-1, *state[:-1])
+        start, cues, loss_over = np.full(state, X_START), np.zeros_like(target), run.timescale
+    else:
+        cues, target = cue_trials(shape)
+        start, loss_over = np.zeros(state), target.size
+    return *(a.astype(run.dtype) for a in (start, cues, target)), run.task != "delayed_activation", float(loss_over)
+
+
+def torch_loop(run: Run, params: Mapping[str, np.ndarray]) -> Trainer:
+    """One network in a plain PyTorch loop on one CPU thread, whatever else there is.
+
+    An epoch is zero_grad, the loop over steps (recurrence and output of each, x @ m @ n from left to right), the
+    outputs stacked, the squared error, backward, the optimizer's step, and item. Nothing else is kept or measured.
+    """
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    m, n = (torch.nn.Parameter(torch.randn(n_units) / n_units**0.5) for _ in range(2))
-    b = torch.nn.Parameter(torch.zeros(n_units))
-    optimizer = torch.optim.SGD([m, n, b], lr=1e-3)
-    target = torch.cat([torch.zeros(timescale), torch.ones(timescale)])
+    shape, leak = Shape.of(run.model_dump()), run.dt_ms / run.tau_ms
+    *arrays, read_before, loss_over = protocol(run)
+    start, cues, target = (torch.tensor(array) for array in arrays)
+    p = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in params.items()}
+    optimizer = torch.optim.SGD(p.values(), lr=run.learning_rate)
 
-    def epoch() -> None:
+    def epoch() -> float:
         optimizer.zero_grad()
-        x = torch.full((n_units,), X_START)
-        outputs = []
-        for _ in range(2 * timescale):
-            x = (1 - LEAK) * x + LEAK * torch.tanh(m * (n @ x) + b)
-            outputs.append(torch.sigmoid(CONFIDENCE * (n @ x - THRESHOLD)))
-        loss = ((torch.stack(outputs) - target) ** 2).sum() / timescale
+        x, outputs = start, []
+        for cue in cues:
+            if read_before:
+                outputs.append(output(torch, shape, p, x))
+            x = (1 - leak) * x + leak * torch.tanh(recurrent(shape, p, x) + drive(p, cue))
+            if not read_before:
+                outputs.append(output(torch, shape, p, x))
+        loss = ((torch.stack(outputs) - target) ** 2).sum() / loss_over
         loss.backward()
-        loss.item()
         optimizer.step()
+        return loss.item()
 
-    epoch()
-    started = time.perf_counter()
-    for _ in range(epochs):
-        epoch()
-    return (time.perf_counter() - started) / epochs
+    def trainer(epochs: int) -> float:
+        for _ in range(epochs):
+            loss = epoch()
+        return loss
 
-
-def naive_rank_one(timescale: int, n_units: int, n_runs: int, epochs: int) -> tuple[float, float]:
-    """Compile seconds, and seconds per run and epoch, of jit(vmap(value_and_grad(scan))) of the plain network."""
-    target = jnp.repeat(jnp.array([0.0, 1.0]), timescale)
-
-    def loss(params: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        m, n, b = params
-
-        def step(x: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Array]:
-            x = (1 - LEAK) * x + LEAK * jnp.tanh(m * (n @ x) + b)
-            return x, (jax.nn.sigmoid(CONFIDENCE * (n @ x - THRESHOLD)) - wanted) ** 2
-
-        return jax.lax.scan(step, jnp.full(n_units, X_START), target)[1].sum() / timescale
-
-    def one(params: Any) -> Any:
-        _, grads = jax.value_and_grad(loss)(params)
-        return jax.tree.map(lambda p, g: p - 1e-3 * g, params, grads)
-
-    @jax.jit
-    def train(params: Any) -> Any:
-        return jax.lax.fori_loop(0, epochs, lambda _, p: jax.vmap(one)(p), params)
-
-    keys = jax.random.split(jax.random.key(0), 2)
-    m, n = (jax.random.normal(key, (n_runs, n_units)) / n_units**0.5 for key in keys)
-    params = (m, n, jnp.zeros((n_runs, n_units)))
-    started = time.perf_counter()
-    compiled = train.lower(params).compile()
-    compiling = time.perf_counter() - started
-    return compiling, seconds(lambda: compiled(params), 3) / epochs / n_runs
+    return trainer
 
 
-def peaks() -> dict[str, float]:
-    """Measured limits of this machine over all devices: seconds per tanh, and per multiply-add of a matrix product."""
-    size = 1 << 22
-    x = jax.random.normal(jax.random.key(0), (size,))
-    tanh = jax.jit(lambda x: jax.lax.fori_loop(0, 20, lambda _, y: jnp.tanh(y + 0.1), x))
-    a = jax.random.normal(jax.random.key(1), (2048, 2048))
-    product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
-    return {
-        "tanh": seconds(lambda: tanh(x)) / (20 * size),
-        "multiply-add": seconds(lambda: product(a)) / 2048**3,
-    }
+def naive_jax(run: Run, params: Mapping[str, np.ndarray]) -> tuple[float, Trainer]:
+    """Compile seconds and trainer of jit(vmap(value_and_grad(scan))), from parameters (runs, ...); default device.
+
+    The loop over epochs is compiled too, and a bare gradient step is all there is beside loss and gradient.
+    """
+    shape, leak = Shape.of(run.model_dump()), run.dt_ms / run.tau_ms
+    *arrays, read_before, loss_over = protocol(run)
+
+    def loss_of(p: Any) -> jax.Array:
+        start, cues, target = map(jnp.asarray, arrays)
+
+        def step(x: jax.Array, cue: jax.Array) -> tuple[jax.Array, jax.Array]:
+            new = (1 - leak) * x + leak * jnp.tanh(recurrent(shape, p, x) + drive(p, cue))
+            return new, output(jax.nn, shape, p, x if read_before else new)
+
+        return ((jax.lax.scan(step, start, cues)[1] - target) ** 2).sum() / loss_over
+
+    def epoch(_: Any, carry: Any) -> Any:
+        losses, grads = jax.vmap(jax.value_and_grad(loss_of))(carry[0])
+        return jax.tree.map(lambda p, g: p - run.learning_rate * g, carry[0], grads), losses
+
+    def epochs_of(params: Any, losses: jax.Array, epochs: int) -> Any:
+        return jax.lax.fori_loop(0, epochs, epoch, (params, losses))
+
+    with train.precision(shape), jax.numpy_rank_promotion("allow"):
+        state = jax.tree.map(jnp.asarray, dict(params))
+        losses = jnp.zeros(len(params["n" if "n" in params else "w_out"]), run.dtype)
+        started = time.perf_counter()
+        compiled = jax.jit(epochs_of).lower(state, losses, 0).compile()
+        compile_seconds = time.perf_counter() - started
+
+    def trainer(epochs: int) -> np.ndarray:
+        nonlocal state, losses
+        with train.precision(shape):
+            state, losses = compiled(state, losses, epochs)
+        return np.asarray(losses)
+
+    return compile_seconds, trainer

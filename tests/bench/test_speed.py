@@ -2,111 +2,186 @@
 
     pip install ".[test,bench]" && python -m pytest tests/bench -s
 
-Times are the best of several, warmed, compilation apart; judge the ratios, not the times. Runs on a GPU unchanged.
+prints one table, in three to four minutes. Everything is compiled and warmed up first. Then plain loop, naive JAX and
+trainer of every protocol take turns of about a second, and the best turn of each counts; judge the ratios, not the
+times. An epoch of the PyTorch loop is zero_grad, the loop over steps, the stacked outputs' squared error, backward,
+the optimizer's step and item, of one run on one CPU thread. The trainer trains as many runs at once as the engine
+would, and naive JAX the same runs. "Share of peak" is the least time that the protocol's `limits.operations` take at
+this machine's measured peak, over the time taken. Runs on a GPU unchanged.
 """
 
-import os
-from typing import NamedTuple
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import baselines
 import jax
+import jax.numpy as jnp
+import limits
 import numpy as np
 import pytest
 
-from ghostsweep import Run, engine, plan, train
+from ghostsweep import Run, api, engine, plan, train
 from ghostsweep.spec import Shape
+
+DEVICES = engine.local_devices(api.cores())  # before anything else uses JAX
+TURN_SECONDS, TURNS = 1.0, 4
+TIMED = {"learning_rate": 1e-3, "epochs": 1}  # so low that no run collapses, whose tiny numbers would be slow
+CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
+
+
+class Protocol(NamedTuple):
+    """A row of the table: fields of a run, what bounds it, and how often it must beat its plain loop."""
+
+    fields: dict[str, Any]
+    bound: str
+    floor: float = 0
+
+
+def _low_rank(rank: int, floor: float) -> Protocol:
+    return Protocol({"model": "low_rank", "rank": rank, "timescale": 20}, PRODUCTS, floor)
+
+
+PASSES = "passes over arrays in cache"
+SUMS = "tanh, sums over units and steps"
+PRODUCTS = "products of a vector and a matrix"  # a weight that is read is used for one state of each trial
+PROTOCOLS = {
+    "canonical": Protocol({"model": "canonical", "timescale": 100, "learning_rate": 1e-10}, PASSES, 800),
+    "rank-one, T = 5": Protocol({"model": "rank_one", "timescale": 5}, SUMS),
+    "rank-one, T = 20": Protocol({"model": "rank_one", "timescale": 20}, SUMS, 1000),
+    "rank-one, T = 40": Protocol({"model": "rank_one", "timescale": 40}, SUMS),
+    "readout, K = 1": _low_rank(1, 300),
+    "readout, K = 10": _low_rank(10, 130),
+    "readout, K = 30": _low_rank(30, 100),
+    "readout, K = 100": _low_rank(100, 40),
+    "readout, full": Protocol({"model": "full_rank", "timescale": 20}, PRODUCTS, 40),
+    "dcdt, full": Protocol({"model": "full_rank", "task": "dcdt", **CUES}, PRODUCTS, 60),
+    "dmts, full": Protocol({"model": "full_rank", "task": "dmts", **CUES}, PRODUCTS, 45),
+}
+NAIVE_FLOORS = {"rank-one, T = 20": 2.5, "dcdt, full": 2.5}
 
 
 class Row(NamedTuple):
-    """One protocol's measurements, in seconds per run and epoch."""
+    """One protocol's measurements: seconds per run and epoch, and of compiling, by way of training."""
 
-    name: str
-    loop: float
-    naive: float
-    ours: float
-    compile_seconds: float
-    limit: float
-    bound: str
+    times: dict[str, float]
+    compiling: dict[str, float]
+    share: float  # of the peak
 
 
-def ours(run: Run, n_runs: int, epochs: int) -> tuple[float, float]:
-    """Compile seconds, and seconds per run and epoch, of the trainer as the engine calls it."""
-    shape = Shape.of(run.model_dump())
-    devices = engine.local_devices(len(os.sched_getaffinity(0)))
-    program = engine._program(shape, n_runs, tuple(devices))
-    columns = {name: np.full(n_runs, getattr(run, name)) for name in shape.traced}
-    columns |= {"seed": np.arange(n_runs)}
+class Ours:
+    """The trainer as the engine calls it, on seeds 0, 1, 2 ...: a `baselines.Trainer`."""
+
+    def __init__(self, run: Run, n_runs: int) -> None:
+        self.shape, self.at = Shape.of(run.model_dump()), 0
+        self.program = engine._program(self.shape, n_runs, tuple(DEVICES))
+        columns = {name: np.full(n_runs, getattr(run, name)) for name in self.shape.traced}
+        started = train.start(self.shape, columns | {"seed": np.arange(n_runs)})
+        self.params = {name: np.array(value) for name, value in started[0].params.items()}
+        with train.precision(self.shape):
+            self.state, self.traced = jax.device_put(started, self.program.sharding)
+
+    def __call__(self, epochs: int) -> np.ndarray:
+        end, longest = self.at + epochs, train.MAX_STOPS * train.MAX_GAP
+        with train.precision(self.shape):
+            for at in range(self.at, end, longest):
+                last = min(at + longest, end)
+                cuts = np.append(np.arange(at, last, train.MAX_GAP), last)
+                stops = np.full(train.MAX_STOPS + 1, last, np.int32)
+                stops[: len(cuts)] = cuts
+                count = jnp.int32(len(cuts) - 1)
+                self.state, report = self.program.call(self.state, self.traced, jnp.asarray(stops), count)
+        self.at = end
+        return np.asarray(report.loss)[len(cuts) - 2]
+
+
+def trainers_of(run: Run, n_runs: int) -> tuple[dict[str, baselines.Trainer], dict[str, float]]:
+    """All ways of training a run, with seed 0 in the plain loop and n_runs seeds else, and their compile seconds."""
+    ours = Ours(run, n_runs)
     if run.model == "canonical":
-        columns |= {"learning_rate": np.logspace(-11, -8, n_runs)}
-    stops = np.full(train.MAX_STOPS + 1, epochs, np.int32)
-    cuts = np.append(np.arange(0, epochs, train.MAX_GAP), epochs)
-    stops[: len(cuts)] = cuts
-    with train.precision(shape):
-        traced = jax.device_put(train.start(shape, columns)[1], program.sharding)
-
-        def call() -> object:
-            state = jax.device_put(train.start(shape, columns)[0], program.sharding)
-            return program.call(state, traced, jax.numpy.asarray(stops), jax.numpy.int32(len(cuts) - 1))
-
-        return program.compile_seconds, baselines.seconds(call, 3) / n_runs / epochs
+        return {"ours": ours, "loop": baselines.numpy_canonical(run)}, {"ours": ours.program.compile_seconds}
+    loop = baselines.torch_loop(run, {name: value[0] for name, value in ours.params.items()})
+    compile_seconds, naive = baselines.naive_jax(run, ours.params)
+    compiling = {"ours": ours.program.compile_seconds, "naive": compile_seconds}
+    return {"ours": ours, "loop": loop, "naive": naive}, compiling
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[Row]:
-    engine.local_devices(len(os.sched_getaffinity(0)))
-    cores = len(jax.local_devices())
-    peak = baselines.peaks()
-    canonical = Run(model="canonical", timescale=100, learning_rate=1e-10, epochs=1)
-    lanes = plan.cost(Shape.of(canonical.model_dump())).lanes * cores
-    compiling, took = ours(canonical, lanes, 10_000)
-    table = [
-        Row(
-            "canonical",
-            baselines.numpy_canonical_loop(100.0, 1e-10, 30_000),
-            float("nan"),
-            took,
-            compiling,
-            float("nan"),
-            "one division and square root, and a dozen passes over nine arrays in cache",
-        )
-    ]
-    for timescale in (5, 20, 40):
-        run = Run(model="rank_one", timescale=timescale, learning_rate=1e-3, epochs=1)
-        compiling, took = ours(run, 300, 30_000 // timescale)
-        table.append(
-            Row(
-                f"rank-one, T = {timescale}",
-                baselines.torch_rank_one_loop(timescale, 100, 60),
-                baselines.naive_rank_one(timescale, 100, 300, 1000 // timescale)[1],
-                took,
-                compiling,
-                2 * timescale * 100 * peak["tanh"],
-                "tanh",
-            )
-        )
-    print(f"\n{cores} {jax.devices()[0].device_kind} devices; peaks: ", end="")
-    print(", ".join(f"{key} {value * 1e9:.3f} ns" for key, value in peak.items()))
-    print(
-        "protocol           loop us   naive us    ours us   loop/ours  naive/ours  compile s  share of peak, bound by"
-    )
-    for row in table:
-        print(
-            f"{row.name:17}{row.loop * 1e6:9.1f} {row.naive * 1e6:10.2f} {row.ours * 1e6:10.5f} "
-            f"{row.loop / row.ours:11.0f} {row.naive / row.ours:11.1f} {row.compile_seconds:10.2f}  "
-            f"{row.limit / row.ours:8.0%}  {row.bound}"
-        )
+def turn(trainer: baselines.Trainer, epochs: int) -> float:
+    """Seconds of so many epochs."""
+    started = time.perf_counter()
+    trainer(epochs)
+    return time.perf_counter() - started
+
+
+def epochs_in_a_turn(trainer: baselines.Trainer) -> int:
+    """Epochs that take TURN_SECONDS, once warm."""
+    turn(trainer, 1)
+    epochs = 1
+    while (took := turn(trainer, epochs)) < TURN_SECONDS / 10:
+        epochs *= 4
+    return max(1, round(epochs * TURN_SECONDS / took))
+
+
+def measure(names: Iterable[str]) -> dict[str, Row]:
+    """Train protocols in all ways, in rounds of one turn each, so that a disturbance does not spoil all of a row."""
+    peak, wide = limits.peaks(), DEVICES[0].platform != "cpu"
+    runs = {name: Run(**TIMED | PROTOCOLS[name].fields) for name in names}
+    shapes = {name: Shape.of(run.model_dump()) for name, run in runs.items()}
+    widths = {
+        name: plan.widest(shape, len(DEVICES), api.DEFAULT_MEMORY_BYTES, wide=wide) for name, shape in shapes.items()
+    }
+    built = {name: trainers_of(run, widths[name]) for name, run in runs.items()}
+    trainers = {(name, way): trainer for name, (ways, _) in built.items() for way, trainer in ways.items()}
+    epochs = {key: epochs_in_a_turn(trainer) for key, trainer in trainers.items()}
+    rounds = [{key: turn(trainer, epochs[key]) for key, trainer in trainers.items()} for _ in range(TURNS)]
+    table = {}
+    for name, (ways, compiling) in built.items():
+        ours = ways["ours"]
+        assert (np.asarray(ours.state.epochs_done) == ours.at).all(), f"{name}: a run has diverged"
+        best = {way: min(times[name, way] for times in rounds) / epochs[name, way] for way in ways}
+        times = {way: seconds / (1 if way == "loop" else widths[name]) for way, seconds in best.items()}
+        least = sum(count * peak[kind] for kind, count in limits.operations(shapes[name]).items())
+        table[name] = Row(times, compiling, least / times["ours"])
+    show(table, peak)
     return table
 
 
-FLOORS = {"canonical": 800, "rank-one, T = 20": 1000}
+def show(table: Mapping[str, Row], peak: Mapping[str, float]) -> None:
+    """Print the table."""
+    print(f"\n{len(DEVICES)} {DEVICES[0].device_kind} devices; at best ", end="")
+    print(", ".join(f"{value * 1e9:.3g} ns a {kind}" for kind, value in peak.items()))
+    print("protocol, per     loop   naive      ours   loop/  naive/   compile s   share of")
+    print("run and epoch       us      us        us    ours    ours  naive  ours  peak; bound by")
+    for name, row in table.items():
+        loop, naive, ours = (row.times.get(way, np.nan) for way in ("loop", "naive", "ours"))
+        print(
+            f"{name:16}{loop * 1e6:6.4g} {naive * 1e6:7.3g} {ours * 1e6:9.3g} {loop / ours:7.0f} {naive / ours:7.1f} "
+            f"{row.compiling.get('naive', np.nan):6.1f} {row.compiling['ours']:5.1f} {row.share:5.0%}; "
+            f"{PROTOCOLS[name].bound}"
+        )
 
 
-@pytest.mark.parametrize("name", FLOORS)
-def test_ratio_to_the_plain_loop(rows: list[Row], name: str) -> None:
-    (row,) = (row for row in rows if row.name == name)
-    assert row.loop / row.ours >= FLOORS[name]
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Row]:
+    return measure(PROTOCOLS)
 
 
-def test_ratio_to_naive_jax(rows: list[Row]) -> None:
-    (row,) = (row for row in rows if row.name == "rank-one, T = 20")
-    assert row.naive / row.ours >= 2.5
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_all_ways_train_the_same(name: str) -> None:
+    """In float64, over epochs in which the loss changes by far more than the tolerance, so that gradients count."""
+    run = Run(**{"learning_rate": 0.1, "epochs": 1, "dtype": "float64"} | PROTOCOLS[name].fields)
+    trainers, _ = trainers_of(run, len(DEVICES))
+    losses = {way: np.array([np.ravel(trainer(1))[0] for _ in range(5)]) for way, trainer in trainers.items()}
+    assert abs(losses["ours"][-1] / losses["ours"][0] - 1) > 1e-8
+    for way in trainers:
+        np.testing.assert_allclose(losses[way], losses["ours"], rtol=1e-11, err_msg=way)
+
+
+@pytest.mark.parametrize("name", [name for name, protocol in PROTOCOLS.items() if protocol.floor])
+def test_ratio_to_the_plain_loop(rows: dict[str, Row], name: str) -> None:
+    assert rows[name].times["loop"] / rows[name].times["ours"] >= PROTOCOLS[name].floor
+
+
+@pytest.mark.parametrize("name", NAIVE_FLOORS)
+def test_ratio_to_naive_jax(rows: dict[str, Row], name: str) -> None:
+    assert rows[name].times["naive"] / rows[name].times["ours"] >= NAIVE_FLOORS[name]
