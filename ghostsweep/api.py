@@ -104,7 +104,8 @@ def run(
         finally:
             if folder.exists():
                 tables.merge(folder, planned["run_id"], _meta(sweep, folder, session))
-        planned, left = _work(sweep, folder)
+        if sweep.refine is not None:
+            planned, left = _work(sweep, folder)
     if folder.exists() and not tables.is_merged(folder, planned["run_id"]):
         tables.merge(folder, planned["run_id"], _meta(sweep, folder, None))
     return tables.read(sweep.name, out)
@@ -116,7 +117,7 @@ def _work(sweep: Sweep, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     finished = _finished(sweep, planned, folder)
     if sweep.refine is not None:
         runs = tables.stored(folder)[0]
-        done = runs[runs["run_id"].isin(planned.loc[finished, "run_id"])]
+        done = runs[tables.among(runs["run_id"], planned.loc[finished, "run_id"])]
         wanted = analysis.refined(planned, done, levels=sweep.refine.levels, share=sweep.fit.share)
         planned, finished = planned[wanted].reset_index(drop=True), finished[wanted].reset_index(drop=True)
     return planned, planned[~finished]
@@ -158,7 +159,7 @@ def _finished(sweep: Sweep, planned: pd.DataFrame, folder: Path) -> pd.Series:
         rows = planned[planned["phase"] == phase]
         valid = runs[runs["phase"] == phase]
         valid = valid[tables.complete(valid, curves, record)]
-        done = rows["run_id"].isin(valid["run_id"]) & ~rows["run_id"].isin(wanted - ends.keys())
+        done = tables.among(rows["run_id"], valid["run_id"]) & ~tables.among(rows["run_id"], wanted - ends.keys())
         if record.snapshots is not None:
             chosen = record.snapshots.chosen(rows)
             epochs = {length: record.snapshots.schedule(length) for length in rows["epochs"].unique()}
