@@ -243,6 +243,8 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     drawn: list[Path] = []
     if runs["learning_rate"].nunique() < 2:
         raise UsageError(f"{name}: found a single learning rate; a phase diagram needs several")
+    if figures.is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
+        return figures.save(figures.dense_diagram(runs, _zoom(found.name, out)), Path(to) / f"{found.name}.dense")
     fitted = fit(found)
     varying = [x for x in analysis.cell_fields(runs) if runs[x].nunique() > 1 and is_numeric_dtype(runs[x])]
     for x in varying:
@@ -258,6 +260,16 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     if (runs["model"] == "canonical").all() and runs["timescale"].nunique() > 1:
         drawn += figures.save(figures.eta_collapse(runs), Path(to) / f"{found.name}.eta")
     return drawn
+
+
+def _zoom(name: str, out: str | Path) -> pd.DataFrame | None:
+    """The runs of NAME_zoom, of NAME_zoom-quick for NAME-quick, where they are there and as dense."""
+    full = name.removesuffix("-quick")
+    zoom = f"{full}_zoom{name.removeprefix(full)}"
+    if not (Path(out) / zoom / "meta.json").exists():
+        return None
+    runs = tables.read(zoom, out).runs
+    return runs if figures.is_dense(runs) else None
 
 
 def _draw_fits(fitted: Fitted, varying: list[str], base: Path) -> list[Path]:
