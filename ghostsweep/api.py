@@ -104,7 +104,8 @@ def run(
         finally:
             if folder.exists():
                 tables.merge(folder, planned["run_id"], _meta(sweep, folder, session))
-        planned, left = _work(sweep, folder)
+        if sweep.refine is not None:
+            planned, left = _work(sweep, folder)
     if folder.exists() and not tables.is_merged(folder, planned["run_id"]):
         tables.merge(folder, planned["run_id"], _meta(sweep, folder, None))
     return tables.read(sweep.name, out)
@@ -116,7 +117,7 @@ def _work(sweep: Sweep, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     finished = _finished(sweep, planned, folder)
     if sweep.refine is not None:
         runs = tables.stored(folder)[0]
-        done = runs[runs["run_id"].isin(planned.loc[finished, "run_id"])]
+        done = runs[tables.among(runs["run_id"], planned.loc[finished, "run_id"])]
         wanted = analysis.refined(planned, done, levels=sweep.refine.levels, share=sweep.fit.share)
         planned, finished = planned[wanted].reset_index(drop=True), finished[wanted].reset_index(drop=True)
     return planned, planned[~finished]
@@ -158,7 +159,7 @@ def _finished(sweep: Sweep, planned: pd.DataFrame, folder: Path) -> pd.Series:
         rows = planned[planned["phase"] == phase]
         valid = runs[runs["phase"] == phase]
         valid = valid[tables.complete(valid, curves, record)]
-        done = rows["run_id"].isin(valid["run_id"]) & ~rows["run_id"].isin(wanted - ends.keys())
+        done = tables.among(rows["run_id"], valid["run_id"]) & ~tables.among(rows["run_id"], wanted - ends.keys())
         if record.snapshots is not None:
             chosen = record.snapshots.chosen(rows)
             epochs = {length: record.snapshots.schedule(length) for length in rows["epochs"].unique()}
@@ -242,6 +243,8 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     drawn: list[Path] = []
     if runs["learning_rate"].nunique() < 2:
         raise UsageError(f"{name}: found a single learning rate; a phase diagram needs several")
+    if figures.is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
+        return figures.save(figures.dense_diagram(runs, _zoom(found.name, out)), Path(to) / f"{found.name}.dense")
     fitted = fit(found)
     varying = [x for x in analysis.cell_fields(runs) if runs[x].nunique() > 1 and is_numeric_dtype(runs[x])]
     for x in varying:
@@ -257,6 +260,16 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     if analysis.is_closed_form(runs) and runs["timescale"].nunique() > 1:
         drawn += figures.save(figures.eta_collapse(runs), Path(to) / f"{found.name}.eta")
     return drawn
+
+
+def _zoom(name: str, out: str | Path) -> pd.DataFrame | None:
+    """The runs of NAME_zoom, of NAME_zoom-quick for NAME-quick, where they are there and as dense."""
+    full = name.removesuffix("-quick")
+    zoom = f"{full}_zoom{name.removeprefix(full)}"
+    if not (Path(out) / zoom / "meta.json").exists():
+        return None
+    runs = tables.read(zoom, out).runs
+    return runs if figures.is_dense(runs) else None
 
 
 def _draw_fits(fitted: Fitted, varying: list[str], base: Path) -> list[Path]:

@@ -183,8 +183,9 @@ class _Log:
         if values is not None:
             for whole, part in zip(full, values, strict=True):
                 whole[:, lanes] = part
-        self.loss_sum += full.loss_sum.sum(axis=0)
-        self.grad_norm_sum += full.grad_norm_sum.sum(axis=0)
+        for loss, grad_norm in zip(full.loss_sum, full.grad_norm_sum, strict=True):
+            self.loss_sum += loss  # one by one, so that rounding does not depend on how many came together
+            self.grad_norm_sum += grad_norm
         ends = stops[1:] - 1
         self.initial += _at(full, ends == 0)
         self.rows += _at(full, np.isin(ends, self.recorded))

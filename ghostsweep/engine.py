@@ -73,7 +73,7 @@ def train_chunks(
         return found
 
     for chunk in chunks:
-        needed = chunk.runs["run_id"].isin(parents).to_numpy()
+        needed = tables.among(chunk.runs["run_id"], parents).to_numpy()
         trained = train_chunk(
             chunk,
             record_of(chunk.phase),

@@ -135,7 +135,8 @@ def _expand_grid(grid: Grid) -> pd.DataFrame:
             [fragment(first, name, _typed(name, value)) for value in axes.get(name, [first[name]])]
             for name in sorted(FIELDS)
         ]
-        ids = [run_id(fragments) for fragments in itertools.product(*texts)]
+        said = [fragments for fragments in texts if fragments != [""]]
+        ids = [run_id(fragments) for fragments in itertools.product(*said)]
         parts.append(pd.DataFrame({"run_id": ids} | columns))
     return pd.concat(parts, ignore_index=True)
 

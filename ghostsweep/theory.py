@@ -86,7 +86,7 @@ def critical_lr(timescale: ArrayLike, gradient_of: GradientOf = "TL") -> Array:
     """The rate above which a run can be trapped, lr_c(T) = (3 pi^4 / 32) T^-5, or T^-4 for gradients of L [derived].
 
     This is the onset, eta = 3/4. Just above it some starts still settle on a cycle around the optimum: the
-    trapped share reaches 1 only near eta = 0.7725, so a 50% boundary lies about 1.7% higher.
+    trapped share reaches 1 only near eta = 0.772, so a 50% boundary lies about 1.7% higher.
     """
     return CRITICAL_PREFACTOR * _array(timescale) ** CRITICAL_EXPONENTS[gradient_of]
 

@@ -57,6 +57,15 @@ def test_dropping_trapped_runs_changes_no_number(tmp_path: Path, monkeypatch: py
     assert (kept.runs["epochs_done"] == kept.runs["epochs"]).all()
 
 
+def test_how_long_a_call_takes_changes_no_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunk, "TURN_SECONDS", 0.0)  # calls of a stop or two
+    slow, _ = run(CANONICAL, tmp_path / "slow", np.inf, monkeypatch)
+    monkeypatch.setattr(chunk, "TURN_SECONDS", np.inf)  # of as many as there may be
+    fast, _ = run(CANONICAL, tmp_path / "fast", np.inf, monkeypatch)
+    pd.testing.assert_frame_equal(slow.curves, fast.curves, check_exact=True)
+    pd.testing.assert_frame_equal(slow.runs, fast.runs, check_exact=True)
+
+
 def test_a_chunk_whose_runs_are_all_trapped_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = CANONICAL.replace("[7, 40, 3_000]", "[1_000_000]").replace("[-10, -4, 24]", "[-5, -4, 8]")
     found, _ = run(text.replace("points = 30", "points = 3"), tmp_path, np.inf, monkeypatch)

@@ -51,7 +51,8 @@ def test_the_commands_shown_exist() -> None:
         assert (ROOT / "sweeps" / f"{name}.toml").exists()
     for path in re.findall(r"`((?:spec|models|analysis|figures)/|[a-z_]+\.py)`", README):
         assert (ROOT / "ghostsweep" / path).exists() or (ROOT / "ghostsweep/figures" / path).exists(), path
-    assert (ROOT / "results/phase_diagram.png").exists()
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / picture).exists(), picture
 
 
 def test_the_results_shown_are_complete() -> None:

@@ -38,7 +38,7 @@ def critical_lr(
     learning_rate and seed apart. The UPPER boundary is the lowest rate where the share of seeds whose outcome
     is in `collapsed`, made rising by isotonic regression, exceeds `share`. At share 0 it is the ONSET, the
     lowest rate where any seed has collapsed. The canonical theory gives the onset, eta = 3/4; the collapsed
-    share climbs from 0 there to 1 near eta = 0.7725, since some starts settle on a cycle, so the 50% boundary
+    share climbs from 0 there to 1 near eta = 0.772, since some starts settle on a cycle, so the 50% boundary
     lies about 1.7% above the onset. The LOWER boundary mirrors it: the highest rate where the share of seeds
     whose outcome is in `too_slow` (for the epochs they were given), made falling, exceeds `share`. It is
     looked for up to the upper boundary only: beyond, a plateau is not a matter of patience.

@@ -182,9 +182,9 @@ def ordered_colors(values: Sequence[float]) -> dict[float, Color]:
     return {value: mpl.colormaps["viridis"](float(shade)) for value, shade in zip(ordered, shades, strict=True)}
 
 
-def panel_letter(ax: Axes, letter: str) -> None:
-    """Write a bold panel letter above the axes' upper left corner."""
-    ax.set_title(letter, loc="left", fontweight="bold", fontsize=9)
+def panel_letter(ax: Axes, letter: str, x: float = 0.0) -> None:
+    """Write a bold panel letter above the axes' upper left corner, moved by x of its width."""
+    ax.set_title(letter, loc="left", x=x, fontweight="bold", fontsize=9)
 
 
 def log_axis(axis: XAxis | YAxis, low: float, high: float) -> None:
