@@ -194,6 +194,7 @@ def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch
         (("epochs = 12", "epochs = 12\nreadout_l1 = 2.0"), "phases[0].readout_l1: found 2.0", "has no such field"),
         (("epochs = 20", "epochs = 20\nparent = 'abc'"), "run.parent", "one of model"),
         (("[[phases]]", "[phases]"), "phases: found {", "a list of tables"),
+        (("range = 3", "range = 500_001"), "phases: found '1000002 runs in later phases'", "at most 1000000"),
         (("epochs = 12", "epochs = 12\nrecord.epochs = [12]"), "phases[0].record.epochs: found 12", "from 0 to 11"),
     ],
 )

@@ -16,6 +16,8 @@ from ghostsweep.spec.run import CHOICES, FIELDS
 from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
 
 MAX_RUNS = 20_000_000
+MAX_CONTINUED = 1_000_000
+"""Runs of later phases, which are planned one by one."""
 GIVEN = tuple(name for name in FIELDS if name not in PHASE_FIELDS)
 """Fields that a file may give."""
 
@@ -76,8 +78,12 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
         small = _quick(problems, shared, tables, record, given, data.get("quick"))
     if problems.lines or record is None:
         raise problems.error()
+    sweep = Sweep(name, title, grids, phases, record, fit, refine, text)
+    if (continued := sweep.n_runs - sum(map(len, grids))) > MAX_CONTINUED:
+        problems.add("phases", f"{continued} runs in later phases", f"at most {MAX_CONTINUED}")
+        raise problems.error()
     if not quick:
-        return Sweep(name, title, grids, phases, record, fit, refine, text)
+        return sweep
     if small is None:
         problems.add("quick", "nothing", "a table of what --quick changes")
         raise problems.error()
