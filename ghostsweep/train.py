@@ -26,6 +26,9 @@ MAX_GAP = 1024
 MAX_STOPS = 64
 """Reports per call of the compiled program."""
 
+OPT_STATE = "opt_state"
+"""How the names of an optimizer's state begin in what a later phase begins from."""
+
 # Purposes that a run's seed is split into, fixed for good: `fold_in(key(seed), PURPOSE)`.
 INITIAL_PARAMETERS = 0
 NOISE = 1  # with the epoch folded in
@@ -201,11 +204,15 @@ def traced_types(shape: Shape) -> dict[str, str]:
     return dict.fromkeys(shape.traced, shape.dtype) | dict.fromkeys(counts, "uint32")
 
 
-def ends(state: State) -> dict[str, jax.Array]:
-    """What a later phase begins from, by name: `params/NAME` and the optimizer's state, with the runs first."""
+def ends(shape: Shape, state: State) -> dict[str, jax.Array]:
+    """What a later phase begins from, by name: `params/NAME` and the optimizer's state, with the runs first.
+
+    The optimizer's names say its update rule and schedule, since the states of two rules may look alike.
+    """
     moments, _ = jax.tree.flatten_with_path(state.opt_state)
+    rule = f"{OPT_STATE}/{shape.optimizer}/{shape.schedule}"
     named = {f"params/{name}": leaf for name, leaf in sorted(state.params.items())}
-    return named | {f"opt_state{jax.tree_util.keystr(path)}": leaf for path, leaf in moments}
+    return named | {f"{rule}{jax.tree_util.keystr(path)}": leaf for path, leaf in moments}
 
 
 def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray]]) -> State:
@@ -215,17 +222,17 @@ def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray
     after another update rule or schedule, with momentum, clipping or weight decay turned on or off, or with other
     parameters to train.
     """
-    fresh = {name: np.array(leaf) for name, leaf in ends(state).items()}
-    moments = {name for name in fresh if name.startswith("opt_state")}
+    fresh = {name: np.array(leaf) for name, leaf in ends(shape, state).items()}
+    moments = {name for name in fresh if name.startswith(OPT_STATE)}
     params = {name for name in fresh if name.startswith("params")}
     if "confidence" in shape.traced:
         params -= {"params/c"}
     for lane, run in enumerate(runs):
-        own = {name for name in run if name.startswith("opt_state")}
+        own = {name for name in run if name.startswith(OPT_STATE)}
         same = own == moments and all(run[name].shape == fresh[name][lane].shape for name in own)
         for name in params | (moments if same else set()):
             fresh[name][lane] = run[name]
-    leaves = [jnp.asarray(fresh[name]) for name in ends(state)]
+    leaves = [jnp.asarray(fresh[name]) for name in fresh]
     treedef = jax.tree.structure((state.params, state.opt_state))
     new_params, opt_state = jax.tree.unflatten(treedef, leaves)
     return state._replace(params=new_params, opt_state=opt_state)
@@ -286,7 +293,7 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
             stops = jnp.arange(first, first + MAX_STOPS + 1, dtype=jnp.int32)
             state, report = _train_batch(shape, state, traced, stops, jnp.asarray(count, jnp.int32))
             rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
-        end = {name: np.asarray(value)[0] for name, value in ends(state).items()}
+        end = {name: np.asarray(value)[0] for name, value in ends(shape, state).items()}
     params = {name.removeprefix("params/"): end[name] for name in end if name.startswith("params/")}
     loss, grad_norm, accuracy, weight_norm = np.concatenate(rows, axis=1)
     return History(run, loss, grad_norm, accuracy, weight_norm, params, end)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,12 +149,27 @@ def test_a_trained_confidence_goes_on_or_begins_anew_where_one_is_given() -> Non
     ]
 
 
-def test_another_update_rule_begins_without_the_memory_of_the_first() -> None:
+@pytest.mark.parametrize("rule", ["sgd", "adamax", "adamw"])  # the last two with a state that looks like adam's
+def test_another_update_rule_begins_without_the_memory_of_the_first(rule: Any) -> None:
     fields: dict[str, Any] = {"model": "rank_one", "timescale": 4, "n_units": 9, "epochs": 6, "dtype": "float64"}
     adam = train_one(Run(**fields, learning_rate=0.01, optimizer="adam"))
-    after = train_one(Run(**fields, learning_rate=0.1), after=adam)
-    fresh = train_one(Run(**fields, learning_rate=0.1), initial=adam.params)
+    with jax.numpy_dtype_promotion("standard"):  # optax's adamax needs it
+        after = train_one(Run(**fields, learning_rate=0.1, optimizer=rule), after=adam)
+        fresh = train_one(Run(**fields, learning_rate=0.1, optimizer=rule), initial=adam.params)
     np.testing.assert_array_equal(after.loss, fresh.loss)
+
+
+def test_another_schedule_begins_anew() -> None:
+    fields: dict[str, Any] = {"model": "rank_one", "timescale": 4, "n_units": 9, "epochs": 6, "learning_rate": 0.1}
+    fields |= {"dtype": "float64", "decay_epochs": 4}
+    cosine = train_one(Run(**fields, schedule="cosine"))
+    after = train_one(Run(**fields, schedule="linear"), after=cosine)
+    fresh = train_one(Run(**fields, schedule="linear"), initial=cosine.params)
+    np.testing.assert_array_equal(after.loss, fresh.loss)
+    assert after.loss[-1] != after.loss[0]
+
+
+def test_fields_of_the_first_rule_are_not_inherited_by_another() -> None:
     text = TEXT.replace("learning_rate = 0.3", 'learning_rate = 0.3\noptimizer = "adam"\nbeta1 = 0.8')
     runs = plan.expand(loads(text.replace("axes.confidence = [1.0, 10.0]", 'optimizer = "sgd"'), name="x"))
     assert runs.loc[runs["phase"] == 2, "beta1"].isna().all()
@@ -177,7 +193,9 @@ def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch
     found = ghostsweep.run(loads(text, name="x"), out=tmp_path)
     trapped = found.runs[(found.runs["phase"] == 1) & (found.runs["final_grad_norm"] == 0)]
     assert 2 < len(trapped) < 12
-    counts = [tables.read_ends(tmp_path / "x", [run])[0]["opt_state[0][1].count"] for run in trapped["run_id"]]
+    counts = [
+        tables.read_ends(tmp_path / "x", [run])[0]["opt_state/sgd/linear[0][1].count"] for run in trapped["run_id"]
+    ]
     assert counts == [400] * len(trapped)  # the schedule goes on from here
 
 
