@@ -212,6 +212,10 @@ def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch
         (("epochs = 12", "epochs = 12\nreadout_l1 = 2.0"), "phases[0].readout_l1: found 2.0", "has no such field"),
         (("epochs = 20", "epochs = 20\nparent = 'abc'"), "run.parent", "one of model"),
         (("[[phases]]", "[phases]"), "phases: found {", "a list of tables"),
+        (("axes.confidence", "axes.train_confidence = true #"), "phases[0].train_confidence: found True", "a list, or"),
+        (("axes.confidence", "axes.train_confidence = [true] #"), "phases[0].confidence: found nothing", "is an axis"),
+        (("axes.confidence", "optimizer = ['adam'] #"), "phases[0].optimizer: found ['adam']", "one of 'sgd'"),
+        (("axes.confidence", "axes = 3 #"), "phases[0].axes: found 3", "a table of fields"),
         (("range = 3", "range = 500_001"), "phases: found '1000002 runs in later phases'", "at most 1000000"),
         (("epochs = 12", "epochs = 12\nrecord.epochs = [12]"), "phases[0].record.epochs: found 12", "from 0 to 11"),
     ],
@@ -235,5 +239,7 @@ def test_quick_changes_phases_too() -> None:
     found = plan.expand(loads(TEXT + quick, name="x", quick=True))
     assert found["phase"].value_counts().to_dict() == {1: 2, 2: 6}
     assert found.groupby("phase")["epochs"].unique().map(list).tolist() == [[10], [12]]
+    with pytest.raises(UsageError, match=r"quick.phases\[0\].axes: found 3; allowed: a table of fields"):
+        loads(TEXT + quick.replace("axes.confidence = [1.0, 2.0, 3.0]", "axes = 3"), name="x")
     with pytest.raises(UsageError, match=r"quick.phases: found '2 tables'; allowed: at most one"):
         loads(TEXT + quick + "[[quick.phases]]\nepochs = 3\n", name="x")

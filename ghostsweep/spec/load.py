@@ -119,9 +119,10 @@ def _quick(
         return None
     changed = []
     pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(phases, own_phases, fillvalue={})
-    for table, change in pairs:
+    for index, (table, change) in enumerate(pairs):
+        own_axes = problems.table(f"quick.phases[{index}].axes", change.get("axes", {}))
         fields = {key: value for key, value in table.items() if key in FIELDS}
-        changes = {key: value for key, value in change.items() if key in FIELDS} | change.get("axes", {})
+        changes = {key: value for key, value in change.items() if key in FIELDS} | own_axes
         new_fields, new_axes = _override(fields, table.get("axes", {}), changes)
         changed.append(table | change | new_fields | {"axes": new_axes})
     chosen = _reached(chosen, grids)
@@ -156,6 +157,8 @@ def _phases(
         own = {key: value for key, value in changes.items() if key in GIVEN and key not in INHERITED}
         before = result[-1].grids if result else grids
         continued = tuple(_grid(problems, *_continued(grid, own, axes), place, own.keys()) for grid in before)
+        if "confidence" not in own and any("train_confidence" in grid.axes for grid in continued):
+            problems.add(f"{place}.confidence", "nothing", "a value, where train_confidence is an axis")
         chosen = _record(problems, table["record"], f"{place}.record") if "record" in table else inherited
         if chosen is None:
             break
@@ -179,7 +182,7 @@ def _continued(before: Grid, own: Mapping[str, Any], axes: Mapping[str, Any]) ->
     shared = {key: v for key, v in before.shared.items() if key not in own and applies(key)}
     shared |= {key: v for key, v in own.items() if key not in axes}
     inherited = {key: v for key, v in before.axes.items() if key not in own and applies(key)}
-    if (shared.get("train_confidence") or any(axes.get("train_confidence", ()))) and "confidence" not in own:
+    if shared.get("train_confidence") and "confidence" not in own:
         inherited.pop("confidence", None)
         shared.pop("confidence", None)
     return shared, inherited | dict(axes)
