@@ -21,7 +21,7 @@ from pandas.api.types import is_numeric_dtype
 
 from ghostsweep import analysis, figures, plan, tables
 from ghostsweep.errors import UsageError
-from ghostsweep.spec import ENGINE_VERSION, Sweep, load
+from ghostsweep.spec import ENGINE_VERSION, Initial, Sweep, load
 
 if TYPE_CHECKING:
     from ghostsweep.engine import Progress
@@ -139,6 +139,8 @@ def _train(
     wide = devices[0].platform != "cpu"
     chunks = plan.chunks(left, len(devices), DEFAULT_MEMORY_BYTES, wide=wide)
     parents = set(planned["parent"].dropna())
+    if sweep.initial is not None:
+        _store_initial(sweep.initial, chunks, folder)
     spent = engine.train_chunks(chunks, sweep.record_of, folder, devices, progress or (lambda _: None), parents)
     return {
         "runs_trained": len(left),
@@ -146,6 +148,18 @@ def _train(
         "jax": jax.__version__,
         **{key: round(value, 3) for key, value in asdict(spent).items()},
     }
+
+
+def _store_initial(initial: Initial, chunks: list[plan.Chunk], folder: Path) -> None:
+    """Put given parameters where runs find what they begin from; UsageError where they do not fit the model."""
+    from ghostsweep import train
+
+    for shape in {chunk.shape: None for chunk in chunks if chunk.phase == 1}:
+        allowed = train.parameter_shapes(shape)
+        if (found := {name: value.shape for name, value in initial.params.items()}) != allowed:
+            raise UsageError(f"{initial.path}: found parameters {found}; allowed for this model: {allowed}")
+    params = {f"params/{name}": value[None] for name, value in initial.params.items()}
+    tables.write_ends(folder, pd.Series([initial.run_id]), params)
 
 
 def _finished(sweep: Sweep, planned: pd.DataFrame, folder: Path) -> pd.Series:

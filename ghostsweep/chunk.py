@@ -80,7 +80,7 @@ def train_chunk(
         album.take(0, state, lanes)
         while at < len(stops) - 1 and len(lanes):
             pause = int(pauses[np.searchsorted(pauses, at, side="right")])
-            count = min(turn, train.MAX_STOPS, pause - at)
+            count = min(turn, pause - at)
             began = time.perf_counter()
             padded = np.full(train.MAX_STOPS + 1, epochs, np.int32)
             padded[: count + 1] = stops[at : at + count + 1]
@@ -92,6 +92,7 @@ def train_chunk(
             tell(int(stops[at]))
             took = time.perf_counter() - began
             turn = int(np.clip(turn * TURN_SECONDS / max(took, 1e-6), max(1, turn // 2), turn * 2))
+            turn = min(turn, train.MAX_STOPS)
             if at in reviews:
                 for name in TOTALS:
                     totals[name][lanes] = np.asarray(getattr(state, name))[: len(lanes)]

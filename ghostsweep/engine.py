@@ -80,7 +80,7 @@ def train_chunks(
             len(devices),
             program,
             functools.partial(meter.tell, chunk),
-            continued=tables.read_ends(folder, chunk.runs["parent"]) if chunk.phase > 1 else None,
+            continued=tables.read_ends(folder, chunk.runs["parent"]) if chunk.runs["parent"].notna().all() else None,
             needed=needed,
         )
         for run_id, arrays in trained.snapshots.items():

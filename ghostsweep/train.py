@@ -88,6 +88,14 @@ def initial_params(shape: Shape, traced: Mapping[str, jax.Array]) -> dict[str, j
     return model_of(shape).initial(shape, traced, _key(traced, INITIAL_PARAMETERS))
 
 
+def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter of one run, by name."""
+    traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in traced_types(shape).items()}
+    with precision(shape):
+        params = jax.eval_shape(functools.partial(initial_params, shape), traced)
+    return {name: value.shape for name, value in params.items()}
+
+
 def _key(traced: Mapping[str, jax.Array], purpose: int) -> jax.Array:
     return jax.random.fold_in(jax.random.key(traced["seed"]), purpose)
 

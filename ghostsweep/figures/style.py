@@ -222,6 +222,17 @@ def remark(fig: Figure, lines: Sequence[str]) -> None:
         fig.supxlabel(text, fontsize=7, color=MUTED, x=0.01, ha="left")
 
 
+def scale(tables: Any, where: str) -> str:
+    """Return the remark what panel or panels `where` were drawn from: runs, epochs, seeds, and if reduced."""
+    runs = tables.runs
+    seeds = runs["seed"].nunique()
+    lengths = sorted(runs["epochs"].unique())
+    epochs = " + ".join(f"{length:,}" for length in lengths[:3]) + (" ..." if len(lengths) > 3 else "")
+    text = f"{where}: {len(runs):,} run{'s' * (len(runs) > 1)} of {epochs} epochs, {seeds} seed{'s' * (seeds > 1)}"
+    reduced = tables.name.endswith(("-quick", "_reduced"))
+    return f"{text}; reduced, {tables.meta.get('title', tables.name)}." if reduced else f"{text}."
+
+
 def left_out(count: int, total: int, why: str, where: str = "") -> list[str]:
     """Return the remark that count of total runs are not drawn (in panel where), or nothing if all are."""
     return [f"{where + ': left' if where else 'Left'} out {count} of {total} runs ({why})."] if count else []

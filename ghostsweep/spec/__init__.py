@@ -1,6 +1,7 @@
 """What to train: the fields of a run and the sweep files that span grids of runs."""
 
 from ghostsweep.spec.field import INHERITED, MODELS, OPTIMIZERS
+from ghostsweep.spec.initial import Initial
 from ghostsweep.spec.load import load, loads
 from ghostsweep.spec.run import (
     CHOICES,
@@ -28,6 +29,7 @@ __all__ = [
     "Axis",
     "Fit",
     "Grid",
+    "Initial",
     "Phase",
     "Record",
     "Refine",

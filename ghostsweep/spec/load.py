@@ -11,6 +11,7 @@ import numpy as np
 
 from ghostsweep.errors import UsageError
 from ghostsweep.spec.field import INHERITED, PHASE_FIELDS
+from ghostsweep.spec.initial import Initial, read_initial
 from ghostsweep.spec.problems import Problems
 from ghostsweep.spec.run import CHOICES, FIELDS
 from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
@@ -35,11 +36,11 @@ def load(path: str | Path, *, quick: bool = False) -> Sweep:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not UTF-8 text (byte {error.start}); allowed: TOML in UTF-8") from None
-    return loads(text, name=path.stem, source=str(path), quick=quick)
+    return loads(text, name=path.stem, source=str(path), folder=path.parent, quick=quick)
 
 
-def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) -> Sweep:
-    """Read a sweep from TOML text; see `load`."""
+def loads(text: str, *, name: str, source: str = "<text>", folder: str | Path = ".", quick: bool = False) -> Sweep:
+    """Read a sweep from TOML text, files that it names from `folder`; see `load`."""
     problems = Problems(source)
     if not name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in name):
         problems.add("file name", name, "letters, digits, _ and -")
@@ -48,10 +49,11 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.add("TOML", str(error), "valid TOML")
         raise problems.error() from None
-    problems.unknown("", data, ("title", "run", "axes", "phases", "record", "fit", "refine", "quick"))
+    problems.unknown("", data, ("title", "initial", "run", "axes", "phases", "record", "fit", "refine", "quick"))
     title = data.get("title", name)
     if not isinstance(title, str):
         problems.add("title", title, "a text")
+    initial = read_initial(problems, data["initial"], Path(folder)) if "initial" in data else None
     shared = problems.table("run", data.get("run", {}))
     axes = data.get("axes", {})
     if axes == []:
@@ -78,7 +80,7 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
         small = _quick(problems, shared, tables, record, given, data.get("quick"))
     if problems.lines or record is None:
         raise problems.error()
-    sweep = Sweep(name, title, grids, phases, record, fit, refine, text)
+    sweep = Sweep(name, title, _begun(grids, initial), phases, record, fit, refine, text, initial)
     if (continued := sweep.n_runs - sum(map(len, grids))) > MAX_CONTINUED:
         problems.add("phases", f"{continued} runs in later phases", f"at most {MAX_CONTINUED}")
         raise problems.error()
@@ -87,7 +89,17 @@ def loads(text: str, *, name: str, source: str = "<text>", quick: bool = False) 
     if small is None:
         problems.add("quick", "nothing", "a table of what --quick changes")
         raise problems.error()
-    return Sweep(f"{name}-quick", f"{title} (quick)", *small, fit, refine, text)
+    grids, phases, record = small
+    return Sweep(
+        f"{name}-quick", f"{title} (quick)", _begun(grids, initial), phases, record, fit, refine, text, initial
+    )
+
+
+def _begun(grids: tuple[Grid, ...], initial: Initial | None) -> tuple[Grid, ...]:
+    """The grids of a first phase that begins from given parameters."""
+    if initial is None:
+        return grids
+    return tuple(Grid(MappingProxyType({**grid.shared, "parent": initial.run_id}), grid.axes) for grid in grids)
 
 
 def _quick(
@@ -292,7 +304,8 @@ def _record(problems: Problems, data: Any, where: str) -> Record | None:
 def _with_epochs(problems: Problems, data: dict[str, Any], where: str) -> dict[str, Any]:
     if isinstance(data.get("epochs"), dict):
         axis = problems.model(Axis, f"{where}.epochs", data["epochs"])
-        return data | {"epochs": axis.values() if axis else []}
+        values = axis.values() if axis else []
+        return data | {"epochs": [int(value) if float(value).is_integer() else value for value in values]}
     return data
 
 

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 from ghostsweep.errors import UsageError
 from ghostsweep.spec.run import FIELDS, Run, required_fields
 
+MAX_LINES = 20
+"""Mistakes that are written out."""
+
 
 class Problems:
     """Collects every mistake of a file as a line of its own: file, key, found, allowed, nearest name."""
@@ -26,7 +29,9 @@ class Problems:
             self.lines.append(line)
 
     def error(self) -> UsageError:
-        return UsageError("\n".join(self.lines))
+        more = len(self.lines) - MAX_LINES
+        said = [f"{self.source}: and {more} more mistakes"] if more > 0 else []
+        return UsageError("\n".join(self.lines[:MAX_LINES] + said))
 
     def unknown(self, where: str, table: Mapping[str, Any], allowed: Sequence[str]) -> None:
         for key in table:

@@ -216,7 +216,7 @@ class Run(BaseModel):
         "standard deviation of the initial r over seeds", unit="r*", models=("canonical",), default=0.0, ge=0, lt=1e6
     )
     phase: int | None = column("which phase of its sweep the run is, from 1", default=1, ge=1)
-    parent: str | None = column("run of the phase before, from whose end this one begins; null: from its seed")
+    parent: str | None = column("run of the phase before, or parameters given, where it begins; null: its seed")
     first_epoch: int | None = column("epochs trained in the phases before", unit="epochs", default=0, ge=0, le=2**31)
     learned_loss: float | None = column(
         "a run counts as having learned once its loss is below this",

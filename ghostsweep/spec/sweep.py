@@ -8,6 +8,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ghostsweep.spec.initial import Initial
+
 MAX_VALUES = 1_000_000
 """Values on one axis."""
 RECENT_EPOCHS = 50
@@ -147,6 +149,7 @@ class Sweep:
     fit: Fit
     refine: Refine | None
     text: str
+    initial: Initial | None = None
 
     @cached_property
     def n_runs(self) -> int:
