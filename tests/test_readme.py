@@ -28,8 +28,8 @@ def test_the_sweep_shown_is_valid() -> None:
     text, phases, refine = block("toml")
     assert loads(text + refine, name="shown").refine is not None
     assert loads(text, name="shown").n_runs == 8 * 37 * 20
-    both = loads(text.replace("20, 28, 40]", "20]").replace("[-3, 0, 37]", "[-3, 0, 4]") + phases, name="shown")
-    assert both.n_runs == 5 * 4 * 10 * 31
+    both = loads(text.replace("20, 28, 40, 56]", "20]").replace("[-3, 0, 37]", "[-3, 0, 4]") + phases, name="shown")
+    assert both.n_runs == 5 * 4 * 20 * 31
 
 
 def test_the_python_shown_runs(tmp_path: Path) -> None:
