@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ghostsweep.spec import CHOICES, FIELDS, Grid, Run, Shape, Sweep, fragment, kind, run_id, static_fields
+from ghostsweep.spec import CHOICES, FIELDS, Grid, Run, Shape, Sweep, fragment, is_null, kind, run_id, static_fields
 
 CACHE_BYTES = 320_000
 """Weights of a CPU core's batch that stay in its cache from step to step."""
@@ -78,8 +78,8 @@ class Chunk:
 def expand(sweep: Sweep) -> pd.DataFrame:
     """The planned runs of all phases: a row each with run_id and every field, without repetitions.
 
-    Rows of a grid are the product of its axes, the last one fastest: CHOICES, then the others by alphabet. Those of
-    a later phase come after all of the phase before.
+    Rows of a grid are the product of its axes, the last one fastest: CHOICES and axes with a null, on which other
+    fields may depend, then the others by alphabet. Those of a later phase come after all of the phase before.
     """
     phases = [[_expand_grid(grid) for grid in sweep.grids]]
     for index, phase in enumerate(sweep.phases):
@@ -97,7 +97,7 @@ def _continue_grid(parents: pd.DataFrame, grid: Grid, axes: tuple[str, ...], pha
     rows = []
     for parent in parents.to_dict("records"):
         # The values as the file has them: a table's column holds whole numbers as floats.
-        values = {name: grid.axes[name][places[name][parent[name]]] for name in inherited}
+        values = {name: grid.axes[name][places[name][_nan_to_null(parent[name])]] for name in inherited}
         came_from = {
             "phase": phase,
             "parent": parent["run_id"],
@@ -114,9 +114,13 @@ def _null_to_nan(value: object) -> object:
     return np.nan if value is None else value
 
 
+def _nan_to_null(value: object) -> object:
+    return None if is_null(value) else value
+
+
 def _expand_grid(grid: Grid) -> pd.DataFrame:
     names = sorted(grid.axes)
-    chosen = [name for name in CHOICES if name in grid.axes]
+    chosen = [name for name in names if name in CHOICES or None in grid.axes[name]]
     axes = {name: grid.axes[name] for name in names if name not in chosen}
     parts = []
     for values in itertools.product(*(grid.axes[name] for name in chosen)):

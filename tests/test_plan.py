@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghostsweep import Run, plan
+from ghostsweep import Run, UsageError, plan
 from ghostsweep.spec import FIELDS, Shape, Sweep, loads
 
 AXES = {
@@ -104,3 +105,47 @@ def test_a_million_runs_are_planned_in_seconds() -> None:
     chunks = plan.chunks(table, 2, 1e9)
     assert len(chunks) == math.ceil(512**2 / (2 * plan.cost(chunks[0].shape).lanes))
     np.testing.assert_allclose(table["r_start"].unique(), np.linspace(1.0, 10.0, 512))
+
+
+def test_none_on_an_axis_leaves_a_field_out() -> None:
+    text = """
+    [run]
+    model = "full_rank"
+    timescale = 4
+    epochs = 9
+    learning_rate = 0.1
+    [axes]
+    momentum = ["none", 0.9]
+    [[phases]]
+    epochs = 5
+    axes.readout_l1 = [0.5, "none"]
+    [[phases]]
+    epochs = 3
+    """
+    table = plan.expand(loads(text, name="nulls"))
+    assert table.groupby("phase").size().tolist() == [2, 4, 4]
+    last = table[table["phase"] == 3].sort_values(["momentum", "readout_l1"])
+    assert last[["momentum", "readout_l1"]].fillna(0).to_numpy().tolist() == [[0.9, 0.5], [0.9, 0], [0, 0.5], [0, 0]]
+    fields: dict[str, Any] = {"model": "full_rank", "timescale": 4, "learning_rate": 0.1}
+    first = Run(**fields, epochs=9)
+    second = Run(**fields, epochs=5, phase=2, parent=first.run_id, first_epoch=9)
+    third = Run(**fields, epochs=3, phase=3, parent=second.run_id, first_epoch=14)
+    assert {run.run_id for run in (first, second, third)} < set(table["run_id"])
+
+
+def test_fields_that_a_null_has_not_are_null_too() -> None:
+    text = """
+    [run]
+    model = "canonical"
+    timescale = 10
+    epochs = 9
+    learning_rate = 1e-5
+    [axes]
+    confidence = ["none", 1.0]
+    """
+    table = plan.expand(loads(text, name="nulls"))
+    assert table[["confidence", "dt_steps", "threshold"]].fillna(0).to_numpy().tolist() == [[0, 0, 0], [1, 0.1, 10]]
+    shapes = {chunk.shape for chunk in plan.chunks(table, 1, 1e9)}
+    assert shapes == {Shape.of(row) for row in table[list(FIELDS)].to_dict("records")} and len(shapes) == 2
+    with pytest.raises(UsageError, match=r"threshold: found 5.0; allowed: nothing where confidence is not given"):
+        loads(text.replace('["none", 1.0]', '[1.0, "none"]\nthreshold = [5.0]'), name="nulls")

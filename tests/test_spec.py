@@ -116,6 +116,21 @@ MISTAKES = {
         ["quick.momentum", "0.9", "optimizer 'adam'"],
     ),
     "bad quick value": ("seed = [0]", "seed = [-4]", ["quick.seed", "-4", ">= 0"]),
+    "null of a field with a default": ("{ range = 4 }", '[0, "none"]', ["axes.seed", "'none'", ">= 0"]),
+    "null of a default of this model": ("seed = {", 'confidence = ["none"]\nseed = {', ["axes.confidence", "'none'"]),
+    "null of another model's field": ("seed = {", 'readout_l1 = ["none"]\nseed = {', ["axes.readout_l1", "rank_one"]),
+    "null of a needed field": (
+        "learning_rate = { logspace = [-3, -1, 5] }",
+        'learning_rate = ["none"]',
+        ["learning_rate", "nothing", "> 0"],
+    ),
+    "null of a field that another needs": (
+        "seed = {",
+        'momentum = [0.9, "none"]\nnesterov = [true]\nseed = {',
+        ["axes.nesterov", "True", "false without momentum"],
+    ),
+    "null twice": ("seed = {", 'momentum = ["none", "none"]\nseed = {', ["axes.momentum", "'none'", "once"]),
+    "null outside an axis": ("epochs = 100", 'epochs = 100\nclip_norm = "none"', ["run.clip_norm", "'none'", "> 0"]),
     "not TOML": ("[run]", "[run", ["TOML", "line 3"]),
     "duplicate key": ("epochs = 100", "epochs = 100\nepochs = 5", ["TOML", "overwrite"]),
 }

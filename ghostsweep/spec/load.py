@@ -19,6 +19,8 @@ from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Refine, Snapsh
 MAX_RUNS = 20_000_000
 MAX_CONTINUED = 1_000_000
 """Runs of later phases, which are planned one by one."""
+NULL = "none"
+"""How the list of an axis says that a field is not given, for TOML has no null."""
 GIVEN = tuple(name for name in FIELDS if name not in PHASE_FIELDS)
 """Fields that a file may give."""
 
@@ -230,7 +232,8 @@ def _grid(
     # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
     first = {key: values[0] for key, values in written.items()}
     together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "reaction_ms")
-    together += ("dt_steps", "nesterov", "final_learning_rate")
+    together += ("dt_steps", "threshold", "nesterov", "final_learning_rate")
+    together += tuple(key for key, values in written.items() if None in values and key not in together)
     crossed = [key for key in together if key in written]
     combos = itertools.product(*(written[key] for key in crossed))
     changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, 100_000)]
@@ -247,14 +250,14 @@ def _grid(
 
 
 def _axis(problems: Problems, place: str, given: Any) -> list[Any]:
-    """The values of one axis; empty where there is a mistake."""
+    """The values of one axis, the text "none" of a list being null; empty where there is a mistake."""
     if isinstance(given, dict):
         axis = problems.model(Axis, place, given)
         if axis is None:
             return []
         values: list[Any] = axis.values()
     elif isinstance(given, list):
-        values = given
+        values = [None if value == NULL else value for value in given]
     else:
         problems.add(place, given, "a list, or one of logspace, linspace, range")
         return []
@@ -262,7 +265,7 @@ def _axis(problems: Problems, place: str, given: Any) -> list[Any]:
         problems.add(place, given, "at least one value")
     elif len({v if isinstance(v, int | float) else repr(v) for v in values}) < len(values):
         repeated = next(v for i, v in enumerate(values) if v in values[:i])
-        problems.add(place, repeated, "every value once")
+        problems.add(place, NULL if repeated is None else repeated, "every value once")
     return values
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import typing
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -77,16 +77,27 @@ class Problems:
         """
         choices = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))} | dict(fields)
         try:
-            Run(**fields)
+            run = Run(**fields)
         except ValidationError as error:
             for item in error.errors():
                 key = str(item["loc"][0]) if item["loc"] else ""
                 choices.pop(key, None)
                 if key in only:
                     self._pydantic(Run, where if key in here else "run", item)
+        else:
+            self._nulls(run, [name for name, value in fields.items() if value is None and name in only], where)
         for name in ("model", *required_fields(choices)):
-            if name not in fields and name in only:
+            if fields.get(name) is None and name in only:
                 self.add(f"run.{name}", "nothing", f"{describe(Run, name)}, or an axis of such values")
+
+    def _nulls(self, run: Run, names: Iterable[str], where: str) -> None:
+        """Null says something only of a field that the run has and that no default fills."""
+        for name in names:
+            by, defaults = FIELDS[name].by, FIELDS[name].defaults
+            if (choice := getattr(run, by)) not in defaults:
+                self.add(f"{where}.{name}", "none", f"nothing: {by} {choice!r} has no such field")
+            elif getattr(run, name) is not None:
+                self.add(f"{where}.{name}", "none", describe(Run, name))
 
     def _pydantic(self, cls: type[BaseModel], where: str, item: Any) -> None:
         key = str(item["loc"][0]) if item["loc"] else ""
