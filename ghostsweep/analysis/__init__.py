@@ -4,10 +4,19 @@ fixed points, slow points, flow maps and trajectories. No files, no plots, no JA
 from ghostsweep.analysis.band import BAND_ESTIMATES, learnable_band
 from ghostsweep.analysis.cells import cell_fields, is_closed_form
 from ghostsweep.analysis.critical import COLLAPSED, ESTIMATES, critical_lr
-from ghostsweep.analysis.fixed_points import count_fixed_points, fixed_points_1d, flow_1d
+from ghostsweep.analysis.fixed_points import count_fixed_points, fixed_points_1d, fixed_points_over_training, flow_1d
 from ghostsweep.analysis.flow import Flow, decision, flow_of, output, singular_basis
 from ghostsweep.analysis.flow_map import flow_map, flow_map_points
-from ghostsweep.analysis.outcomes import OUTCOME_MEANING, OUTCOMES, Criteria, mean_sem, outcomes, shares
+from ghostsweep.analysis.outcomes import (
+    OUTCOME_MEANING,
+    OUTCOMES,
+    PLATEAU_ACCURACY,
+    Criteria,
+    mean_sem,
+    outcomes,
+    shares,
+    trapped,
+)
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
 from ghostsweep.analysis.refine import refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
@@ -22,6 +31,7 @@ __all__ = [
     "LAWS",
     "OUTCOMES",
     "OUTCOME_MEANING",
+    "PLATEAU_ACCURACY",
     "Criteria",
     "Flow",
     "PrincipalAxes",
@@ -34,6 +44,7 @@ __all__ = [
     "fit_power_law",
     "is_closed_form",
     "fixed_points_1d",
+    "fixed_points_over_training",
     "flow_1d",
     "flow_map",
     "flow_map_points",
@@ -51,4 +62,5 @@ __all__ = [
     "singular_basis",
     "slow_points",
     "trajectories",
+    "trapped",
 ]

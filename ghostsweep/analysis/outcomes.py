@@ -54,6 +54,8 @@ class Criteria:
 
 
 DEFAULT_CRITERIA = Criteria()
+PLATEAU_ACCURACY = 0.5
+"""Accuracy of a constant output in delayed activation, right during one half of the trial."""
 CRITERIA = tuple(field.name for field in dataclass_fields(Criteria))
 """Names of the criteria, which are columns of every table that was judged by them."""
 
@@ -111,6 +113,17 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     outcome = np.select(list(conditions.values()), list(conditions), default="plateau")
     judged["outcome"] = pd.Categorical(outcome, categories=list(OUTCOMES), ordered=True)
     return judged
+
+
+def trapped(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of the first phase that had begun to learn and ended trapped, those kept in Fig. 8b.
+
+    Trapped is a run whose accuracy exceeded PLATEAU_ACCURACY at some epoch, but not in its last 50. What went on from
+    them are the rows whose `parent` is among their run_id. Raises UsageError for missing columns.
+    """
+    require_columns(runs, ("phase", "max_accuracy", "recent_max_accuracy"), "trapped")
+    first = runs["phase"] == 1
+    return runs[first & (runs["max_accuracy"] > PLATEAU_ACCURACY) & (runs["recent_max_accuracy"] <= PLATEAU_ACCURACY)]
 
 
 def shares(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

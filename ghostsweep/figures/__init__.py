@@ -2,8 +2,11 @@
 
 from ghostsweep.figures.band import band_plot
 from ghostsweep.figures.dense import dense_diagram, is_dense
+from ghostsweep.figures.fig1 import fig1
 from ghostsweep.figures.fig2 import fig2
+from ghostsweep.figures.fig3 import fig3
 from ghostsweep.figures.fig6a import fig6a, loss_against_learning_rate
+from ghostsweep.figures.fig8 import fig8
 from ghostsweep.figures.phase import MAX_PANELS, phase_diagram
 from ghostsweep.figures.scaling import MAX_SERIES, eta_collapse, scaling_plot
 from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
@@ -16,8 +19,11 @@ __all__ = [
     "band_plot",
     "dense_diagram",
     "eta_collapse",
+    "fig1",
     "fig2",
+    "fig3",
     "fig6a",
+    "fig8",
     "is_dense",
     "loss_against_learning_rate",
     "phase_diagram",
