@@ -249,7 +249,7 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
 
 
 def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
-    """Draw a paper figure (`fig2`, `fig6a`) or every figure a sweep's tables allow; return the files written."""
+    """Draw a paper figure (`fig2`, `fig6`, `fig7`) or every figure a sweep's tables allow; return the files written."""
     if name in PAPER_FIGURES:
         return figures.save(_paper_figure(name, out), Path(to) / name)
     found = tables.read(name, out)
@@ -310,7 +310,7 @@ def drawable(out: str | Path = "results") -> list[str]:
         if tables.read(folder.name, out).runs["learning_rate"].nunique() > 2:
             names.append(folder.name)
     for name, sweeps in PAPER_SWEEPS.items():
-        if all(any((Path(out) / s / "meta.json").exists() for s in (sweep, f"{sweep}-quick")) for sweep in sweeps):
+        if all(any((Path(out) / s / "meta.json").exists() for s in _versions(sweep)) for sweep in sweeps):
             names.append(name)
     if not names:
         raise UsageError(f"{out}: found no results that can be drawn; allowed: after `ghostsweep run`")
@@ -318,17 +318,26 @@ def drawable(out: str | Path = "results") -> list[str]:
 
 
 def _paper_figure(name: str, out: str | Path) -> Any:
-    """Draw a figure of the paper from the sweeps it needs, the quick ones where there is nothing better."""
+    """Draw a figure of the paper from the sweeps it needs, reduced or quick ones where there is nothing better."""
     return PAPER_FIGURES[name](*(_full_or_quick(sweep, out) for sweep in PAPER_SWEEPS[name]))
 
 
-PAPER_FIGURES: dict[str, Callable[..., Any]] = {"fig2": figures.fig2, "fig6a": figures.fig6a}
-PAPER_SWEEPS = {"fig2": ("fig2_trajectories", "fig2_loss_vs_lr"), "fig6a": ("fig6a_rank_one", "fig6a_full")}
+PAPER_FIGURES: dict[str, Callable[..., Any]] = {"fig2": figures.fig2, "fig6": figures.fig6, "fig7": figures.fig7}
+PAPER_SWEEPS = {
+    "fig2": ("fig2_trajectories", "fig2_loss_vs_lr"),
+    "fig6": ("fig6a_rank_one", "fig6a_full", "fig6b_rank"),
+    "fig7": ("fig7_dcdt", "fig7_dmts", "fig7_dmts_collapse"),
+}
+
+
+def _versions(name: str) -> tuple[str, str, str]:
+    """Where to look for the tables of a sweep: at full scale, else reduced, else of its quick version."""
+    return name, f"{name}_reduced", f"{name}-quick"
 
 
 def _full_or_quick(name: str, out: str | Path) -> tables.Tables:
-    """The tables of a sweep, at full scale if there, else of its quick version."""
-    for candidate in (name, f"{name}-quick"):
+    """The best tables there are of a sweep."""
+    for candidate in _versions(name):
         if (Path(out) / candidate / "meta.json").exists():
             return tables.read(candidate, out)
     raise UsageError(f"{Path(out) / name}: found no results; allowed: train it first with `ghostsweep run {name}`")

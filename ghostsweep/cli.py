@@ -149,7 +149,7 @@ def fit_command(
 
 @app.command("plot")
 def plot_command(
-    name: Annotated[str, typer.Argument(help="A sweep that has results, a paper figure (fig2, fig6a), or all.")],
+    name: Annotated[str, typer.Argument(help="A sweep that has results, a paper figure (fig2, fig6, fig7), or all.")],
     out: OutOption = Path("results"),
     to: Annotated[Path, typer.Option("--to", help="Folder for the figures.")] = Path("figures"),
 ) -> None:

@@ -67,7 +67,7 @@ def network(rates: np.ndarray, seeds: int, epochs: tuple[int, ...]) -> SimpleNam
         {"run_id": run_id, "model": "rank_one", "timescale": 20.0, "confidence": 10.0, "learning_rate": rate,
          "seed": seed, "epochs": 200_001, "status": "done"}
     )  # fmt: skip
-    return SimpleNamespace(runs=runs, curves=pd.concat(parts, ignore_index=True))
+    return SimpleNamespace(name="planted", meta={}, runs=runs, curves=pd.concat(parts, ignore_index=True))
 
 
 def text(fig: Figure) -> str:

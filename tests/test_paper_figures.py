@@ -4,11 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn import canonical, labelled, network, outline, text, xs, ys
+from drawn import canonical, labelled, xs, ys
 
 from ghostsweep import figures, theory
 from ghostsweep.errors import UsageError
-from ghostsweep.figures.fig6a import EPOCHS
 
 Pair = tuple[SimpleNamespace, SimpleNamespace]
 
@@ -53,39 +52,7 @@ def test_fig2_loss_against_rate_is_the_mean_over_seeds(fig2_tables: Pair) -> Non
         figures.fig2(sweep, sweep)
 
 
-def test_fig6a_has_a_line_per_epoch_and_a_panel_per_network() -> None:
-    tables = network(np.geomspace(1e-4, 1e-1, 12), 5, EPOCHS)
-    fig = figures.fig6a(tables, tables)
-    assert [ax.get_title() for ax in fig.axes] == ["rank one", "full rank"]
-    merged = tables.curves.merge(tables.runs[["run_id", "learning_rate"]], on="run_id")
-    at = merged[merged["epoch"] == 50_000].groupby("learning_rate")["loss"]
-    np.testing.assert_allclose(ys(labelled(fig.axes[0], "50k")), at.mean())
-    band = outline(fig.axes[0].collections[EPOCHS.index(50_000)])[:, 1]
-    assert set(np.round(at.mean() + at.sem(), 12)) <= set(np.round(band, 12))
-    assert "not recorded" not in text(fig)
-
-
-def test_fig6a_draws_what_is_recorded_and_refuses_to_pool_other_fields() -> None:
-    tables = network(np.geomspace(1e-4, 1e-1, 12), 5, (10_000, 20_000))
-    tables.curves.loc[0, "loss"] = np.nan
-    tables.curves = tables.curves.drop(index=7)  # a diverged run's curve may also simply end
-    fig = figures.fig6a(tables)
-    assert [str(line.get_label()) for line in fig.axes[0].get_lines()] == ["10k", "20k"]
-    assert "rank one: epochs 30k, 50k, 100k, 200k not recorded; shown: 10k, 20k." in text(fig)
-    assert "rank one: left out 2 of 60 runs" in text(fig)
-    assert np.isfinite(ys(labelled(fig.axes[0], "10k"))).all()
-    quick = network(np.geomspace(1e-4, 1e-1, 12), 5, (10, 4_999))
-    assert [str(line.get_label()) for line in figures.fig6a(quick).axes[0].get_lines()] == ["4,999"]
-    tables.runs.loc[0, "confidence"] = 1.0
-    with pytest.raises(UsageError, match=r"found confidence = \[1.0, 10.0\]"):
-        figures.fig6a(tables)
-
-
-def test_a_single_seed_is_enough_and_missing_curves_are_named(fig2_tables: Pair) -> None:
-    tables = network(np.geomspace(1e-4, 1e-1, 12), 1, EPOCHS)
-    assert np.isfinite(outline(figures.fig6a(tables).axes[0].collections[0])).all()
+def test_missing_curves_are_named(fig2_tables: Pair) -> None:
     no_curves = SimpleNamespace(runs=fig2_tables[1].runs, curves=fig2_tables[1].curves.iloc[:0])
     with pytest.raises(UsageError, match="Figure 2d, curves: the table has no rows"):
         figures.fig2(fig2_tables[0], no_curves)
-    with pytest.raises(UsageError, match="rank one, curves"):
-        figures.fig6a(no_curves)

@@ -3,6 +3,7 @@ fixed points, slow points, flow maps and trajectories. No files, no plots, no JA
 
 from ghostsweep.analysis.band import BAND_ESTIMATES, learnable_band
 from ghostsweep.analysis.cells import cell_fields, is_closed_form
+from ghostsweep.analysis.collapse import around_collapse, cue_responses
 from ghostsweep.analysis.critical import COLLAPSED, ESTIMATES, critical_lr
 from ghostsweep.analysis.fixed_points import count_fixed_points, fixed_points_1d, fixed_points_over_training, flow_1d
 from ghostsweep.analysis.flow import Flow, decision, flow_of, output, singular_basis
@@ -36,10 +37,12 @@ __all__ = [
     "Flow",
     "PrincipalAxes",
     "SlowPoints",
+    "around_collapse",
     "cell_fields",
     "compare_scaling",
     "count_fixed_points",
     "critical_lr",
+    "cue_responses",
     "decision",
     "fit_power_law",
     "is_closed_form",

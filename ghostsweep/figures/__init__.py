@@ -5,8 +5,10 @@ from ghostsweep.figures.dense import dense_diagram, is_dense
 from ghostsweep.figures.fig1 import fig1
 from ghostsweep.figures.fig2 import fig2
 from ghostsweep.figures.fig3 import fig3
-from ghostsweep.figures.fig6a import fig6a, loss_against_learning_rate
+from ghostsweep.figures.fig6 import fig6
+from ghostsweep.figures.fig7 import fig7
 from ghostsweep.figures.fig8 import fig8
+from ghostsweep.figures.loss_vs_rate import loss_against_learning_rate
 from ghostsweep.figures.phase import MAX_PANELS, phase_diagram
 from ghostsweep.figures.scaling import MAX_SERIES, eta_collapse, scaling_plot
 from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
@@ -22,8 +24,9 @@ __all__ = [
     "fig1",
     "fig2",
     "fig3",
-    "fig6a",
     "fig8",
+    "fig6",
+    "fig7",
     "is_dense",
     "loss_against_learning_rate",
     "phase_diagram",

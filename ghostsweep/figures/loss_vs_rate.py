@@ -1,4 +1,4 @@
-"""Figure 6a of the paper: loss against learning rate at several epochs, rank-one and full-rank networks."""
+"""Loss against learning rate at several epochs, mean and sem over seeds: a figure of any sweep, panels of others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,13 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ghostsweep import analysis
-from ghostsweep.analysis import cell_fields
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-
-EPOCHS = (10_000, 20_000, 30_000, 50_000, 100_000, 200_000)
 
 
 class Tables(Protocol):
@@ -25,56 +23,54 @@ class Tables(Protocol):
     def curves(self) -> pd.DataFrame: ...
 
 
-def fig6a(rank_one: Tables, full: Tables | None = None, *, width: float = style.TWO_COLUMNS) -> Figure:
-    """Draw loss against learning rate, mean +- sem over seeds, a colour per epoch of `EPOCHS` (Fig. 6a).
-
-    rank_one, full: the tables of each network's sweep; full adds a second panel. Epochs of the list that were
-    not recorded are missing, and the figure says so. width: inches. Raises UsageError for an empty table,
-    missing columns, or runs that differ in more than learning rate and seed.
-    """
-    return _panels([("rank one", rank_one)] + ([("full rank", full)] if full is not None else []), EPOCHS, width)
-
-
 def loss_against_learning_rate(
     tables: Tables, title: str, prefer: Sequence[int] = (), *, width: float = style.TWO_COLUMNS
 ) -> Figure:
     """Draw loss against learning rate as Fig. 6a does, for any sweep, at up to six of its recorded epochs.
 
-    Epochs of the list `prefer` come first, where they were recorded.
+    Epochs of the list `prefer` come first, where they were recorded. width: inches.
 
     Raises UsageError for an empty table, missing columns, or runs that differ in more than learning rate and seed.
     """
     style.require(tables.curves, ["epoch"], f"{title}, curves")
     recorded = np.sort(tables.curves["epoch"].unique())
-    preferred = [epoch for epoch in prefer if epoch in recorded][-6:]
-    if preferred:
-        return _panels([(title, tables)], tuple(preferred), width)
-    recorded = recorded[recorded > 0] if len(recorded) > 1 else recorded
-    ends = np.geomspace(max(recorded[-1] / 30, recorded[0], 1), max(recorded[-1], 1), 6)
-    nearest = {int(recorded[np.abs(np.log(np.maximum(recorded, 1) / end)).argmin()]) for end in ends}
-    return _panels([(title, tables)], tuple(sorted(nearest)), width)
-
-
-def _panels(parts: list[tuple[str, Tables]], wanted: tuple[int, ...], width: float) -> Figure:
-    epochs = {name: recorded_epochs(tables, wanted, name) for name, tables in parts}
-    colors = style.ordered_colors(sorted(set(wanted) | {e for some in epochs.values() for e in some}))
+    wanted = tuple(epoch for epoch in prefer if epoch in recorded)[-6:]
+    if not wanted:
+        recorded = recorded[recorded > 0] if len(recorded) > 1 else recorded
+        ends = np.geomspace(max(recorded[-1] / 30, recorded[0], 1), max(recorded[-1], 1), 6)
+        nearest = {int(recorded[np.abs(np.log(np.maximum(recorded, 1) / end)).argmin()]) for end in ends}
+        wanted = tuple(sorted(nearest))
     with style.rc():
-        side_by_side = width > style.ONE_COLUMN
-        n_rows, n_columns = (1, len(parts)) if side_by_side else (len(parts), 1)
-        fig = style.new_figure(width, 0.9 + (2.2 if side_by_side else 2.0) * n_rows)
-        axes = fig.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
-        remarks = []
-        for ax, (name, tables) in zip(axes, parts, strict=True):
-            remarks += loss_against_rate(ax, tables, epochs[name], colors, name)
-            remarks += missing_epochs(epochs[name], wanted, name)
-            ax.set_title(name)
-            ax.set_ylabel("" if ax is not axes[0] and side_by_side else "loss")
-        lines = {line.get_label(): line for ax in axes for line in ax.get_lines()}
-        shown = [lines[style.epoch_text(e)] for e in sorted({e for some in epochs.values() for e in some})]
-        n_legend = min(len(shown), 6 if side_by_side else 3)
-        fig.legend(handles=shown, title="epoch (mean ± sem)", loc="outside upper center", ncols=n_legend)
+        fig = style.new_figure(width, 3.1 if width > style.ONE_COLUMN else 2.9)
+        lines, remarks = loss_panels([fig.subplots()], [(title, tables)], wanted)
+        columns = 6 if width > style.ONE_COLUMN else 3
+        fig.legend(handles=lines, title=LEGEND_TITLE, loc="outside upper center", ncols=min(len(lines), columns))
         style.remark(fig, remarks)
     return fig
+
+
+LEGEND_TITLE = "epoch (mean ± sem)"
+
+
+def loss_panels(
+    axes: Sequence[Axes], parts: Sequence[tuple[str, Tables]], wanted: tuple[int, ...]
+) -> tuple[list[Line2D], list[str]]:
+    """Draw loss against learning rate at the wanted epochs, a panel per part, titled with its name.
+
+    Epochs that a part has not recorded are missing there, and a remark says so. Returns a line per epoch, for a
+    legend, and the remarks. Raises UsageError as `loss_against_rate` does.
+    """
+    epochs = {name: recorded_epochs(tables, wanted, name) for name, tables in parts}
+    shown = sorted({epoch for some in epochs.values() for epoch in some})
+    colors = style.ordered_colors(sorted({*wanted, *shown}))
+    remarks = []
+    for ax, (name, tables) in zip(axes, parts, strict=True):
+        remarks += loss_against_rate(ax, tables, epochs[name], colors, name)
+        remarks += missing_epochs(epochs[name], wanted, name)
+        ax.set_title(name)
+        ax.set_ylabel("loss")
+    lines = {line.get_label(): line for ax in axes for line in ax.get_lines()}
+    return [lines[style.epoch_text(epoch)] for epoch in shown], remarks
 
 
 def recorded_epochs(tables: Tables, wanted: tuple[int, ...], what: str) -> list[int]:
@@ -102,10 +98,7 @@ def loss_against_rate(
     Runs without a finite loss at an epoch are left out there, and counted in the remarks.
     """
     runs = tables.runs
-    for field in cell_fields(runs):
-        if field != "learning_rate" and runs[field].nunique(dropna=False) > 1:
-            values = sorted(runs[field].dropna().unique().tolist())[:6]
-            raise UsageError(f"{what}: runs may differ in learning_rate and seed only, found {field} = {values}")
+    differ_only(runs, ["learning_rate"], what)
     curves = tables.curves[tables.curves["epoch"].isin(epochs)]
     # Every run at every epoch, so that a run whose record ends early counts as left out.
     wanted = runs[["run_id", "learning_rate"]].merge(pd.DataFrame({"epoch": epochs}), how="cross")
@@ -124,3 +117,11 @@ def loss_against_rate(
     ax.set_xlabel(style.label(runs, "learning_rate"))
     lost = table.loc[~finite, "run_id"].nunique()
     return style.left_out(lost, len(runs), "no finite loss at a shown epoch", where=what.split(", ")[-1])
+
+
+def differ_only(runs: pd.DataFrame, fields: Sequence[str], what: str) -> None:
+    """Raise UsageError where runs differ in more than the fields and the seed, which would be pooled in silence."""
+    for field in analysis.cell_fields(runs):
+        if field not in fields and runs[field].nunique(dropna=False) > 1:
+            values = sorted(runs[field].dropna().unique().tolist())[:6]
+            raise UsageError(f"{what}: runs may differ in {', '.join(fields)} and seed only, found {field} = {values}")
