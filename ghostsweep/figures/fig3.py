@@ -14,7 +14,7 @@ from ghostsweep import analysis
 from ghostsweep.analysis.flow import THRESHOLD
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-from ghostsweep.figures.fig6a import Tables
+from ghostsweep.figures.loss_vs_rate import Tables
 
 EPOCHS = (1, 200_001, 499_001)
 SPAN = (-9.0, 9.0)

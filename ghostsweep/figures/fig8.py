@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ghostsweep import analysis, theory
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-from ghostsweep.figures.fig6a import Tables
+from ghostsweep.figures.loss_vs_rate import Tables
 
 TIMESCALE = 100.0
 CONFIDENCES = (0.01, 0.1, 0.5, 1.0, 2.0)
