@@ -13,11 +13,13 @@ from ghostsweep.analysis.refine import refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
 from ghostsweep.analysis.series import scales, series_along
 from ghostsweep.analysis.slow_points import SlowPoints, slow_points
+from ghostsweep.analysis.snapshots import CUES, Snapshot, count_points, cue_inputs, network_snapshots
 from ghostsweep.analysis.trajectories import PrincipalAxes, principal_axes, trajectories
 
 __all__ = [
     "BAND_ESTIMATES",
     "COLLAPSED",
+    "CUES",
     "ESTIMATES",
     "LAWS",
     "OUTCOMES",
@@ -26,10 +28,13 @@ __all__ = [
     "Flow",
     "PrincipalAxes",
     "SlowPoints",
+    "Snapshot",
     "cell_fields",
     "compare_scaling",
     "count_fixed_points",
+    "count_points",
     "critical_lr",
+    "cue_inputs",
     "decision",
     "fit_power_law",
     "is_closed_form",
@@ -41,6 +46,7 @@ __all__ = [
     "learnable_band",
     "local_exponent",
     "mean_sem",
+    "network_snapshots",
     "outcomes",
     "output",
     "principal_axes",
