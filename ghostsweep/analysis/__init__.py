@@ -23,11 +23,13 @@ from ghostsweep.analysis.refine import refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
 from ghostsweep.analysis.series import scales, series_along
 from ghostsweep.analysis.slow_points import SlowPoints, slow_points
+from ghostsweep.analysis.snapshots import CUES, Snapshot, count_points, cue_inputs, network_snapshots
 from ghostsweep.analysis.trajectories import PrincipalAxes, principal_axes, trajectories
 
 __all__ = [
     "BAND_ESTIMATES",
     "COLLAPSED",
+    "CUES",
     "ESTIMATES",
     "LAWS",
     "OUTCOMES",
@@ -37,12 +39,21 @@ __all__ = [
     "Flow",
     "PrincipalAxes",
     "SlowPoints",
+<<<<<<< HEAD
     "around_collapse",
+=======
+    "Snapshot",
+>>>>>>> figB
     "cell_fields",
     "compare_scaling",
     "count_fixed_points",
+    "count_points",
     "critical_lr",
+<<<<<<< HEAD
     "cue_responses",
+=======
+    "cue_inputs",
+>>>>>>> figB
     "decision",
     "fit_power_law",
     "is_closed_form",
@@ -55,6 +66,7 @@ __all__ = [
     "learnable_band",
     "local_exponent",
     "mean_sem",
+    "network_snapshots",
     "outcomes",
     "output",
     "principal_axes",
