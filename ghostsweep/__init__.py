@@ -22,6 +22,7 @@ from ghostsweep.analysis import (
 from ghostsweep.api import fit, plot, run, status
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import band_plot, phase_diagram, scaling_plot
+from ghostsweep.reproduction import reproduce
 from ghostsweep.spec import Run, Sweep, load
 from ghostsweep.tables import Tables, read
 
@@ -50,6 +51,7 @@ __all__ = [
     "phase_diagram",
     "plot",
     "read",
+    "reproduce",
     "run",
     "scaling_plot",
     "status",

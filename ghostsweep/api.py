@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from ghostsweep import analysis, figures, plan, tables
+from ghostsweep import analysis, figures, paper, plan, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import ENGINE_VERSION, Initial, Sweep, load
 
@@ -249,9 +249,9 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
 
 
 def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
-    """Draw a paper figure (`fig2`, `fig6`, `fig7`) or every figure a sweep's tables allow; return the files written."""
-    if name in PAPER_FIGURES:
-        return figures.save(_paper_figure(name, out), Path(to) / name)
+    """Draw a paper figure (`fig1` to `fig8`) or every figure a sweep's tables allow; return the files written."""
+    if name in paper.PAPER:
+        return paper.draw(name, out, to)
     found = tables.read(name, out)
     runs = found.runs
     drawn: list[Path] = []
@@ -260,7 +260,7 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     if figures.is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
         return figures.save(figures.dense_diagram(runs, _zoom(found.name, out)), Path(to) / f"{found.name}.dense")
     fitted = fit(found)
-    varying = [x for x in analysis.cell_fields(runs) if runs[x].nunique() > 1 and is_numeric_dtype(runs[x])]
+    varying = [x for x in analysis.cell_fields(runs) if is_numeric_dtype(runs[x]) and _varies(runs, x)]
     for x in varying:
         others = [f for f in varying if f != x and (runs.groupby(x)[f].nunique() > 1).any()]
         if runs.groupby(["model", *others], dropna=False).ngroups <= figures.MAX_PANELS:
@@ -274,6 +274,11 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     if analysis.is_closed_form(runs) and runs["timescale"].nunique() > 1:
         drawn += figures.save(figures.eta_collapse(runs), Path(to) / f"{found.name}.eta")
     return drawn
+
+
+def _varies(runs: pd.DataFrame, field: str) -> bool:
+    """Whether a field varies between runs of one model on one task, and not only with them."""
+    return bool((runs.groupby(["model", "task"], dropna=False)[field].nunique() > 1).any())
 
 
 def _zoom(name: str, out: str | Path) -> pd.DataFrame | None:
@@ -309,35 +314,7 @@ def drawable(out: str | Path = "results") -> list[str]:
     for folder in sorted(p.parent for p in Path(out).glob("*/meta.json")):
         if tables.read(folder.name, out).runs["learning_rate"].nunique() > 2:
             names.append(folder.name)
-    for name, sweeps in PAPER_SWEEPS.items():
-        if all(any((Path(out) / s / "meta.json").exists() for s in _versions(sweep)) for sweep in sweeps):
-            names.append(name)
+    names += paper.drawable(out)
     if not names:
         raise UsageError(f"{out}: found no results that can be drawn; allowed: after `ghostsweep run`")
     return names
-
-
-def _paper_figure(name: str, out: str | Path) -> Any:
-    """Draw a figure of the paper from the sweeps it needs, reduced or quick ones where there is nothing better."""
-    return PAPER_FIGURES[name](*(_full_or_quick(sweep, out) for sweep in PAPER_SWEEPS[name]))
-
-
-PAPER_FIGURES: dict[str, Callable[..., Any]] = {"fig2": figures.fig2, "fig6": figures.fig6, "fig7": figures.fig7}
-PAPER_SWEEPS = {
-    "fig2": ("fig2_trajectories", "fig2_loss_vs_lr"),
-    "fig6": ("fig6a_rank_one", "fig6a_full", "fig6b_rank"),
-    "fig7": ("fig7_dcdt", "fig7_dmts", "fig7_dmts_collapse"),
-}
-
-
-def _versions(name: str) -> tuple[str, str, str]:
-    """Where to look for the tables of a sweep: at full scale, else reduced, else of its quick version."""
-    return name, f"{name}_reduced", f"{name}-quick"
-
-
-def _full_or_quick(name: str, out: str | Path) -> tables.Tables:
-    """The best tables there are of a sweep."""
-    for candidate in _versions(name):
-        if (Path(out) / candidate / "meta.json").exists():
-            return tables.read(candidate, out)
-    raise UsageError(f"{Path(out) / name}: found no results; allowed: train it first with `ghostsweep run {name}`")

@@ -1,4 +1,4 @@
-"""The command line: `list`, `run`, `fit`, `plot`. Parsing and printing only; the work is in `ghostsweep.api`."""
+"""The command line: `list`, `run`, `fit`, `plot`, `reproduce`. Parsing and printing only; the work is in `api`."""
 
 import contextlib
 import importlib.metadata
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ghostsweep import api, tables
+from ghostsweep import api, reproduction, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import Sweep, load
 
@@ -149,7 +149,7 @@ def fit_command(
 
 @app.command("plot")
 def plot_command(
-    name: Annotated[str, typer.Argument(help="A sweep that has results, a paper figure (fig2, fig6, fig7), or all.")],
+    name: Annotated[str, typer.Argument(help="A sweep that has results, a paper figure (fig1 to fig8), or all.")],
     out: OutOption = Path("results"),
     to: Annotated[Path, typer.Option("--to", help="Folder for the figures.")] = Path("figures"),
 ) -> None:
@@ -169,6 +169,56 @@ def plot_command(
             console.print(f"drew {path}", highlight=False, soft_wrap=True)
     if failed:
         raise UsageError("\n".join(failed))
+
+
+@app.command("reproduce")
+def reproduce_command(
+    names: Annotated[list[str] | None, typer.Argument(help="Figures, fig1 to fig8; none: all of them.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The same questions at a scale that takes minutes.")] = False,
+    from_results: Annotated[
+        bool, typer.Option("--from-results", help="Train nothing: draw from the best results there are.")
+    ] = False,
+    out: OutOption = Path("results"),
+    to: Annotated[Path, typer.Option("--to", help="Folder for the figures and the table of claims.")] = Path("figures"),
+    sweeps: SweepsOption = Path("sweeps"),
+) -> None:
+    """Draw the figures of the paper from runs trained here, and test the claims they support.
+
+    Trains what is missing of the sweeps behind each figure, after printing what that costs, draws every panel (PNG
+    and PDF), and prints each claim of the paper with what was measured and whether it holds; claims.csv and
+    claims.md beside the figures have the same. Figures state their scale. Interrupted, the same command goes on
+    where it was. The exit code is 0 only if all figures asked for were drawn.
+
+    Example: ghostsweep reproduce fig2 fig3 --quick
+    """
+    if quick and from_results:
+        raise UsageError("--quick and --from-results: found both; allowed: one of them")
+    work = reproduction.planned(names or (), quick=quick, sweeps=sweeps)
+    if not from_results:
+        states = [api.status(sweep, out) for sweep in {s.name: s for each in work.values() for s in each}.values()]
+        left = [state for state in states if state.done < state.runs]
+        for state in left:
+            _print_cost(state)
+        total = sum(state.core_seconds_left for state in left) / api.cores()
+        if left:
+            console.print(f"in all about {_duration(total)} on {api.cores()} cores, compilation apart", highlight=False)
+    made = reproduction.reproduce(
+        work, quick=quick, from_results=from_results, out=out, to=to, sweeps=sweeps, train=lambda s: _run(s, out)
+    )
+    for path in made.figures:
+        console.print(f"drew {path}", highlight=False, soft_wrap=True)
+    for claim in made.claims.itertuples():
+        verdict = "holds" if claim.holds else "DOES NOT HOLD"
+        console.print(f"{claim.figure}: {claim.claim}: {verdict}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"    {claim.measured} [{claim.scale}]", highlight=False, markup=False, soft_wrap=True)
+    for cost in made.costs.itertuples():
+        console.print(
+            f"{cost.figure}: trained in {cost.training_s:.1f} s, drawn in {cost.drawing_s:.1f} s, "
+            f"peak memory so far {cost.peak_memory_mb:.0f} MB",
+            highlight=False,
+        )
+    if made.failed:
+        raise UsageError("\n".join(f"{name}: not drawn: {reason}" for name, reason in made.failed.items()))
 
 
 def _run(sweep: Sweep, out: Path) -> None:

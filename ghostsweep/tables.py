@@ -111,6 +111,12 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, in a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _atomically(path, lambda temporary: temporary.write_text(text))
+
+
 def read(name: str | Path, root: str | Path = "results") -> Tables:
     """Read the tables of a sweep, finished chunks of one under way included; runs it no longer plans are not.
 

@@ -24,8 +24,10 @@ ROOMS = {
     "tables": ({"pyarrow", "pandas", "numpy"}, {"spec"}),
     "analysis": ({"numpy", "scipy", "pandas"}, {"theory", "tables"}),
     "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "theory"}),
-    "api": ({"pandas", "jax"}, {"analysis", "engine", "figures", "plan", "spec", "tables"}),
-    "cli": ({"typer", "rich", "pandas"}, {"api", "engine", "spec", "tables"}),
+    "paper": ({"matplotlib"}, {"analysis", "figures", "tables"}),
+    "api": ({"pandas", "jax"}, {"analysis", "engine", "figures", "paper", "plan", "spec", "tables", "train"}),
+    "reproduction": ({"pandas"}, {"api", "figures", "paper", "spec", "tables"}),
+    "cli": ({"typer", "rich", "pandas"}, {"api", "engine", "reproduction", "spec", "tables"}),
     "errors": (set(), set()),
 }
 

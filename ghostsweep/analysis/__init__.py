@@ -39,21 +39,15 @@ __all__ = [
     "Flow",
     "PrincipalAxes",
     "SlowPoints",
-<<<<<<< HEAD
     "around_collapse",
-=======
     "Snapshot",
->>>>>>> figB
     "cell_fields",
     "compare_scaling",
     "count_fixed_points",
     "count_points",
     "critical_lr",
-<<<<<<< HEAD
     "cue_responses",
-=======
     "cue_inputs",
->>>>>>> figB
     "decision",
     "fit_power_law",
     "is_closed_form",

@@ -38,8 +38,8 @@ def fig8(confidence: Tables, trained: Tables, readout: Tables, *, width: float =
         accuracy.sharex(gradient)
         _gradients(a)
         remarks = [
-            "a: grey: the no-learning zone, where the closed form is 0. The simulated output switches on in whole Euler "
-            "steps, so the gradients oscillate.",
+            "a: grey: the no-learning zone, where the closed form is 0. The simulated output switches on in whole "
+            "Euler steps, so the gradients oscillate.",
             "b, b2, c: mean ± sem over networks.",
         ]
         remarks += _recovery(accuracy, gradient, confidence.runs)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ghostsweep import analysis
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-from ghostsweep.figures.fig6a import Tables
+from ghostsweep.figures.loss_vs_rate import Tables
 
 TASK_NAMES = {"dcdt": "delayed cue discrimination", "dmts": "delayed match to sample"}
 TRIAL_LINES: tuple[tuple[str, Any], ...] = tuple(zip(style.SERIES_COLORS[:4], ("-", "--", ":", "-."), strict=True))

@@ -1,0 +1,61 @@
+"""The figures of the paper: the sweeps that each needs, how it is drawn, and the claims that it supports."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from ghostsweep import figures, tables
+from ghostsweep.analysis import claims
+from ghostsweep.errors import UsageError
+
+
+class PaperFigure(NamedTuple):
+    """One figure: `draw` takes the tables of `sweeps`, `claims` those of `sweeps` and of `also`, in their order."""
+
+    draw: Callable[..., Figure]
+    claims: Callable[..., list[claims.Claim]]
+    sweeps: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+
+PAPER = {
+    "fig1": PaperFigure(figures.fig1, claims.fig1),
+    "fig2": PaperFigure(
+        figures.fig2, claims.fig2, ("fig2_trajectories", "fig2_loss_vs_lr"), ("canonical_lr_timescale",)
+    ),
+    "fig3": PaperFigure(figures.fig3, claims.fig3, ("fig3_learns", "fig3_collapses")),
+    "fig4": PaperFigure(figures.fig4, claims.fig4, ("fig4_dcdt", "fig4_dmts")),
+    # "fig5": PaperFigure(figures.fig5, claims.fig5, ("fig5_dcdt", "fig5_dmts")),
+    "fig6": PaperFigure(
+        figures.fig6, claims.fig6, ("fig6a_rank_one", "fig6a_full", "fig6b_rank"), ("rank_one_lr_timescale",)
+    ),
+    "fig7": PaperFigure(figures.fig7, claims.fig7, ("fig7_dcdt", "fig7_dmts", "fig7_dmts_collapse")),
+    "fig8": PaperFigure(figures.fig8, claims.fig8, ("fig8b_confidence", "fig8b_trained_confidence", "fig8c_readout")),
+}
+
+
+def read(sweep: str, out: str | Path) -> tables.Tables:
+    """The tables of a sweep of the paper: at full scale if there, else reduced, else of its quick version.
+
+    Raises UsageError where there are none.
+    """
+    for candidate in (sweep, f"{sweep}_reduced", f"{sweep}-quick"):
+        if (Path(out) / candidate / "meta.json").exists():
+            return tables.read(candidate, out)
+    raise UsageError(f"{Path(out) / sweep}: found no results; allowed: train it first with `ghostsweep run {sweep}`")
+
+
+def draw(name: str, out: str | Path, to: str | Path) -> list[Path]:
+    """Draw a figure of the paper from what is there, as PNG and PDF; return the files."""
+    return figures.save(PAPER[name].draw(*(read(sweep, out) for sweep in PAPER[name].sweeps)), Path(to) / name)
+
+
+def drawable(out: str | Path) -> list[str]:
+    """The figures of the paper whose sweeps all have results."""
+
+    def there(sweep: str) -> bool:
+        return any((Path(out) / name / "meta.json").exists() for name in (sweep, f"{sweep}_reduced", f"{sweep}-quick"))
+
+    return [name for name, figure in PAPER.items() if all(map(there, figure.sweeps))]

@@ -1,0 +1,114 @@
+"""`reproduce`: the whole paper in one call, its figures and a table of what became of its claims."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ghostsweep import api, figures, paper, tables
+from ghostsweep.errors import UsageError
+from ghostsweep.spec import Sweep, load
+
+CLAIMS = ("figure", "claim", "measured", "value", "holds", "scale")
+
+
+@dataclass
+class Reproduced:
+    """What `reproduce` made.
+
+    figures: the files drawn. claims: a row per claim: figure, claim, measured (in words), value (its one number),
+    holds, scale (paper, reduced or quick: that of the smallest sweep behind it). costs: a row per figure: seconds
+    spent training and drawing here, and the peak memory of the process so far. failed: reasons by figure.
+    """
+
+    figures: list[Path] = field(default_factory=list)
+    claims: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CLAIMS)))
+    costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def planned(names: Iterable[str] = (), *, quick: bool = False, sweeps: str | Path = "sweeps") -> dict[str, list[Sweep]]:
+    """The sweeps behind figures of the paper (none named: all eight), by figure. Raises UsageError for other names."""
+    chosen = list(dict.fromkeys(names)) or list(paper.PAPER)
+    if unknown := [name for name in chosen if name not in paper.PAPER]:
+        raise UsageError(f"figure: found {', '.join(map(repr, unknown))}; allowed: {', '.join(paper.PAPER)}")
+    wanted = {name: paper.PAPER[name].sweeps + paper.PAPER[name].also for name in chosen}
+    return {name: [load(api.find(s, Path(sweeps)), quick=quick) for s in wanted[name]] for name in chosen}
+
+
+def reproduce(
+    names: Iterable[str] = (),
+    *,
+    quick: bool = False,
+    from_results: bool = False,
+    out: str | Path = "results",
+    to: str | Path = "figures",
+    sweeps: str | Path = "sweeps",
+    train: Callable[[Sweep], Any] | None = None,
+) -> Reproduced:
+    """Draw figures of the paper (none named: all eight) from runs trained here, and test the claims they support.
+
+    Trains what is missing, at the paper's scale or, with `quick`, at a reduced one that each figure states; with
+    `from_results` nothing is trained, and the best results there are drawn. Figures go to `to` as PNG and PDF, claims
+    to `to`/claims.csv and claims.md, with those of other figures from earlier calls. A figure that cannot be drawn is
+    in `failed`, and the others are drawn. An interrupted call goes on where it was. `train` replaces `api.run`, to
+    show progress. Raises UsageError for names that are no figures.
+    """
+    train = train or (lambda sweep: api.run(sweep, out=out))
+    work = planned(names, quick=quick, sweeps=sweeps)
+    made, costs = Reproduced(), []
+    for name, needed in work.items():
+        began = time.perf_counter()
+        try:
+            if not from_results:
+                for sweep in needed:
+                    train(sweep)
+            trained = time.perf_counter()
+            found = [
+                paper.read(sweep.name.removesuffix("-quick"), out) if from_results else tables.read(sweep.name, out)
+                for sweep in needed
+            ]
+            plan = paper.PAPER[name]
+            made.figures += figures.save(plan.draw(*found[: len(plan.sweeps)]), Path(to) / name)
+            scale = _scale(found)
+            rows = [claim._asdict() | {"holds": bool(claim.holds), "scale": scale} for claim in plan.claims(*found)]
+            made.claims = pd.concat([made.claims.astype(object), pd.DataFrame(rows, columns=list(CLAIMS))])
+        except UsageError as error:
+            made.failed[name] = str(error)
+            continue
+        seconds = {"training_s": trained - began, "drawing_s": time.perf_counter() - trained}
+        costs.append({"figure": name} | seconds | {"peak_memory_mb": _peak_memory_mb()})
+    made.claims = made.claims.infer_objects().reset_index(drop=True)
+    made.costs = pd.DataFrame(costs)
+    _write(made.claims, Path(to))
+    return made
+
+
+def _scale(found: list[tables.Tables]) -> str:
+    names = [each.name for each in found]
+    if any(name.endswith("-quick") for name in names):
+        return "quick"
+    return "reduced" if any(name.endswith("_reduced") for name in names) else "paper"
+
+
+def _write(claims: pd.DataFrame, to: Path) -> None:
+    """Write the table of claims, in the place of earlier rows of the same figures."""
+    path = to / "claims.csv"
+    try:
+        before = pd.read_csv(path)
+        claims = pd.concat([before[~before["figure"].isin(claims["figure"])], claims]).sort_values("figure")
+    except (OSError, ValueError, KeyError):
+        pass
+    tables.write_text(path, claims.to_csv(index=False))
+    shown = claims.drop(columns="value").assign(holds=claims["holds"].map({True: "yes", False: "no"}))
+    tables.write_text(to / "claims.md", tables.markdown(shown) + "\n")
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
