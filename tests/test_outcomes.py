@@ -10,7 +10,7 @@ from planted import iterate_canonical, runs_of
 
 import ghostsweep
 from ghostsweep import theory
-from ghostsweep.analysis import OUTCOMES, Criteria, mean_sem, outcomes, shares
+from ghostsweep.analysis import OUTCOMES, Criteria, mean_sem, outcomes, shares, trapped
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import loads
 
@@ -147,3 +147,25 @@ def test_kept_results_are_what_their_losses_say(name: str, most: str) -> None:
     at_chance = 0.5 if name == "fig7_dcdt" else 0.79  # the loss of an output that is confident and wrong
     assert (judged.loc[judged["outcome"] == "thrown", "recent_mean_loss"] > at_chance).all()
     assert judged.loc[judged["outcome"] == "plateau", "learned_epoch"].isna().all()
+
+
+def test_trapped_runs_are_those_of_the_first_phase_that_lost_what_they_had() -> None:
+    runs = pd.DataFrame(
+        {
+            "run_id": list("abcdef"),
+            "phase": [1, 1, 1, 1, 1, 2],
+            "max_accuracy": [0.5, 0.6, 0.9, 1.0, np.nan, 0.9],
+            "recent_max_accuracy": [0.5, 0.5, 0.51, 0.2, np.nan, 0.5],
+        }
+    )
+    assert trapped(runs)["run_id"].tolist() == ["b", "d"]
+    with pytest.raises(UsageError, match="trapped needs the columns phase"):
+        trapped(runs.drop(columns="phase"))
+
+
+def test_half_of_the_committed_rank_one_networks_are_trapped() -> None:
+    runs = ghostsweep.read(RESULTS / "fig8b_confidence").runs
+    caught = trapped(runs)
+    first = runs[runs["phase"] == 1]
+    lost = (first["max_accuracy"] > 0.5) & (first["recent_mean_grad_norm"] < 1e-3)
+    assert caught["run_id"].tolist() == first.loc[lost, "run_id"].tolist()

@@ -149,6 +149,29 @@ def test_a_trained_confidence_goes_on_or_begins_anew_where_one_is_given() -> Non
     ]
 
 
+def test_none_leaves_the_readout_alone_beside_scaled_ones(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"model": "full_rank", "timescale": 4, "n_units": 5, "learning_rate": 0.3}
+    text = """
+    [run]
+    model = "full_rank"
+    timescale = 4
+    n_units = 5
+    learning_rate = 0.3
+    epochs = 7
+    [[phases]]
+    epochs = 6
+    axes.readout_l1 = [0.5, "none"]
+    """
+    found = ghostsweep.run(loads(text, name="scaled"), out=tmp_path).runs
+    first = train_one(Run(**fields, epochs=7))
+    for scale in (0.5, None):
+        alone = train_one(Run(**fields, epochs=6, readout_l1=scale), after=first)
+        row = found[found["run_id"] == alone.run.run_id].iloc[0]
+        assert row["readout_l1"] == scale or (scale is None and np.isnan(row["readout_l1"]))
+        np.testing.assert_allclose([row["initial_loss"], row["final_loss"]], alone.loss[[0, -1]], rtol=1e-5)
+    assert found.loc[found["phase"] == 2, "initial_loss"].nunique() == 2
+
+
 @pytest.mark.parametrize("rule", ["sgd", "adamax", "adamw"])  # the last two with a state that looks like adam's
 def test_another_update_rule_begins_without_the_memory_of_the_first(rule: Any) -> None:
     fields: dict[str, Any] = {"model": "rank_one", "timescale": 4, "n_units": 9, "epochs": 6, "dtype": "float64"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ghostsweep import theory
+from ghostsweep import Run, theory, train_one
 from ghostsweep.errors import UsageError
 
 TIMESCALES = [10.0, 37.0, 100.0]
@@ -174,3 +174,22 @@ def test_golden_simulated_loss(confidence: str) -> None:
     golden = np.load(GOLDEN)
     simulated = theory.simulated_loss(golden["r"], 100.0, float(confidence))
     np.testing.assert_allclose(simulated, golden[f"loss_a{confidence}"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("confidence", [0.01, 0.1, 0.5, 1.0, 2.0])
+def test_simulated_gradient_is_that_of_the_simulated_loss(confidence: float) -> None:
+    best = float(theory.optimum(10.0))
+    r = np.array([-1.0, -0.2, 0.1, 0.24, 0.3, 0.7, 1.1, 1.9, 30.0]) * best  # at the last, x is held at 1e6 soon
+    h = 1e-6 * best
+    around = [theory.simulated_loss(r + sign * h, 10.0, confidence) for sign in (1, -1)]
+    exact = theory.simulated_gradient(r, 10.0, confidence)
+    np.testing.assert_allclose(exact, (around[0] - around[1]) / (2 * h), rtol=1e-5, atol=1e-8)
+    assert exact.shape == r.shape and np.all(exact[:5] != 0)
+
+
+def test_simulated_gradient_is_the_trained_one() -> None:
+    run = Run(model="canonical", timescale=10.0, confidence=0.5, learning_rate=1e-5, epochs=1)
+    for start in (-0.5, 0.2, 0.6, 2.0):
+        r = start * float(theory.optimum(10.0))
+        trained = train_one(run, initial={"r": np.array(r)}).grad_norm[0]  # of T L
+        assert trained == pytest.approx(10.0 * abs(float(theory.simulated_gradient(r, 10.0, 0.5))), rel=1e-9)

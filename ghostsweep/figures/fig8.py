@@ -38,8 +38,8 @@ def fig8(confidence: Tables, trained: Tables, readout: Tables, *, width: float =
         accuracy.sharex(gradient)
         _gradients(a)
         remarks = [
-            "a: grey: the no-learning zone, where the closed form is 0. The simulated output switches on in whole "
-            "Euler steps, so the gradients oscillate.",
+            "a: grey: the no-learning zone, where the closed form is 0. Simulated outputs switch on in whole steps, so "
+            "their gradients oscillate.",
             "b, b2, c: mean ± sem over networks.",
         ]
         remarks += _recovery(accuracy, gradient, confidence.runs)
@@ -103,7 +103,7 @@ def _recovery(accuracy: Axes, gradient: Axes, runs: pd.DataFrame) -> list[str]:
     _mean_line(gradient, then, "confidence", "final_grad_norm", color=style.QUANTITY_COLORS["gradient"])
     for ax in (accuracy, gradient):
         ax.axvline(before, color=style.MUTED, linestyle=":", linewidth=0.9)
-    accuracy.set_ylabel("best accuracy")
+    accuracy.set_ylabel("accuracy")
     gradient.set_ylabel("gradient norm")
     accuracy.axhline(analysis.PLATEAU_ACCURACY, color=style.MUTED, linewidth=0.6)
     accuracy.tick_params(labelbottom=False)
@@ -112,8 +112,8 @@ def _recovery(accuracy: Axes, gradient: Axes, runs: pd.DataFrame) -> list[str]:
     gradient.set_xlabel("confidence c of the second phase")
     epochs = int(style.single_value(then, "epochs", "Figure 8b, runs of phase 2"))
     return [
-        f"b: the {len(caught)} of {len(first)} networks that were trapped at c = {before:g} (dotted), after {epochs:,} "
-        "epochs at each confidence.",
+        f"b: networks trapped at c = {before:g} (dotted), {len(caught)} of {len(first)}: best accuracy in {epochs:,} "
+        "epochs at each confidence, gradient norm in the last.",
         *style.left_out(int((then["status"] == "diverged").sum()), len(then), "from where they diverge", "b"),
     ]
 
