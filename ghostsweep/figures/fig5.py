@@ -106,16 +106,16 @@ def _speed_scale(both: Sequence[Trained]) -> Normalize:
     slow = np.log10(np.concatenate([table.loc[table["kind"] == "slow point", "speed"] for table in tables]))
     if not len(slow):
         return Normalize(-1.0, 0.0)
-    return Normalize(np.floor(2 * slow.min()) / 2, np.ceil(2 * slow.max()) / 2)  # to halves of a decade
+    low = np.floor(2 * slow.min()) / 2  # to halves of a decade
+    return Normalize(low, max(np.ceil(2 * slow.max()) / 2, low + 0.5))
 
 
 def _draw_eigenvalues(ax: Axes, one: Trained) -> None:
     colors = style.ordered_colors([snapshot.epoch for snapshot in one.snapshots])
     for snapshot, marker in zip(one.snapshots, itertools.cycle(EPOCH_MARKERS), strict=False):
-        if snapshot.nearest is None:
-            continue
-        values = snapshot.points.eigenvalues[snapshot.nearest]
-        fixed = snapshot.points.table["kind"].iloc[snapshot.nearest] == "fixed point"
+        nearest = [] if snapshot.nearest is None else [snapshot.nearest]  # without a point, its epoch alone
+        values = snapshot.points.eigenvalues[nearest].ravel()
+        fixed = (snapshot.points.table["kind"].iloc[nearest] == "fixed point").all()
         color = colors[snapshot.epoch]
         ax.plot(
             values.real, values.imag, linestyle="", marker=marker, markersize=2.5, markeredgecolor=color,

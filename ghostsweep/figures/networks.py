@@ -86,7 +86,7 @@ def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:
         for snapshot in one.snapshots:
             ax.axvline(snapshot.epoch, color=style.MUTED, linestyle=":", linewidth=0.8)
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.epoch_text(round(value))))
 
 
