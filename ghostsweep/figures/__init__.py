@@ -6,6 +6,7 @@ from ghostsweep.figures.fig1 import fig1
 from ghostsweep.figures.fig2 import fig2
 from ghostsweep.figures.fig3 import fig3
 from ghostsweep.figures.fig4 import fig4
+from ghostsweep.figures.fig5 import fig5
 from ghostsweep.figures.fig6 import fig6
 from ghostsweep.figures.fig7 import fig7
 from ghostsweep.figures.fig8 import fig8
@@ -29,6 +30,7 @@ __all__ = [
     "fig6",
     "fig7",
     "fig4",
+    "fig5",
     "is_dense",
     "loss_against_learning_rate",
     "phase_diagram",

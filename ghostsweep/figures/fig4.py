@@ -54,7 +54,7 @@ def fig4(dcdt: NetworkTables, dmts: NetworkTables, *, width: float = style.TWO_C
     norm = Normalize(np.quantile(speeds, 0.01), speeds.max())  # a map is coloured to its fixed points all but at them
     with style.rc():
         wide = width > style.ONE_COLUMN
-        n = max(len(one.snapshots) for one in both)
+        n = max(max(len(one.snapshots) for one in both), 4 if wide else 1)
         fig = style.new_figure(width, 5.2 + 0.82 * 4 * width / n if wide else 5.6 + n * width / 4)
         places, bar_place = _layout(fig, n, wide)
         for one, tables, letters, place in zip(both, maps, ("abcd", "efgh"), places, strict=True):
@@ -78,7 +78,7 @@ def fig4(dcdt: NetworkTables, dmts: NetworkTables, *, width: float = style.TWO_C
         if wide:
             for place, handles in zip(places, (lines, crosses), strict=True):
                 assert place.legend is not None
-                place.legend.legend(handles=handles, loc="center left", borderaxespad=0.0).set_in_layout(False)
+                place.legend.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.3)).set_in_layout(False)
         else:
             fig.legend(handles=lines + crosses, loc="outside upper center", ncols=2, columnspacing=1.2)
         style.remark(fig, _remarks((dcdt, dmts), both))
@@ -186,9 +186,9 @@ def _handles() -> tuple[list[Line2D], list[Line2D]]:
         Line2D([], [], color="black", linestyle="dashed", linewidth=0.8, label="cut of the output"),
         Line2D([], [], color=NULLCLINE, linewidth=0.8, label=r"d$\kappa_1$/dt = 0"),
         Line2D([], [], color=NULLCLINE, linestyle="dotted", linewidth=0.8, label=r"d$\kappa_2$/dt = 0"),
-        Line2D([], [], color="black", linewidth=1.4, label="slow direction"),
     ]
-    crosses = [
+    crosses = [Line2D([], [], color="black", linewidth=1.4, label="slow direction")]
+    crosses += [
         Line2D([], [], label=f"{kind.split()[0]}, {stability}", **_cross(kind, stability))
         for kind in MARKERS
         for stability in FACES

@@ -20,6 +20,9 @@ TRIAL_LINES: tuple[tuple[str, Any], ...] = tuple(zip(style.SERIES_COLORS[:4], ("
 """Colour and dashes of each kind of trial, as far as a task has them."""
 
 
+MAX_SNAPSHOTS = 8
+
+
 class NetworkTables(Tables, Protocol):
     """The finished tables of one sweep, and the parameters it kept."""
 
@@ -39,7 +42,7 @@ def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
     """Read and analyse the one run of a sweep; `what` names the figure.
 
     Raises UsageError unless there is one run, of this model and task and without readout_l1 (its stored readout is
-    not the one it uses), with a curve and snapshots.
+    not the one it uses), with a curve and one to MAX_SNAPSHOTS snapshots.
     """
     fields = ["run_id", "model", "task", "dt_ms", "tau_ms", "input_ms", "delay_ms", "reaction_ms", "confidence"]
     style.require(tables.runs, [*fields, "readout_l1", "epochs"], f"{what}, runs")
@@ -51,7 +54,10 @@ def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
         found = f"{run['model']}, {run['task']}, readout_l1 = {run['readout_l1']}"
         raise UsageError(f"{what}: found a run of {found}; allowed: {model}, {task}, no readout_l1")
     curve = tables.curves[tables.curves["run_id"] == run["run_id"]].sort_values("epoch")
-    return Trained(run, curve, analysis.network_snapshots(tables.snapshots(run["run_id"]), run))
+    snapshots = tables.snapshots(run["run_id"])
+    if not 1 <= len(snapshots["epochs"]) <= MAX_SNAPSHOTS:
+        raise UsageError(f"{what}: found {len(snapshots['epochs'])} snapshots; allowed: 1 to {MAX_SNAPSHOTS}")
+    return Trained(run, curve, analysis.network_snapshots(snapshots, run))
 
 
 def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:
@@ -80,7 +86,7 @@ def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:
         for snapshot in one.snapshots:
             ax.axvline(snapshot.epoch, color=style.MUTED, linestyle=":", linewidth=0.8)
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.epoch_text(round(value))))
 
 
