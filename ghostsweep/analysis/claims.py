@@ -266,12 +266,13 @@ def _cue_tasks(figure: str, dcdt: Results, dmts: Results) -> list[Claim]:
     claims = []
     for name, tables in (("delayed cue discrimination", dcdt), ("delayed match to sample", dmts)):
         run = outcomes(tables.runs).iloc[0]
-        counts = count_points(network_snapshots(tables.snapshots(run["run_id"]), run.to_dict()))
+        counts = count_points(
+            network_snapshots(tables.snapshots(run["run_id"]), {str(name): value for name, value in run.items()})
+        )
         text = ", ".join(
             f"{row.fixed_points} and {row.slow_points} at epoch {row.epoch:,}" for row in counts.itertuples()
         )
         last = counts.iloc[-1]
-        before, after = counts[counts["epoch"] <= run["learned_epoch"]], counts[counts["epoch"] > run["learned_epoch"]]
         claims += [
             Claim(
                 figure,
@@ -290,18 +291,6 @@ def _cue_tasks(figure: str, dcdt: Results, dmts: Results) -> list[Claim]:
                 run["outcome"] == "learned" and last["slow_points"] > 0,
             ),
         ]
-        if len(before) and len(after):
-            pair = before.iloc[-1], after.iloc[0]
-            claims.append(
-                Claim(
-                    figure,
-                    f"{name}: the number of fixed points need not change when learning happens",
-                    f"{pair[0]['fixed_points']} at epoch {pair[0]['epoch']:,}, {pair[1]['fixed_points']} at epoch "
-                    f"{pair[1]['epoch']:,}; learned at {run['learned_epoch']:,.0f}",
-                    float(pair[1]["fixed_points"] - pair[0]["fixed_points"]),
-                    pair[0]["fixed_points"] == pair[1]["fixed_points"],
-                )
-            )
     return claims
 
 
@@ -322,7 +311,7 @@ def fig8(confidence: Results, trained: Results, readout: Results) -> list[Claim]
     reset = trained.runs[trained.runs["parent"].isin(trapped(trained.runs)["run_id"])]
     back = float((reset["recent_max_accuracy"] > PLATEAU_ACCURACY).mean()) if len(reset) else np.nan
     second = readout.runs.query("phase == 2")
-    scaled = {c: runs["recent_max_accuracy"].mean() for c, runs in second.groupby("readout_l1")}
+    scaled = dict(second.groupby("readout_l1")["recent_max_accuracy"].mean().items())
     alone = second.loc[second["readout_l1"].isna(), "recent_max_accuracy"].mean()
     gained = float(max(scaled.values()) - alone)
     return [
