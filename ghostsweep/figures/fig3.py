@@ -203,9 +203,9 @@ def _counts(ax: Axes, run: _Stored, counts: pd.DataFrame, of: str) -> str:
         return f"e, run of {of}: never learned; the number of fixed points {said}."
     ax.plot([run.learned] * 2, [0, top], color=style.OUTCOME_COLORS["learned"], linestyle="--", label="learned")
     if of == "a":
-        ax.legend(loc="upper right")
+        ax.legend(loc="best")
     if len(changes):
-        _inset(ax, (0.14, 0.5, 0.6, 0.43), min(run.learned, changes[0]), max(run.learned, changes[0]))
+        _inset(ax, (0.14, 0.56, 0.6, 0.38), min(run.learned, changes[0]), max(run.learned, changes[0]))
     until = number[epoch <= run.learned]
     found = f"{until.min()}" if until.min() == until.max() else f"{until.min()} to {until.max()}"
     return (

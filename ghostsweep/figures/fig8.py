@@ -163,7 +163,7 @@ def _scaled(ax: Axes, tables: Tables) -> list[str]:
     _phase_mark(ax, tables.runs, "readout scaled")
     ax.set_ylabel("accuracy")
     ax.set_ylim(0, 1)
-    ax.legend(title="$|w_{out}|_1$", loc="lower right", ncols=3)
+    ax.legend(title="$|w_{out}|_1$", loc="lower right", ncols=3, handlelength=1.2, columnspacing=1.0)
     return remarks
 
 
