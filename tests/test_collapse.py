@@ -8,8 +8,7 @@ import pytest
 
 import ghostsweep
 from ghostsweep import UsageError
-from ghostsweep.analysis import around_collapse, cue_responses
-from ghostsweep.analysis.collapse import cue_inputs
+from ghostsweep.analysis import around_collapse, cue_inputs, cue_responses
 from ghostsweep.spec import Shape, loads
 from ghostsweep.tasks import cue_accuracy, cue_trials
 

@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike
 
 from ghostsweep.analysis.flow import Array, Params, output
 from ghostsweep.analysis.outcomes import DEFAULT_CRITERIA, Criteria, numbers
+from ghostsweep.analysis.snapshots import cue_inputs
 from ghostsweep.analysis.trajectories import trajectories
 from ghostsweep.errors import UsageError
-
-_CUES = {"dcdt": [[1], [-1]], "dmts": [[1, 1], [-1, -1], [-1, 1], [1, -1]]}  # of each kind of trial, in order
 
 
 def around_collapse(
@@ -41,21 +40,6 @@ def around_collapse(
             f"{given.min()} to {given.max()}, needs one before and one after"
         )
     return int(before.max()), int(after.min())
-
-
-def cue_inputs(run: Mapping[str, Any]) -> Array:
-    """The input, (steps, trials), of one trial of each kind of a cue task (paper, section 2).
-
-    run: a row of the table of runs. Raises UsageError for another task.
-    """
-    if run["task"] not in _CUES:
-        raise UsageError(f"task: found {run['task']!r}; allowed: {', '.join(map(repr, _CUES))}")
-    lengths = (run[f"{part}_ms"] / run["dt_ms"] for part in ("input", "delay", "reaction"))
-    cue, delay, reaction = (int(length * (1 + 1e-9)) for length in lengths)  # 0.3 / 0.1 is 3, as in training
-    first, *second = np.array(_CUES[run["task"]], np.float64).T
-    silent = np.zeros_like(first)
-    parts = [(first, cue), (silent, delay), *((shown, cue) for shown in second), (silent, reaction)]
-    return np.concatenate([np.tile(shown, (length, 1)) for shown, length in parts])
 
 
 def cue_responses(params: Params, run: Mapping[str, Any]) -> tuple[Array, Array]:

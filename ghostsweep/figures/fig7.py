@@ -4,6 +4,7 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -81,13 +82,14 @@ def fig7(dcdt: Tables, dmts: Tables, collapse: SnapshotTables, *, width: float =
         remarks += _histograms(histograms, collapse)
         style.panel_letter(histograms[0], "c")
         seen = {str(o) for tables in parts.values() for o in analysis.outcomes(tables.runs)["outcome"].unique()}
-        handles = [
+        handles: list[Artist] = [
             Line2D([], [], color=style.OUTCOME_COLORS[o], marker="o", label=style.outcome_text(o))
             for o in analysis.OUTCOMES
             if o in seen
         ]
+        handles += histograms[0].get_legend_handles_labels()[0]
         fig.legend(handles=handles, loc="outside upper center", ncols=len(handles) if wide else 3)
-        remarks.append("Gradient: of the recurrent weights. Weight norm: of all parameters.")
+        remarks.append("Gradient: of the recurrent weights; 0 lies below the axis. Weight norm: of all parameters.")
         remarks += [style.scale(tables, f"a, b, {task.upper()}") for task, tables in parts.items()]
         style.remark(fig, [*remarks, style.scale(collapse, "c")])
     return fig
@@ -150,7 +152,7 @@ def _histograms(axes: list[Axes], tables: SnapshotTables) -> list[str]:
     run = {str(field): value for field, value in tables.runs.iloc[0].items()}
     snapshots = tables.snapshots(run["run_id"])
     around = analysis.around_collapse(run, tables.curves, snapshots["epochs"])
-    for epoch, when, color in zip(around, ("before", "after"), style.SERIES_COLORS, strict=False):
+    for epoch, when, color in zip(around, ("before (c)", "after (c)"), style.SERIES_COLORS, strict=False):
         (index,) = np.flatnonzero(snapshots["epochs"] == epoch)
         params = {name: values[index] for name, values in snapshots.items() if name != "epochs"}
         for ax, values, low in zip(axes, analysis.cue_responses(params, run), (-1, 0), strict=True):
@@ -163,7 +165,6 @@ def _histograms(axes: list[Axes], tables: SnapshotTables) -> list[str]:
         ax.set_yscale("log")
         ax.set_xlabel(name)
         ax.set_ylabel("share")
-        ax.legend(loc="upper center")
     before, after = (f"{epoch:,}" for epoch in around)
     return [
         f"c: DMTS, lr = {style.sci(run['learning_rate'])}, seed {run['seed']} at epochs {before} and {after}, the "
