@@ -27,7 +27,7 @@ PAPER = {
     ),
     "fig3": PaperFigure(figures.fig3, claims.fig3, ("fig3_learns", "fig3_collapses")),
     "fig4": PaperFigure(figures.fig4, claims.fig4, ("fig4_dcdt", "fig4_dmts")),
-    # "fig5": PaperFigure(figures.fig5, claims.fig5, ("fig5_dcdt", "fig5_dmts")),
+    "fig5": PaperFigure(figures.fig5, claims.fig5, ("fig5_dcdt", "fig5_dmts")),
     "fig6": PaperFigure(
         figures.fig6, claims.fig6, ("fig6a_rank_one", "fig6a_full", "fig6b_rank"), ("rank_one_lr_timescale",)
     ),
