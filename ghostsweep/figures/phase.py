@@ -99,8 +99,10 @@ def phase_diagram(
 
 
 def _facet_fields(runs: pd.DataFrame, x: str, y: str) -> list[str]:
-    """Return the fields that need a panel per value: they vary, and x does not decide them."""
+    """Return the fields that need a panel per value: they vary, and neither x nor model and task decide them."""
+    kinds = ["model", "task"] if "task" in runs else ["model"]
     fields = [f for f in cell_fields(runs) if f not in (x, y)]
+    fields = [f for f in fields if f in kinds or (runs.groupby(kinds)[f].nunique(dropna=False) > 1).any()]
     return [f for f in fields if (runs.groupby(x)[f].nunique(dropna=False) > 1).any()]
 
 
@@ -198,13 +200,16 @@ _COMMON: dict[str, Any] = {"color": "black", "linewidth": 0.8, "markeredgewidth"
 
 
 def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str) -> set[str]:
-    """Draw each boundary's measured rate with its interval, where it is not censored; return what was drawn."""
+    """Draw each boundary's measured rate with its interval, with gaps where it is censored; return what was drawn."""
     drawn: set[str] = set()
-    found = critical[(critical["censored"] == "") & critical["lr_critical"].notna()]
-    for (boundary, _), line in found.groupby(["boundary", "share"]):
-        line = line.sort_values(x)
+    estimates = ["ci_low", "ci_high", "lr_critical"]
+    seen = (critical["censored"] == "") & critical["lr_critical"].notna()
+    for (boundary, _), line in critical.groupby(["boundary", "share"]):
+        if not seen[line.index].any():
+            continue
+        line = line.assign(**line[estimates].where(seen[line.index])).sort_values(x)
         at = line[x].to_numpy(dtype=float)
-        low, high, middle = (line[c].to_numpy(dtype=float) for c in ("ci_low", "ci_high", "lr_critical"))
+        low, high, middle = (line[c].to_numpy(dtype=float) for c in estimates)
         low, high = (np.clip(end, *ax.get_ylim()) for end in (low, high))  # an end may be open: 0 or inf
         ax.fill_between(at, low, high, color="black", alpha=0.25, linewidth=0)
         ax.vlines(at, low, high, color="black", linewidth=0.8, zorder=3)

@@ -206,7 +206,11 @@ def log_axis(axis: XAxis | YAxis, low: float, high: float) -> None:
         axis.set_major_locator(FixedLocator([t for k in exponents for m in steps if low <= (t := m * 10.0**k) <= high]))
         axis.set_minor_locator(NullLocator())
     plain = low >= 9e-3 and high <= 2e4  # one notation along the axis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if plain else sci(value, powers=True)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value) if plain else sci(value, powers=True)))
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:g}"
 
 
 def is_log(values: np.ndarray) -> bool:
