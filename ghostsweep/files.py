@@ -129,6 +129,8 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
+        with contextlib.suppress(OSError):  # not empty, as a rule
+            folder.rmdir()
         os.close(descriptor)
 
 

@@ -215,7 +215,9 @@ def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
 def has_snapshots(folder: Path, run_id: str, epochs: np.ndarray) -> bool:
     """Whether the snapshots of one run are there, at these epochs at least."""
     try:
-        return bool(np.isin(epochs, files.read_arrays(folder / "snapshots" / f"{run_id}.npz", "epochs")["epochs"]).all())
+        return bool(
+            np.isin(epochs, files.read_arrays(folder / "snapshots" / f"{run_id}.npz", "epochs")["epochs"]).all()
+        )
     except files.UNREADABLE:
         return False
 
