@@ -36,8 +36,8 @@ class Checkpoint:
             arrays = files.read_arrays(self.path)
         except FileNotFoundError:
             return None
-        except files.UNREADABLE as error:
-            warnings.warn(f"{self.path}: not readable ({error}); its chunk begins anew", stacklevel=2)
+        except files.Unreadable as error:
+            warnings.warn(f"{self.path}: {error}; its chunk begins anew", stacklevel=2)
             return None
         return arrays if str(arrays.pop("identity", "")) == self.identity else None
 

@@ -9,8 +9,6 @@ import os
 import socket
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,10 +16,12 @@ import numpy as np
 
 from ghostsweep.errors import UsageError
 
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged file of arrays raises."""
 FOREIGN_SECONDS = 86_400
 """Age at which a temporary file of another machine counts as left behind."""
+
+
+class Unreadable(Exception):
+    """A file of arrays that is damaged or cannot be opened."""
 
 
 def write(path: Path, fill: Callable[[Path], object]) -> None:
@@ -65,9 +65,14 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bo
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Arrays of a .npz file by name, all unless some are named. Raises one of UNREADABLE where it is damaged."""
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in names or arrays.files}
+    """Arrays of a .npz file by name, all unless some are named. Raises FileNotFoundError or Unreadable."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names or arrays.files}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damage comes out as anything, down to errors of Python's tokenizer
+        raise Unreadable(f"not readable: {type(error).__name__}: {error}") from error
 
 
 def clean(folder: Path) -> None:

@@ -206,7 +206,7 @@ def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
     path = folder / "snapshots" / f"{run_id}.npz"
     try:
         return files.read_arrays(path)
-    except files.UNREADABLE as error:
+    except (FileNotFoundError, files.Unreadable) as error:
         known = sorted(p.stem for p in (folder / "snapshots").glob("*.npz"))
         reason = "no snapshots" if isinstance(error, FileNotFoundError) else f"a file that cannot be read ({error})"
         raise UsageError(f"{path}: found {reason}; allowed: {', '.join(known) or 'none here'}") from None
@@ -218,7 +218,7 @@ def has_snapshots(folder: Path, run_id: str, epochs: np.ndarray) -> bool:
         return bool(
             np.isin(epochs, files.read_arrays(folder / "snapshots" / f"{run_id}.npz", "epochs")["epochs"]).all()
         )
-    except files.UNREADABLE:
+    except (FileNotFoundError, files.Unreadable):
         return False
 
 
@@ -234,8 +234,8 @@ def stored_ends(folder: Path) -> dict[str, Path]:
     for path in sorted((folder / "ends").glob("*.npz")):
         try:
             places |= dict.fromkeys(files.read_arrays(path, "run_id")["run_id"].tolist(), path)
-        except files.UNREADABLE as error:
-            warnings.warn(f"{path}: not readable ({error}); its runs are trained again", stacklevel=2)
+        except files.Unreadable as error:
+            warnings.warn(f"{path}: {error}; its runs are trained again", stacklevel=2)
     return places
 
 
@@ -249,8 +249,8 @@ def read_ends(folder: Path, run_ids: Iterable[str]) -> list[dict[str, np.ndarray
     for path in {places[run_id] for run_id in wanted if run_id in places}:
         try:
             arrays = files.read_arrays(path)
-        except files.UNREADABLE as error:
-            warnings.warn(f"{path}: not readable ({error}); deleted", stacklevel=2)
+        except files.Unreadable as error:
+            warnings.warn(f"{path}: {error}; deleted", stacklevel=2)
             path.unlink()
             continue
         ids = arrays.pop("run_id").tolist()
