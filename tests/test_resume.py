@@ -29,19 +29,19 @@ model = "rank_one"
 timescale = 4
 n_units = 9
 learning_rate = 0.3
-epochs = 40_000
+epochs = 20_000
 [axes]
-seed = { range = 10 }
+seed = { range = 6 }
 [record]
 points = 30
 [record.snapshots]
-epochs = [0, 17, 20_000, 40_000]
-runs = { seed = [0, 7] }
+epochs = [0, 17, 10_000, 20_000]
+runs = { seed = [0, 5] }
 [[phases]]
-epochs = 30_000
+epochs = 10_000
 axes.confidence = [1.0, 10.0]
 """
-CHUNK_BYTES = 2 * 2 * 4 * 9 * (2 * 4 + 24)  # of two runs on each of two devices
+CHUNK_BYTES = 2 * 2 * 4 * 9 * (2 * 8 + 24)  # of two runs on each of two devices
 FINISHED = ["curves.parquet", "ends", "meta.json", "runs.parquet", "snapshots"]
 
 
@@ -189,7 +189,7 @@ def test_stopped_at_every_third_call_it_is_the_same(text: str, tmp_path: Path, m
                 break
             except KeyboardInterrupt:
                 stops += 1
-    assert stops >= 3
+    assert stops >= 2
     for name in ("often", "parts"):
         assert not any((tmp_path / name / "checkpoints").iterdir())
         (tmp_path / name / "checkpoints").rmdir()
