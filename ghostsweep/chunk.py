@@ -11,6 +11,7 @@ import pandas as pd
 from jax.sharding import NamedSharding
 
 from ghostsweep import plan, train
+from ghostsweep.checkpoint import Checkpoint
 from ghostsweep.plan import Chunk
 from ghostsweep.spec import RECENT_EPOCHS, Record, Shape
 
@@ -48,16 +49,19 @@ def train_chunk(
     n_devices: int,
     program: Callable[[Shape, int], Program],
     tell: Callable[[int], None],
+    checkpoint: Checkpoint,
     *,
     continued: Sequence[Mapping[str, np.ndarray]] | None = None,
     needed: np.ndarray | None = None,
 ) -> Trained:
     """Train one chunk from its seeds, or from the `continued` ends of earlier runs, one for each of its own.
 
-    `program(shape, width)` gives the compiled program; `tell(epoch)` is called after each of its calls. `needed`
-    says of each run whether its end is asked for. Runs that can no longer change are dropped at fixed epochs, where
-    that saves enough by the estimate of the plan: never by the clock, so that results do not depend on speed. Their
-    rows are what they would be had they gone on. Those of which parameters are still to be kept stay.
+    It goes on from its `checkpoint` if there is one, and writes that where it is due and when `tell` raises a
+    KeyboardInterrupt. `program(shape, width)` gives the compiled program; `tell(epoch)` is called before each of its
+    calls, whose number changes no digit. `needed` says of each run whether its end is asked for. Runs that can no
+    longer change are dropped at fixed epochs, where that saves enough by the estimate of the plan: never by the
+    clock, so that results do not depend on speed. Their rows are what they would be had they gone on. Those of which
+    parameters are still to be kept stay.
     """
     shape, epochs, n_runs = chunk.shape, chunk.epochs, len(chunk.runs)
     needed = np.zeros(n_runs, bool) if needed is None else needed
@@ -69,16 +73,41 @@ def train_chunk(
     totals = {name: np.zeros(n_runs) for name in TOTALS}
     stopped = np.zeros(n_runs, bool)  # dropped, and finite
     lanes = np.arange(n_runs)  # which run each lane trains; lanes beyond these are padding
-    padding = np.minimum(np.arange(chunk.width), n_runs - 1)
-    columns = {name: chunk.runs[name].to_numpy()[padding] for name in train.traced_types(shape)}
-    now, at, turn = program(shape, chunk.width), 0, 8
+    at, width = 0, chunk.width
+    saved = checkpoint.read()
+    if saved is not None:
+        at, width, lanes, stopped = int(saved["at"]), int(saved["width"]), saved["lanes"], saved["stopped"]
+        totals = {name: saved[f"totals/{name}"] for name in TOTALS}
+        log.restore(saved)
+        album.restore(saved)
+    padded_lanes = lanes[np.minimum(np.arange(width), len(lanes) - 1)]
+    columns = {name: chunk.runs[name].to_numpy()[padded_lanes] for name in train.traced_types(shape)}
+    now, turn = program(shape, width), 8
+
+    def carried() -> dict[str, np.ndarray]:
+        whole = {"at": np.array(at), "width": np.array(width), "lanes": lanes, "stopped": stopped}
+        whole |= {f"totals/{name}": total for name, total in totals.items()}
+        whole |= {f"state/{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        return whole | log.arrays() | album.arrays()
+
     with train.precision(shape):
         state, traced = train.start(shape, columns)
-        if continued is not None:
-            state = train.continued(shape, state, [continued[run] for run in padding])
+        if saved is not None:
+            leaves = [jnp.array(saved[f"state/{i}"]) for i in range(len(jax.tree.leaves(state)))]
+            state = jax.tree.unflatten(jax.tree.structure(state), leaves)
+        elif continued is not None:
+            state = train.continued(shape, state, [continued[run] for run in padded_lanes])
         state, traced = jax.device_put((state, traced), now.sharding)
-        album.take(0, state, lanes)
+        if saved is None:
+            album.take(0, state, lanes)
         while at < len(stops) - 1 and len(lanes):
+            try:
+                tell(int(stops[at]))
+            except KeyboardInterrupt:
+                checkpoint.write(carried())
+                raise
+            if checkpoint.is_due():
+                checkpoint.write(carried())
             pause = int(pauses[np.searchsorted(pauses, at, side="right")])
             count = min(turn, pause - at)
             began = time.perf_counter()
@@ -89,7 +118,6 @@ def train_chunk(
             log.add(stops[at : at + count + 1], lanes, values)
             at += count
             album.take(int(stops[at]), state, lanes)
-            tell(int(stops[at]))
             took = time.perf_counter() - began
             turn = int(np.clip(turn * TURN_SECONDS / max(took, 1e-6), max(1, turn // 2), turn * 2))
             turn = min(turn, train.MAX_STOPS)
@@ -98,8 +126,8 @@ def train_chunk(
                     totals[name][lanes] = np.asarray(getattr(state, name))[: len(lanes)]
                 needs = needed | (album.chosen & (stops[at] < album.epochs.max(initial=0)))
                 kept = np.flatnonzero(~_settled(shape, log.last, lanes) | needs[lanes])
-                width = _narrower(chunk, len(kept), len(state.epochs_done), n_devices, epochs - int(stops[at]))
-                if len(kept) == 0 or width < len(state.epochs_done):
+                before, width = width, _narrower(chunk, len(kept), width, n_devices, epochs - int(stops[at]))
+                if len(kept) == 0 or width < before:
                     dropped = np.delete(lanes, kept)
                     stopped[dropped[np.isfinite(log.last.loss[dropped] + log.last.grad_norm[dropped])]] = True
                     lanes = lanes[kept]
@@ -131,6 +159,17 @@ class _Album:
         if epoch in self.epochs:
             index = np.flatnonzero(self.chosen[lanes])
             self.taken.append({name: np.asarray(array)[index] for name, array in state.params.items()})
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What has been taken, for a checkpoint."""
+        names = self.taken[0] if self.taken else ()
+        return {f"album/{name}": np.stack([taken[name] for taken in self.taken]) for name in names}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from `arrays`."""
+        own = {name.removeprefix("album/"): arrays[name] for name in arrays if name.startswith("album/")}
+        count = len(next(iter(own.values()), ()))
+        self.taken = [{name: array[i] for name, array in own.items()} for i in range(count)]
 
     def by_run(self) -> dict[str, dict[str, np.ndarray]]:
         """Snapshots stacked for each chosen run, by run id."""
@@ -170,6 +209,20 @@ class _Log:
         self.recent: list[train.Report] = []
         self.rows: list[train.Report] = []  # of the recorded epochs
         self.last = train.Report(*np.zeros((len(train.Report._fields), n_runs)))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it, for a checkpoint; lists of reports with shape (reports, fields, runs)."""
+        reports = {name: np.array(getattr(self, name)) for name in ("initial", "recent", "rows", "last")}
+        whole = {"loss_sum": self.loss_sum, "grad_norm_sum": self.grad_norm_sum} | reports
+        return {f"log/{name}": array for name, array in whole.items()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from `arrays`."""
+        self.loss_sum, self.grad_norm_sum = arrays["log/loss_sum"], arrays["log/grad_norm_sum"]
+        self.initial, self.recent, self.rows = (
+            [train.Report(*report) for report in arrays[f"log/{name}"]] for name in ("initial", "recent", "rows")
+        )
+        self.last = train.Report(*arrays["log/last"])
 
     def add(self, stops: np.ndarray, lanes: np.ndarray, values: train.Report | None) -> None:
         """Add reports at stops[1:], `values` of shape (len(stops) - 1, len(lanes)) from the runs in `lanes`."""

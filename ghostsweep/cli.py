@@ -1,11 +1,12 @@
 """The command line: `list`, `run`, `fit`, `plot`, `reproduce`. Parsing and printing only; the work is in `api`."""
 
-import contextlib
+import errno
 import importlib.metadata
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ghostsweep import api, reproduction, tables
-from ghostsweep.errors import UsageError
+from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.spec import Sweep, load
 
 if TYPE_CHECKING:
@@ -97,20 +98,33 @@ def run_command(
     out: OutOption = Path("results"),
     sweeps: SweepsOption = Path("sweeps"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; train nothing.")] = False,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="How much work a kill may cost, in seconds of training.")
+    ] = 60.0,
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0, help="GB of memory that training may take. Default: half of what is free.")
+    ] = None,
 ) -> None:
     """Train what is missing of each sweep and write its tables. Never draws.
 
-    Runs that are already in the results are reused, also after the sweep has grown. Ctrl-C keeps every
-    finished chunk; the same command then goes on from there.
+    Runs that are already in the results are reused, also after the sweep has grown. Ctrl-C keeps all that is
+    done; after it, and after a kill, the same command goes on from there. Runs that cannot be trained are listed at
+    the end with a file that says why, and do not stop the others.
 
     Example: ghostsweep run canonical_lr_timescale
     """
     loaded = [load(api.find(spec, sweeps), quick=quick) for spec in specs]
+    failed = []
     for sweep in loaded:
         if dry_run:
             _print_cost(api.status(sweep, out))
-        else:
-            _run(sweep, out)
+            continue
+        try:
+            _run(sweep, out, checkpoint_seconds, None if memory_gb is None else memory_gb * 1e9)
+        except TrainingError as error:
+            failed.append(str(error))
+    if failed:
+        raise TrainingError("\n".join(failed))
 
 
 @app.command("fit")
@@ -221,45 +235,29 @@ def reproduce_command(
         raise UsageError("\n".join(f"{name}: not drawn: {reason}" for name, reason in made.failed.items()))
 
 
-def _run(sweep: Sweep, out: Path) -> None:
+def _run(sweep: Sweep, out: Path, checkpoint_seconds: float = 60.0, memory_bytes: float | None = None) -> None:
     state = api.status(sweep, out)
     reused = f", {state.done:,} of them done before" if state.done else ""
     console.print(f"{sweep.name}: {_count(state)} runs{reused}", highlight=False)
     before = len(tables.read_meta(out / sweep.name).get("sessions", []))
     try:
-        with _Meter() as meter, _interruptible(meter):
-            found = api.run(sweep, out=out, progress=meter)
-    except KeyboardInterrupt:
+        with _Meter() as meter:
+            found = api.run(
+                sweep, out=out, progress=meter, checkpoint_seconds=checkpoint_seconds, memory_bytes=memory_bytes
+            )
+    except KeyboardInterrupt as interrupt:
         state = api.status(sweep, out)
         errors.print(
             f"interrupted: {state.done:,} of {state.runs:,} runs are finished and kept in {out / sweep.name}; "
             "the same command goes on from there",
             highlight=False,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + (interrupt.args or (signal.SIGINT,))[0]) from None
     counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
     spent = found.meta["sessions"][before:]
     seconds = [sum(session[f"{what}_seconds"] for session in spent) for what in ("run", "compile")]
     took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
     console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _interruptible(meter: "_Meter") -> Iterator[None]:
-    """Let Ctrl-C stop training at its next report, a second one at once.
-
-    An exception raised by the signal itself could come while JAX is calling back, which would swallow it.
-    """
-
-    def stop(*_: object) -> None:
-        meter.stopped = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class _Meter:
@@ -277,7 +275,6 @@ class _Meter:
         )
         self.task = self.bar.add_task("", total=1.0, runs="0", rate="-", left="-")
         self.told = 0
-        self.stopped = False
 
     def __enter__(self) -> "_Meter":
         self.bar.start()
@@ -287,8 +284,6 @@ class _Meter:
         self.bar.stop()
 
     def __call__(self, now: "Report") -> None:
-        if self.stopped:
-            raise KeyboardInterrupt
         runs = f"{now.runs_done:,} / {now.runs:,}"
         rate, left = f"{now.updates / now.seconds:.2g}", _duration(now.seconds_left)
         self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
@@ -362,11 +357,20 @@ def _duration(seconds: float) -> str:
 
 def main() -> None:
     """Run the command line; a mistake of the user is one clear line and exit code 2, a failure 1."""
+    warnings.showwarning = lambda message, *_: _complain(f"warning: {message}")
     try:
         app()
     except UsageError as error:
-        errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        _complain(str(error))
         sys.exit(2)
-    except OSError as error:
-        errors.print(f"{error.filename}: {error.strerror}", highlight=False, markup=False, soft_wrap=True)
+    except TrainingError as error:
+        _complain(str(error))
         sys.exit(1)
+    except OSError as error:
+        kept = "; what is finished is kept, and the same command goes on from there"
+        _complain(f"{error.filename}: {error.strerror}{kept if error.errno == errno.ENOSPC else ''}")
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    errors.print(text, highlight=False, markup=False, soft_wrap=True)

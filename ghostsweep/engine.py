@@ -2,7 +2,11 @@
 
 import contextlib
 import functools
+import hashlib
+import importlib.metadata
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ghostsweep import tables, train
+from ghostsweep import files, plan, tables, train
+from ghostsweep.checkpoint import Checkpoint
 from ghostsweep.chunk import Program, train_chunk
+from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.plan import Chunk
-from ghostsweep.spec import Record, Shape
+from ghostsweep.spec import ENGINE_VERSION, Record, Shape
+
+CHECKPOINT_SECONDS = 60.0
+"""How much work a kill may cost, where nothing else is said."""
+ALIKE = 3
+"""Chunks that all fail alike before any is trained, after which a sweep is given up."""
 
 
 class Progress(NamedTuple):
@@ -34,9 +45,27 @@ class Progress(NamedTuple):
 class Spent:
     """What training took."""
 
-    compile_seconds: float
-    run_seconds: float
-    programs: int
+    compile_seconds: float = 0.0
+    run_seconds: float = 0.0
+    """All but compilation."""
+    store_seconds: float = 0.0
+    """The part of it that checkpoints and results took."""
+    programs: int = 0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.compile_seconds + other.compile_seconds,
+            self.run_seconds + other.run_seconds,
+            self.store_seconds + other.store_seconds,
+            self.programs + other.programs,
+        )
+
+
+class Failure(NamedTuple):
+    """A chunk that could not be trained: its line in the report, and what makes two of them alike."""
+
+    line: str
+    kind: tuple[object, ...]
 
 
 def local_devices(cores: int) -> list[jax.Device]:
@@ -57,40 +86,135 @@ def train_chunks(
     devices: list[jax.Device],
     progress: Callable[[Progress], None] = lambda progress: None,
     parents: Collection[str] = frozenset(),
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Spent:
     """Train chunks one after the other and store each in `folder` as it ends.
 
-    `record_of(phase)` says what is kept; `parents` names the runs whose ends are, for later phases. An interruption
-    loses the chunk in work and none before it.
+    `record_of(phase)` says what is kept; `parents` names the runs whose ends are, for later phases. A KeyboardInterrupt
+    of `progress` leaves a checkpoint of the chunk in work. Where a chunk does not fit in memory, it and all of its
+    shape that wait are halved, with a warning. One that fails otherwise does not stop the others; TrainingError
+    names all of them at the end, or as soon as the first three fail alike. OSErrors stop the sweep.
     """
     meter = _Meter(chunks, progress)
-    before = _program.cache_info().misses
+    spent, stored, failures = Spent(), 0, list[Failure]()
+    waiting = list(chunks)
+    while waiting:
+        chunk = waiting.pop(0)
+        try:
+            spent += train_and_store(
+                chunk,
+                record_of(chunk.phase),
+                folder,
+                devices,
+                functools.partial(meter.tell, chunk),
+                needed=tables.among(chunk.runs["run_id"], parents).to_numpy(),
+                checkpoint_seconds=checkpoint_seconds,
+            )
+        except (OSError, UsageError):
+            raise
+        except Exception as error:
+            if _is_exhausted(error) and chunk.width > len(devices):
+                warnings.warn(
+                    f"out of memory with {chunk.width} runs at once; going on with half as many: {chunk.parameters}",
+                    stacklevel=2,
+                )
+                same = [chunk, *(other for other in waiting if other.shape == chunk.shape)]
+                others = [other for other in waiting if other.shape != chunk.shape]
+                waiting = [half for one in same for half in plan.halves(one, len(devices))] + others
+            else:
+                failures.append(_keep_failure(chunk, folder, error))
+                meter.finish(chunk, 0)
+                if not stored and len(failures) == ALIKE and len({failure.kind for failure in failures}) == 1:
+                    break
+        else:
+            stored += 1
+            meter.finish(chunk, len(chunk.runs))
+    if failures:
+        n_chunks = stored + len(failures) + len(waiting)
+        end = f"the first {ALIKE} fail alike, so the sweep was stopped" if waiting else "all others are stored"
+        lines = "".join(f"\n  {failure.line}" for failure in failures)
+        raise TrainingError(f"{folder}: {len(failures)} of {n_chunks} chunks could not be trained; {end}{lines}")
+    return spent
+
+
+def train_and_store(
+    chunk: Chunk,
+    record: Record,
+    folder: Path,
+    devices: list[jax.Device],
+    tell: Callable[[int, float], None],
+    *,
+    needed: np.ndarray,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Spent:
+    """Train one chunk, from its checkpoint in `folder` if there is one, and store what it gives there.
+
+    Leaves the same files however often it is interrupted. `needed` says of each run whether its end is asked for;
+    `tell(epoch, compile_seconds)` is called where the chunk can be interrupted. Raises what training and writing do.
+    """
+    began, before, compiling = time.perf_counter(), _program.cache_info().misses, 0.0
+    name = tables.chunk_name(chunk.runs["run_id"])
+    path = folder / "checkpoints" / f"{name}.npz"
+    checkpoint = Checkpoint(path, _identity(chunk, record, needed, devices), checkpoint_seconds)
 
     def program(shape: Shape, width: int) -> Program:
+        nonlocal compiling
         misses = _program.cache_info().misses
         found = _program(shape, width, tuple(devices))
-        meter.compiling += found.compile_seconds if _program.cache_info().misses > misses else 0.0
+        compiling += found.compile_seconds if _program.cache_info().misses > misses else 0.0
         return found
 
-    for chunk in chunks:
-        needed = tables.among(chunk.runs["run_id"], parents).to_numpy()
-        trained = train_chunk(
-            chunk,
-            record_of(chunk.phase),
-            len(devices),
-            program,
-            functools.partial(meter.tell, chunk),
-            continued=tables.read_ends(folder, chunk.runs["parent"]) if chunk.runs["parent"].notna().all() else None,
-            needed=needed,
-        )
-        for run_id, arrays in trained.snapshots.items():
-            tables.write_snapshots(folder, run_id, arrays)
-        if needed.any():
-            tables.write_ends(folder, chunk.runs.loc[needed, "run_id"], trained.ends)
-        tables.write_part(folder, trained.runs, trained.curves)
-        meter.finish(chunk)
-    seconds = time.perf_counter() - meter.started - meter.compiling
-    return Spent(meter.compiling, seconds, _program.cache_info().misses - before)
+    trained = train_chunk(
+        chunk,
+        record,
+        len(devices),
+        program,
+        lambda epoch: tell(epoch, compiling),
+        checkpoint,
+        continued=tables.read_ends(folder, chunk.runs["parent"]) if chunk.runs["parent"].notna().all() else None,
+        needed=needed,
+    )
+    ended = time.perf_counter()
+    for run_id, arrays in trained.snapshots.items():
+        tables.write_snapshots(folder, run_id, arrays)
+    if needed.any():
+        tables.write_ends(folder, chunk.runs.loc[needed, "run_id"], trained.ends)
+    tables.write_part(folder, trained.runs, trained.curves)
+    checkpoint.delete()
+    _failure_path(folder, chunk).unlink(missing_ok=True)
+    now = time.perf_counter()
+    programs = _program.cache_info().misses - before
+    return Spent(compiling, now - began - compiling, checkpoint.spent + now - ended, programs)
+
+
+def _identity(chunk: Chunk, record: Record, needed: np.ndarray, devices: list[jax.Device]) -> str:
+    """What decides the digits of a chunk's results; a checkpoint goes with exactly one."""
+    versions = ENGINE_VERSION, importlib.metadata.version("ghostsweep"), jax.__version__
+    kinds = [(device.platform, device.device_kind) for device in devices]
+    runs = chunk.shape, chunk.epochs, chunk.width, chunk.runs["run_id"].tolist(), needed.tolist()
+    return hashlib.blake2b(repr((versions, kinds, runs, record.model_dump_json())).encode()).hexdigest()
+
+
+def _is_exhausted(error: Exception) -> bool:
+    """Whether there was not memory enough, on the host or on a device."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
+def _failure_path(folder: Path, chunk: Chunk) -> Path:
+    return folder / "failed" / f"{tables.chunk_name(chunk.runs['run_id'])}.txt"
+
+
+def _keep_failure(chunk: Chunk, folder: Path, error: Exception) -> Failure:
+    """Write the traceback of a chunk to a file and say where."""
+    path = _failure_path(folder, chunk)
+    text = f"{chunk.parameters}\n\n{''.join(traceback.format_exception(error))}"
+    files.write(path, lambda new: new.write_text(text))
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    message = (str(error).splitlines() or [""])[0]
+    line = f"{chunk.parameters}: {type(error).__name__}: {message}; traceback in {path}"
+    return Failure(line, (type(error), place.filename, place.lineno))
 
 
 class _Meter:
@@ -99,24 +223,34 @@ class _Meter:
     def __init__(self, chunks: list[Chunk], report: Callable[[Progress], None]) -> None:
         self.report = report
         self.started = time.perf_counter()
-        self.compiling = 0.0
         self.work = sum(chunk.seconds for chunk in chunks) or 1.0
         self.runs = sum(len(chunk.runs) for chunk in chunks)
         self.work_done, self.runs_done, self.updates = 0.0, 0, 0
+        self.compiled = self.compiling = 0.0  # of the chunks before, and with the one in work
+        self.current: Chunk | None = None
+        self.resumed_work, self.resumed_updates = 0.0, 0  # what checkpoints gave
 
-    def tell(self, chunk: Chunk, epoch: int) -> None:
+    def tell(self, chunk: Chunk, epoch: int, compile_seconds: float = 0.0) -> None:
         """Report that the chunk in work has come to `epoch`."""
-        share = (self.work_done + chunk.seconds * epoch / chunk.epochs) / self.work
+        work, updates = chunk.seconds * epoch / chunk.epochs, epoch * len(chunk.runs)
+        if chunk is not self.current:
+            self.current, self.compiled = chunk, self.compiling
+            self.resumed_work += work
+            self.resumed_updates += updates
+        self.compiling = self.compiled + compile_seconds
+        now = self.work_done + work
         spent = time.perf_counter() - self.started
-        left = (spent - self.compiling) * (1 - share) / share if share else float("nan")
-        updates = self.updates + epoch * len(chunk.runs)
-        self.report(Progress(self.runs_done, self.runs, updates, share, spent, left))
+        trained = now - self.resumed_work
+        left = (spent - self.compiling) * (self.work - now) / trained if trained > 0 else float("nan")
+        updates += self.updates - self.resumed_updates
+        self.report(Progress(self.runs_done, self.runs, updates, now / self.work, spent, left))
 
-    def finish(self, chunk: Chunk) -> None:
-        """Report that a chunk is stored."""
+    def finish(self, chunk: Chunk, stored: int) -> None:
+        """Report that a chunk is over, and `stored` of its runs stored."""
         self.work_done += chunk.seconds
-        self.runs_done += len(chunk.runs)
-        self.updates += chunk.epochs * len(chunk.runs)
+        self.runs_done += stored
+        self.updates += chunk.epochs * stored
+        self.compiled = self.compiling
         self.tell(chunk, 0)
 
 

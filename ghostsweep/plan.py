@@ -8,8 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ghostsweep.errors import UsageError
 from ghostsweep.spec import CHOICES, FIELDS, Grid, Run, Shape, Sweep, fragment, is_null, kind, run_id, static_fields
 
+_NAMED = ("model", "task", "n_units", "rank", "optimizer", "epochs", "seed", "parent", "dtype")
+"""Fields beside the numbers that a chunk's `parameters` name also where all runs share them."""
 CACHE_BYTES = 320_000
 """Weights of a CPU core's batch that stay in its cache from step to step."""
 
@@ -68,6 +71,18 @@ class Chunk:
     def phase(self) -> int:
         """The phase of its runs, from 1."""
         return int(self.runs["phase"].iloc[0])
+
+    @property
+    def parameters(self) -> str:
+        """Its runs in words: the fields that they share, and the span of those that vary."""
+        words = []
+        for name in FIELDS:
+            values = self.runs[name].dropna().unique()
+            if len(values) == 1 and (name in _NAMED or kind(name) == "float64"):
+                words.append(f"{name} {values[0]}")
+            elif len(values) > 1:
+                words.append(f"{name} {min(values)} .. {max(values)} ({len(values)})")
+        return f"{len(self.runs)} runs: {', '.join(words)}"
 
     @property
     def seconds(self) -> float:
@@ -155,31 +170,63 @@ def _typed(name: str, value: object) -> object:
 def widest(shape: Shape, n_devices: int, memory_bytes: float, *, wide: bool = False) -> int:
     """Most runs of a chunk: as many as `memory_bytes` per device allows and, unless `wide`, a CPU core can use.
 
-    Raises ValueError if not even one run fits.
+    Raises UsageError if not even one run fits.
     """
     one = cost(shape)
-    lanes = min(int(memory_bytes // one.run_bytes), 2**20 if wide else one.lanes)
+    lanes = int(min(memory_bytes / one.run_bytes, 2**20 if wide else one.lanes))
     if lanes < 1:
-        raise ValueError(f"one run of {shape} needs {one.run_bytes / 1e6:.0f} MB, more than the memory given")
+        sizes = f"T = {shape.timescale}" if shape.n_units is None else f"{shape.n_units} units, {shape.n_steps} steps"
+        raise UsageError(
+            f"memory: found {memory_bytes * n_devices / 1e6:.3g} MB; allowed: {one.run_bytes * n_devices / 1e6:.3g} MB "
+            f"or more, which one run a device takes ({shape.model}, {sizes}, devices: {n_devices})"
+        )
     return lanes * n_devices
 
 
-def chunks(runs: pd.DataFrame, n_devices: int, memory_bytes: float, *, wide: bool = False) -> list[Chunk]:
+def chunks(
+    runs: pd.DataFrame,
+    n_devices: int,
+    memory_bytes: float,
+    *,
+    wide: bool = False,
+    left: np.ndarray | None = None,
+) -> list[Chunk]:
     """Cut planned runs into chunks of one shape, phase and number of epochs, earlier phases first.
 
     Chunks of a group are equally wide (a multiple of `n_devices`), as few as `memory_bytes` per device allows
-    and, unless `wide` (GPUs), no wider than a CPU core can use. Raises ValueError if not even one run fits.
+    and, unless `wide` (GPUs), no wider than a CPU core can use. `left` says which runs are to be trained, by default
+    all. A chunk of which all are left is the same whatever is left of the others, so that an interrupted sweep goes
+    on with the same chunks; what is left of the others is cut anew. Raises UsageError if not even one run fits.
     """
     result = []
     shapes, which = _shapes(runs)
-    for (index, _, _), rows in runs.groupby([which, runs["epochs"].to_numpy(), runs["phase"].to_numpy()], sort=False):
-        shape = shapes[index]  # type: ignore[call-overload]
+    left = np.ones(len(runs), bool) if left is None else left
+    groups = runs.groupby([which, runs["epochs"].to_numpy(), runs["phase"].to_numpy()], sort=False).indices
+    for key, rows in groups.items():
+        if not left[rows].any():
+            continue
+        shape, epochs = shapes[key[0]], int(key[1])  # type: ignore[index]
         n_chunks = math.ceil(len(rows) / widest(shape, n_devices, memory_bytes, wide=wide))
-        width = math.ceil(math.ceil(len(rows) / n_chunks) / n_devices) * n_devices
-        for first in range(0, len(rows), width):
-            part = rows.iloc[first : first + width]
-            result.append(Chunk(shape, int(part["epochs"].iloc[0]), width, part.reset_index(drop=True)))
+        width = _multiple(math.ceil(len(rows) / n_chunks), n_devices)
+        cut = [rows[first : first + width] for first in range(0, len(rows), width)]
+        whole = [part for part in cut if left[part].all()]
+        others = np.concatenate([rows[:0], *(part[left[part]] for part in cut if not left[part].all())])
+        result += [Chunk(shape, epochs, width, runs.iloc[part].reset_index(drop=True)) for part in whole]
+        for first in range(0, len(others), width):
+            part = runs.iloc[others[first : first + width]].reset_index(drop=True)
+            result.append(Chunk(shape, epochs, _multiple(len(part), n_devices), part))
     return sorted(result, key=lambda chunk: chunk.phase)
+
+
+def halves(chunk: Chunk, n_devices: int) -> list[Chunk]:
+    """A chunk as two of half the width, or as one where the other half was padding."""
+    first = _multiple(math.ceil(len(chunk.runs) / 2), n_devices)
+    parts = [chunk.runs.iloc[:first], chunk.runs.iloc[first:].reset_index(drop=True)]
+    return [Chunk(chunk.shape, chunk.epochs, _multiple(len(part), n_devices), part) for part in parts if len(part)]
+
+
+def _multiple(number: int, of: int) -> int:
+    return math.ceil(number / of) * of
 
 
 def _shapes(runs: pd.DataFrame) -> tuple[list[Shape], np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ghostsweep import api, figures, paper, tables
+from ghostsweep import api, figures, files, paper, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import Sweep, load
 
@@ -104,9 +104,9 @@ def _write(claims: pd.DataFrame, to: Path) -> None:
         claims = pd.concat([before[~before["figure"].isin(claims["figure"])], claims]).sort_values("figure")
     except (OSError, ValueError, KeyError):
         pass
-    tables.write_text(path, claims.to_csv(index=False))
+    files.write(path, lambda new: new.write_text(claims.to_csv(index=False)))
     shown = claims.drop(columns="value").assign(holds=claims["holds"].map({True: "yes", False: "no"}))
-    tables.write_text(to / "claims.md", tables.markdown(shown) + "\n")
+    files.write(to / "claims.md", lambda new: new.write_text(tables.markdown(shown) + "\n"))
 
 
 def _peak_memory_mb() -> float:

@@ -2,16 +2,14 @@
 
 A result folder holds `runs.parquet`, `curves.parquet`, `meta.json` and, while a sweep is under way or has
 shrunk, `parts/` with finished chunks; `snapshots/` has the parameters of named runs, a file each, and `ends/` what
-later phases begin from. Every file is written under a temporary name and then renamed.
+later phases begin from. `checkpoints/` and `failed/` are there only while a sweep is not finished.
 """
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ghostsweep import files
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import FIELDS, Record, Run, kind, required_fields
 
@@ -111,12 +110,6 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, in a folder that is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _atomically(path, lambda temporary: temporary.write_text(text))
-
-
 def read(name: str | Path, root: str | Path = "results") -> Tables:
     """Read the tables of a sweep, finished chunks of one under way included; runs it no longer plans are not.
 
@@ -143,10 +136,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
 def stored(folder: Path, *, unplanned: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All finished runs in a result folder and their curves, each run once; empty frames if there are none.
 
-    Without `unplanned`, runs that an earlier version of the sweep had are left out. A file that cannot be read is
-    named in a warning and passed over, so that its runs are computed again.
+    Without `unplanned`, runs that an earlier version of the sweep had are left out. Files that cannot be read, or in
+    which runs have no curves, are named in a warning and those runs passed over, so that they are computed again.
     """
-    runs, curves = [], []
+    runs, curves, damaged = [], [], []
     parts = sorted((folder / "parts").glob("*.runs.parquet"))
     prefixes = [f"{folder}/", *(str(part).removesuffix("runs.parquet") for part in parts)]
     for prefix in prefixes:
@@ -156,11 +149,16 @@ def stored(folder: Path, *, unplanned: bool = True) -> tuple[pd.DataFrame, pd.Da
             continue
         try:
             pair = _read(f"{prefix}runs.parquet", RUNS), _read(f"{prefix}curves.parquet", CURVES)
-        except (OSError, pa.ArrowException, KeyError) as error:
-            warnings.warn(f"{prefix}*.parquet: not readable ({error}); its runs count as missing", stacklevel=2)
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            damaged.append(f"{prefix}*.parquet: not readable ({str(error).splitlines()[0]})")
             continue
-        runs.append(pair[0])
+        known = among(pair[0]["run_id"], pair[1]["run_id"].unique())
+        if not known.all():
+            damaged.append(f"{prefix}curves.parquet: found no curves of {(~known).sum()} runs")
+        runs.append(pair[0][known])
         curves.append(pair[1])
+    if damaged:
+        warnings.warn("; ".join(damaged) + "; these runs count as missing", stacklevel=2)
     if not runs:
         return _frame(RUNS, pa.schema(_arrow(RUNS)).empty_table()), _frame(
             CURVES, pa.schema(_arrow(CURVES)).empty_table()
@@ -184,11 +182,15 @@ def complete(runs: pd.DataFrame, curves: pd.DataFrame, record: Record) -> pd.Ser
     return result
 
 
+def chunk_name(run_ids: Iterable[str]) -> str:
+    """Name of what is stored of these runs together."""
+    return hashlib.blake2b("".join(run_ids).encode(), digest_size=8).hexdigest()
+
+
 def write_part(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame, prefix: str = "") -> str:
     """Store the finished runs of a chunk and return the part's name; the runs file comes last and makes it count."""
-    name = prefix + hashlib.blake2b("".join(runs["run_id"]).encode(), digest_size=8).hexdigest()
+    name = prefix + chunk_name(runs["run_id"])
     parts = folder / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
     _write(parts / f"{name}.curves.parquet", curves, CURVES)
     _write(parts / f"{name}.runs.parquet", runs, RUNS)
     return name
@@ -196,15 +198,15 @@ def write_part(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame, prefix: s
 
 def write_snapshots(folder: Path, run_id: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Store the snapshots of one run: `epochs` (S,) and parameters by name, (S, ...)."""
-    _write_arrays(folder / "snapshots" / f"{run_id}.npz", arrays)
+    files.write_arrays(folder / "snapshots" / f"{run_id}.npz", arrays)
 
 
 def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
     """Snapshots of one run: `epochs` (S,) and parameters by name, (S, ...). Raises UsageError if there are none."""
     path = folder / "snapshots" / f"{run_id}.npz"
     try:
-        return _read_arrays(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        return files.read_arrays(path)
+    except (FileNotFoundError, files.Unreadable) as error:
         known = sorted(p.stem for p in (folder / "snapshots").glob("*.npz"))
         reason = "no snapshots" if isinstance(error, FileNotFoundError) else f"a file that cannot be read ({error})"
         raise UsageError(f"{path}: found {reason}; allowed: {', '.join(known) or 'none here'}") from None
@@ -213,15 +215,17 @@ def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
 def has_snapshots(folder: Path, run_id: str, epochs: np.ndarray) -> bool:
     """Whether the snapshots of one run are there, at these epochs at least."""
     try:
-        return bool(np.isin(epochs, _read_arrays(folder / "snapshots" / f"{run_id}.npz", "epochs")["epochs"]).all())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return bool(
+            np.isin(epochs, files.read_arrays(folder / "snapshots" / f"{run_id}.npz", "epochs")["epochs"]).all()
+        )
+    except (FileNotFoundError, files.Unreadable):
         return False
 
 
 def write_ends(folder: Path, run_ids: pd.Series, ends: Mapping[str, np.ndarray]) -> None:
     """Store what later phases begin from, arrays with the runs along the first axis."""
-    name = hashlib.blake2b("".join(run_ids).encode(), digest_size=8).hexdigest()
-    _write_arrays(folder / "ends" / f"{name}.npz", {"run_id": run_ids.to_numpy("U16")} | dict(ends))
+    path = folder / "ends" / f"{chunk_name(run_ids)}.npz"
+    files.write_arrays(path, {"run_id": run_ids.to_numpy("U16")} | dict(ends))
 
 
 def stored_ends(folder: Path) -> dict[str, Path]:
@@ -229,26 +233,36 @@ def stored_ends(folder: Path) -> dict[str, Path]:
     places: dict[str, Path] = {}
     for path in sorted((folder / "ends").glob("*.npz")):
         try:
-            places |= dict.fromkeys(_read_arrays(path, "run_id")["run_id"].tolist(), path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{path}: not readable ({error}); its runs are trained again", stacklevel=2)
+            places |= dict.fromkeys(files.read_arrays(path, "run_id")["run_id"].tolist(), path)
+        except files.Unreadable as error:
+            warnings.warn(f"{path}: {error}; its runs are trained again", stacklevel=2)
     return places
 
 
 def read_ends(folder: Path, run_ids: Iterable[str]) -> list[dict[str, np.ndarray]]:
-    """What later phases of these runs begin from, by name. Raises KeyError for a run whose end is not stored."""
+    """What later phases of these runs begin from, by name. Raises KeyError for a run whose end is not stored.
+
+    A file that turns out to be damaged is named in a warning and deleted, so that the next run trains those again.
+    """
     wanted, places = list(run_ids), stored_ends(folder)
-    files = {path: _read_arrays(path) for path in {places[run_id] for run_id in wanted}}
-    found = {path: {run_id: i for i, run_id in enumerate(arrays["run_id"])} for path, arrays in files.items()}
-    return [
-        {name: array[found[path][run_id]] for name, array in files[path].items() if name != "run_id"}
-        for run_id, path in ((run_id, places[run_id]) for run_id in wanted)
-    ]
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for path in {places[run_id] for run_id in wanted if run_id in places}:
+        try:
+            arrays = files.read_arrays(path)
+        except files.Unreadable as error:
+            warnings.warn(f"{path}: {error}; deleted", stacklevel=2)
+            path.unlink()
+            continue
+        ids = arrays.pop("run_id").tolist()
+        found |= {run_id: {name: array[i] for name, array in arrays.items()} for i, run_id in enumerate(ids)}
+    if missing := set(wanted) - found.keys():
+        raise KeyError(f"the end of {len(missing)} runs that these go on from is not there")
+    return [found[run_id] for run_id in wanted]
 
 
 def is_merged(folder: Path, planned: Iterable[str]) -> bool:
     """Whether runs.parquet holds the planned runs and nothing waits to be merged."""
-    waiting = [part for part in (folder / "parts").glob("*") if not part.name.startswith(UNPLANNED)]
+    waiting = [part for part in (folder / "parts").glob("[!.]*") if not part.name.startswith(UNPLANNED)]
     if waiting or not (folder / "runs.parquet").exists():
         return False
     ids = pq.read_table(folder / "runs.parquet", columns=["run_id"])["run_id"].to_pylist()
@@ -260,18 +274,18 @@ def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.Data
 
     Finished runs that the plan no longer has stay behind as a part, so that nothing computed is lost.
     """
+    old_parts = list((folder / "parts").glob("[!.]*"))  # before they are read, so that a new one is not lost
     runs, curves = stored(folder)
     order = pd.Index(list(planned))
     kept, others = _ordered(runs, order)
     kept_curves, other_curves = _ordered(curves, order)
-    old_parts = list((folder / "parts").glob("*"))
     if len(others):
         name = write_part(folder, others, other_curves, UNPLANNED)
         old_parts = [part for part in old_parts if not part.name.startswith(name)]
     file_meta = {b"ghostsweep": json.dumps(meta).encode()}
     _write(folder / "curves.parquet", kept_curves, CURVES, file_meta)
     _write(folder / "runs.parquet", kept, RUNS, file_meta)
-    _atomically(folder / "meta.json", lambda path: path.write_text(json.dumps(meta, indent=1) + "\n"))
+    files.write(folder / "meta.json", lambda new: new.write_text(json.dumps(meta, indent=1) + "\n"))
     for part in old_parts:
         part.unlink(missing_ok=True)
     if (folder / "parts").exists() and not any((folder / "parts").iterdir()):
@@ -299,16 +313,17 @@ def _arrow(columns: tuple[Column, ...]) -> list[pa.Field]:
 
 def _read(path: str, columns: tuple[Column, ...]) -> pd.DataFrame:
     """Read one file; fields of a run that are newer than it are filled in. Raises KeyError if others are missing."""
-    table = pq.read_table(path, memory_map=False)
+    table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
     missing = [c for c in columns if c.name not in table.column_names]
     newer = FIELDS.keys() - {"model", *required_fields({})}
-    lost = [c.name for c in missing if c.name not in newer]
+    unknown = set(table.column_names) - {c.name for c in columns}  # a name may be damaged too
+    lost = [c.name for c in missing if c.name not in newer or unknown]
     if lost:
         raise KeyError(f"columns {', '.join(lost)} are missing")
     for c in missing:
         (field,) = _arrow((c,))
         table = table.append_column(field, pa.array(_defaults(c, table), field.type, from_pandas=True))
-    return _frame(columns, table.select([c.name for c in columns]))
+    return _frame(columns, table.select([c.name for c in columns]).cast(pa.schema(_arrow(columns))))
 
 
 def _defaults(column: Column, table: pa.Table) -> pd.Series:
@@ -339,31 +354,4 @@ def _write(
 ) -> None:
     table = pa.Table.from_pandas(frame, schema=pa.schema(_arrow(columns)), preserve_index=False)
     table = table.replace_schema_metadata((table.schema.metadata or {}) | (metadata or {}))
-    _atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
-
-
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _atomically(path, write)
-
-
-def _read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Arrays of a file by name, all unless some are named."""
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in names or arrays.files}
-
-
-def _atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name in its folder, flush it to disk, and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write(path, lambda new: pq.write_table(table, new, compression="zstd", write_page_checksum=True))

@@ -95,7 +95,7 @@ def test_a_failed_write_leaves_the_old_table_and_no_litter(tmp_path: Path, monke
         raise OSError(28, "No space left on device")
 
     tables.write_part(tmp_path, *frames(["b"], [2.0]))
-    monkeypatch.setattr(tables.os, "fsync", full_disk)
+    monkeypatch.setattr("ghostsweep.files.os.fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         tables.merge(tmp_path, ["a", "b"], {})
     assert (tmp_path / "runs.parquet").read_bytes() == old

@@ -21,7 +21,7 @@ import limits
 import numpy as np
 import pytest
 
-from ghostsweep import Run, api, engine, plan, train
+from ghostsweep import Run, api, engine, memory, plan, train
 from ghostsweep.spec import Shape
 
 DEVICES = engine.local_devices(api.cores())  # before anything else uses JAX
@@ -128,7 +128,8 @@ def measure(names: Iterable[str]) -> dict[str, Row]:
     runs = {name: Run(**TIMED | PROTOCOLS[name].fields) for name in names}
     shapes = {name: Shape.of(run.model_dump()) for name, run in runs.items()}
     widths = {
-        name: plan.widest(shape, len(DEVICES), api.DEFAULT_MEMORY_BYTES, wide=wide) for name, shape in shapes.items()
+        name: plan.widest(shape, len(DEVICES), memory.usable_bytes(DEVICES) / len(DEVICES), wide=wide)
+        for name, shape in shapes.items()
     }
     built = {name: trainers_of(run, widths[name]) for name, run in runs.items()}
     trainers = {(name, way): trainer for name, (ways, _) in built.items() for way, trainer in ways.items()}
