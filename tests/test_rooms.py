@@ -29,10 +29,10 @@ ROOMS = {
     "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "theory"}),
     "sweeping": (
         {"pandas", "jax"},
-        {"analysis", "engine", "files", "memory", "plan", "spec", "tables", "train"},
+        {"analysis", "checkpoint", "engine", "files", "memory", "plan", "spec", "tables", "train"},
     ),
     "api": ({"pandas"}, {"analysis", "figures", "sweeping", "tables"}),
-    "cli": ({"typer", "rich", "pandas"}, {"api", "engine", "spec", "tables"}),
+    "cli": ({"typer", "rich", "pandas"}, {"api", "checkpoint", "engine", "spec", "tables"}),
     "errors": (set(), set()),
 }
 
