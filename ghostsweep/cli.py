@@ -17,7 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+<<<<<<< HEAD
 from ghostsweep import api, reproduction, tables
+=======
+from ghostsweep import api, tables
+from ghostsweep.checkpoint import CHECKPOINT_SECONDS
+>>>>>>> eng
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.spec import Sweep, load
 
@@ -100,7 +105,7 @@ def run_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; train nothing.")] = False,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="How much work a kill may cost, in seconds of training.")
-    ] = 60.0,
+    ] = CHECKPOINT_SECONDS,
     memory_gb: Annotated[
         float | None, typer.Option(min=0, help="GB of memory that training may take. Default: half of what is free.")
     ] = None,
