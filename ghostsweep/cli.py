@@ -17,12 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-<<<<<<< HEAD
 from ghostsweep import api, reproduction, tables
-=======
-from ghostsweep import api, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
->>>>>>> eng
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.spec import Sweep, load
 
@@ -240,7 +236,9 @@ def reproduce_command(
         raise UsageError("\n".join(f"{name}: not drawn: {reason}" for name, reason in made.failed.items()))
 
 
-def _run(sweep: Sweep, out: Path, checkpoint_seconds: float = 60.0, memory_bytes: float | None = None) -> None:
+def _run(
+    sweep: Sweep, out: Path, checkpoint_seconds: float = CHECKPOINT_SECONDS, memory_bytes: float | None = None
+) -> None:
     state = api.status(sweep, out)
     reused = f", {state.done:,} of them done before" if state.done else ""
     console.print(f"{sweep.name}: {_count(state)} runs{reused}", highlight=False)
