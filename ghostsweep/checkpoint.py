@@ -9,6 +9,9 @@ import numpy as np
 
 from ghostsweep import files
 
+CHECKPOINT_SECONDS = 60.0
+"""How much training a kill may cost, where nothing else is said."""
+
 
 class Checkpoint:
     """The file of one chunk under way: arrays by name, and the `identity` of what they belong to."""

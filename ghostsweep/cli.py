@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ghostsweep import api, reproduction, tables
+from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.spec import Sweep, load
 
@@ -100,7 +101,7 @@ def run_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; train nothing.")] = False,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="How much work a kill may cost, in seconds of training.")
-    ] = 60.0,
+    ] = CHECKPOINT_SECONDS,
     memory_gb: Annotated[
         float | None, typer.Option(min=0, help="GB of memory that training may take. Default: half of what is free.")
     ] = None,

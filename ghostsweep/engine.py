@@ -18,14 +18,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ghostsweep import files, plan, tables, train
-from ghostsweep.checkpoint import Checkpoint
+from ghostsweep.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ghostsweep.chunk import Program, train_chunk
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.plan import Chunk
 from ghostsweep.spec import ENGINE_VERSION, Record, Shape
 
-CHECKPOINT_SECONDS = 60.0
-"""How much work a kill may cost, where nothing else is said."""
 ALIKE = 3
 """Chunks that all fail alike before any is trained, after which a sweep is given up."""
 
@@ -91,8 +89,8 @@ def train_chunks(
     """Train chunks one after the other and store each in `folder` as it ends.
 
     `record_of(phase)` says what is kept; `parents` names the runs whose ends are, for later phases. A KeyboardInterrupt
-    of `progress` leaves a checkpoint of the chunk in work. Where a chunk does not fit in memory, it and all of its
-    shape that wait are halved, with a warning. One that fails otherwise does not stop the others; TrainingError
+    of `progress` leaves a checkpoint of the chunk in work. Where a chunk does not fit in memory, it and those as large
+    that wait are halved, with a warning. One that fails otherwise does not stop the others; TrainingError
     names all of them at the end, or as soon as the first three fail alike. OSErrors stop the sweep.
     """
     meter = _Meter(chunks, progress)
@@ -118,9 +116,11 @@ def train_chunks(
                     f"out of memory with {chunk.width} runs at once; going on with half as many: {chunk.parameters}",
                     stacklevel=2,
                 )
-                same = [chunk, *(other for other in waiting if other.shape == chunk.shape)]
-                others = [other for other in waiting if other.shape != chunk.shape]
-                waiting = [half for one in same for half in plan.halves(one, len(devices))] + others
+                waiting = [
+                    part
+                    for other in [chunk, *waiting]
+                    for part in (plan.halves(other, len(devices)) if _as_large(other, chunk) else [other])
+                ]
             else:
                 failures.append(_keep_failure(chunk, folder, error))
                 meter.finish(chunk, 0)
@@ -200,6 +200,10 @@ def _is_exhausted(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
     )
+
+
+def _as_large(chunk: Chunk, than: Chunk) -> bool:
+    return chunk.shape == than.shape and chunk.width >= than.width
 
 
 def _failure_path(folder: Path, chunk: Chunk) -> Path:

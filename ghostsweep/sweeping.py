@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ghostsweep import analysis, files, plan, tables
+from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import ENGINE_VERSION, Initial, Sweep, load
 
@@ -81,7 +82,7 @@ def run(
     quick: bool = False,
     out: str | Path = "results",
     progress: "Callable[[Progress], None] | None" = None,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     memory_bytes: float | None = None,
 ) -> tables.Tables:
     """Train what is missing of a sweep and return its tables.

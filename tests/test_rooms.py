@@ -30,11 +30,11 @@ ROOMS = {
     "paper": ({"matplotlib"}, {"analysis", "figures", "tables"}),
     "sweeping": (
         {"pandas", "jax"},
-        {"analysis", "engine", "files", "memory", "plan", "spec", "tables", "train"},
+        {"analysis", "checkpoint", "engine", "files", "memory", "plan", "spec", "tables", "train"},
     ),
     "api": ({"pandas"}, {"analysis", "figures", "paper", "sweeping", "tables"}),
     "reproduction": ({"pandas"}, {"api", "figures", "files", "paper", "spec", "tables"}),
-    "cli": ({"typer", "rich", "pandas"}, {"api", "engine", "reproduction", "spec", "tables"}),
+    "cli": ({"typer", "rich", "pandas"}, {"api", "checkpoint", "engine", "reproduction", "spec", "tables"}),
     "errors": (set(), set()),
 }
 
