@@ -23,7 +23,7 @@ class PaperFigure(NamedTuple):
 PAPER = {
     "fig1": PaperFigure(figures.fig1, claims.fig1),
     "fig2": PaperFigure(
-        figures.fig2, claims.fig2, ("fig2_trajectories", "fig2_loss_vs_lr"), ("canonical_lr_timescale",)
+        figures.fig2, claims.fig2, ("fig2_trajectories", "fig2_loss_vs_lr"), ("canonical_lr_timescale_refined",)
     ),
     "fig3": PaperFigure(figures.fig3, claims.fig3, ("fig3_learns", "fig3_collapses")),
     "fig4": PaperFigure(figures.fig4, claims.fig4, ("fig4_dcdt", "fig4_dmts")),
