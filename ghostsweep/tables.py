@@ -167,6 +167,22 @@ def stored(folder: Path, *, unplanned: bool = True) -> tuple[pd.DataFrame, pd.Da
     return _with_units(all_runs, RUNS), _with_units(all_curves, CURVES)
 
 
+def has_runs(folder: Path) -> bool:
+    """Whether any finished runs are stored in a folder, or what looks like them."""
+    return (folder / "runs.parquet").exists() or any((folder / "parts").glob("*.runs.parquet"))
+
+
+def row_counts(folder: Path) -> tuple[int, int] | None:
+    """Rows of the two tables, by their footers; None where they cannot be read or parts wait to be merged."""
+    if _waiting(folder):
+        return None
+    try:
+        runs, curves = (pq.read_metadata(folder / f"{name}.parquet").num_rows for name in ("runs", "curves"))
+    except (OSError, pa.ArrowException):
+        return None
+    return runs, curves
+
+
 def among(run_ids: pd.Series, others: Iterable[str]) -> pd.Series:
     """Which of the run ids are among others; booleans along `run_ids`."""
     return run_ids.astype(object).isin(others)  # texts kept by arrow are compared six times slower
@@ -260,10 +276,14 @@ def read_ends(folder: Path, run_ids: Iterable[str]) -> list[dict[str, np.ndarray
     return [found[run_id] for run_id in wanted]
 
 
+def _waiting(folder: Path) -> bool:
+    """Whether there are parts that wait to be merged."""
+    return any(not part.name.startswith(UNPLANNED) for part in (folder / "parts").glob("[!.]*"))
+
+
 def is_merged(folder: Path, planned: Iterable[str]) -> bool:
     """Whether runs.parquet holds the planned runs and nothing waits to be merged."""
-    waiting = [part for part in (folder / "parts").glob("[!.]*") if not part.name.startswith(UNPLANNED)]
-    if waiting or not (folder / "runs.parquet").exists():
+    if _waiting(folder) or not (folder / "runs.parquet").exists():
         return False
     ids = pq.read_table(folder / "runs.parquet", columns=["run_id"])["run_id"].to_pylist()
     return bool(ids == list(planned))
