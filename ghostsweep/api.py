@@ -12,9 +12,11 @@ from pandas.api.types import is_numeric_dtype
 from ghostsweep import analysis, figures, paper, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.estimating import Estimate, estimate
+from ghostsweep.showing import Shown, show
 from ghostsweep.sweeping import Status, cores, find, run, status
 
-__all__ = ["Estimate", "Fitted", "Status", "cores", "drawable", "estimate", "find", "fit", "plot", "run", "status"]
+__all__ = ["Estimate", "Fitted", "Shown", "Status", "cores", "drawable", "estimate", "find", "fit", "plot", "run"]
+__all__ += ["show", "status"]
 
 
 @dataclass(frozen=True)

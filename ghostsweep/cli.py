@@ -1,4 +1,4 @@
-"""The command line: `list`, `run`, `fit`, `plot`, `reproduce`. Parsing and printing only; the work is in `api`."""
+"""The command line. Parsing only; what it prints is in `console`, the work in `api`."""
 
 import errno
 import importlib.metadata
@@ -22,6 +22,7 @@ from ghostsweep.console import (
     errors,
     print_cost,
     print_estimate,
+    print_run,
     print_tables,
 )
 from ghostsweep.errors import TrainingError, UsageError
@@ -167,6 +168,24 @@ def fit_command(
     found = {"critical_lr": fitted.critical, "learnable_band": fitted.band}
     found |= {title: table for title, table in laws.items() if table is not None}
     print_tables(found, style)
+
+
+@app.command("show")
+def show_command(
+    run_id: Annotated[str, typer.Argument(help="Id of a run, or how it begins.")],
+    out: OutOption = Path("results"),
+    rerun: Annotated[bool, typer.Option("--rerun", help="Train it again, alone, and print what differs.")] = False,
+    style: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+) -> None:
+    """Show one run out of all results: its fields, its outcome, its curve, and where it came from.
+
+    Fields are those that are not the default. With --rerun it is trained again, alone, and beside each result stands
+    what came out; before its dynamics are chaotic all numbers agree within the tolerance (1e-9 in float64, 1e-3 in
+    float32), and the first recorded epoch where they do not is named. The results stay as they are.
+
+    Example: ghostsweep show 3f9a --rerun
+    """
+    print_run(api.show(run_id, out=out, rerun=rerun), style)
 
 
 @app.command("plot")

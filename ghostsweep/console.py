@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -15,6 +17,8 @@ from ghostsweep.spec import Shape
 if TYPE_CHECKING:
     from ghostsweep.engine import Progress as Report
 
+MAX_EPOCHS = 16
+"""Rows of a curve that are shown."""
 MAX_GROUPS = 20
 """Groups of a sweep whose costs are written out."""
 console = Console()
@@ -145,6 +149,31 @@ def print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
             print(title + (f" ({same})" if same else ""))
             text = table.drop(columns=constant).map(_short)
             print(text.T.to_string(header=False) if len(table) == 1 else text.to_string(index=False), end="\n\n")
+
+
+def print_run(shown: api.Shown, style: Format) -> None:
+    """Print one run: its fields, results, curve and origin, and how it compares with itself trained again."""
+    again = shown.again
+    frames = {
+        f"run {shown.run_id} of {', '.join((shown.sweep, *shown.also_in))}: {shown.outcome}": pd.DataFrame(
+            [shown.fields]
+        ),
+        "results": pd.DataFrame([shown.results]),
+        "curve": shown.curve,
+        "origin": pd.DataFrame([{k: v for k, v in shown.origin.items() if k != "sessions"}]),
+        "sessions, of which one trained it": pd.DataFrame(shown.origin["sessions"]),
+    }
+    if again is not None:
+        apart = "all numbers agree" if again.apart_from is None else f"they differ from epoch {again.apart_from} on"
+        frames[f"trained again: {again.outcome}, {apart} (tolerance {again.tolerance:g})"] = again.differences
+    if style is Format.json:
+        named = asdict(replace(shown, again=None)) | {"again": again and vars(again)}
+        print(json.dumps(named, default=lambda table: json.loads(table.to_json(orient="records"))))
+        return
+    if style is Format.table:
+        kept = np.unique(np.linspace(0, len(shown.curve) - 1, MAX_EPOCHS).round().astype(int))
+        frames["curve"] = shown.curve.iloc[kept]
+    print_tables({title: table for title, table in frames.items() if not table.empty}, style)
 
 
 def _short(value: object) -> str:

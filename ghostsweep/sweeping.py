@@ -231,6 +231,9 @@ def _train(
         spent = engine.train_chunks(chunks, sweep.record_of, folder, devices, tell, parents, checkpoint_seconds)
     return {
         "runs_trained": len(left),
+        "ghostsweep": importlib.metadata.version("ghostsweep"),
+        "git_commit": _git_commit(),
+        "engine_version": ENGINE_VERSION,
         "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
         "jax": jax.__version__,
         **{key: round(value, 3) for key, value in asdict(spent).items()},

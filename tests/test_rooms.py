@@ -35,9 +35,10 @@ ROOMS = {
         {"numpy", "pandas", "jax"},
         {"analysis", "engine", "files", "groups", "memory", "plan", "spec", "tables", "train"},
     ),
-    "api": ({"pandas"}, {"analysis", "estimating", "figures", "paper", "sweeping", "tables"}),
+    "showing": ({"numpy", "pandas"}, {"analysis", "engine", "plan", "spec", "tables"}),
+    "api": ({"pandas"}, {"analysis", "estimating", "figures", "paper", "showing", "sweeping", "tables"}),
     "reproduction": ({"pandas"}, {"api", "figures", "files", "paper", "spec", "tables"}),
-    "console": ({"rich", "pandas"}, {"api", "engine", "spec", "tables"}),
+    "console": ({"rich", "numpy", "pandas"}, {"api", "engine", "spec", "tables"}),
     "cli": ({"typer", "rich"}, {"api", "console", "reproduction", "spec", "tables"}),
     "errors": (set(), set()),
 }
