@@ -19,7 +19,7 @@ from ghostsweep.analysis import (
     local_exponent,
     outcomes,
 )
-from ghostsweep.api import fit, plot, run, status
+from ghostsweep.api import fit, plot, run, show, status
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import band_plot, phase_diagram, scaling_plot
 from ghostsweep.reproduction import reproduce
@@ -54,6 +54,7 @@ __all__ = [
     "reproduce",
     "run",
     "scaling_plot",
+    "show",
     "status",
     "train_one",
 ]

@@ -11,9 +11,12 @@ from pandas.api.types import is_numeric_dtype
 
 from ghostsweep import analysis, figures, paper, tables
 from ghostsweep.errors import UsageError
+from ghostsweep.estimating import Estimate, estimate
+from ghostsweep.showing import Shown, show
 from ghostsweep.sweeping import Status, cores, find, run, status
 
-__all__ = ["Fitted", "Status", "cores", "drawable", "find", "fit", "plot", "run", "status"]
+__all__ = ["Estimate", "Fitted", "Shown", "Status", "cores", "drawable", "estimate", "find", "fit", "plot", "run"]
+__all__ += ["show", "status"]
 
 
 @dataclass(frozen=True)

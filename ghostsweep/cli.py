@@ -1,29 +1,33 @@
-"""The command line: `list`, `run`, `fit`, `plot`, `reproduce`. Parsing and printing only; the work is in `api`."""
+"""The command line. Parsing only; what it prints is in `console`, the work in `api`."""
 
 import errno
 import importlib.metadata
-import json
 import signal
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
-import pandas as pd
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ghostsweep import api, reproduction, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
+from ghostsweep.console import (
+    Format,
+    Meter,
+    complain,
+    console,
+    count,
+    duration,
+    errors,
+    print_cost,
+    print_estimate,
+    print_run,
+    print_tables,
+)
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.spec import Sweep, load
-
-if TYPE_CHECKING:
-    from ghostsweep.engine import Progress as Report
 
 app = typer.Typer(
     help="Learning-rate phase diagrams: train sweeps, fit critical learning rates, draw figures.\n\n"
@@ -34,20 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
-errors = Console(stderr=True)
-
 OutOption = Annotated[Path, typer.Option("--out", help="Folder that holds the results, one subfolder per sweep.")]
 SweepsOption = Annotated[Path, typer.Option("--sweeps", help="Folder that holds the sweep files.")]
-
-
-class Format(StrEnum):
-    """How tables are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    markdown = "markdown"
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,26 +59,32 @@ def options(
 
 @app.command("list")
 def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("results")) -> None:
-    """Show every sweep: its question, its runs, how many are done, and what the rest would cost.
+    """Show every sweep, and every -quick one with results: its question, its runs, how far it is, and the time left.
 
-    The time is an estimate for the cores of this machine, compilation apart.
+    The state is new, partial or done; or stale, where the tables are of another text of the file or another version
+    of the engine, and `run` brings them up to date with what still applies. The time is an estimate for the cores of
+    this machine, compilation apart; `run --dry-run` measures.
     """
     paths = sorted(sweeps.glob("*.toml"))
     if not paths:
         raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
-    table = Table("sweep", "question", "runs", "done", "time left")
+    table = Table("sweep", "question", "runs", "done", "state", "time left")
     table.columns[0].no_wrap = True
-    table.columns[2].justify = table.columns[3].justify = table.columns[4].justify = "right"
+    for column in (2, 3, 5):
+        table.columns[column].justify = "right"
     broken = []
     for path in paths:
         try:
-            state = api.status(load(path), out)
+            found = [load(path)]
+            if tables.has_runs(out / f"{path.stem}-quick"):
+                found.append(load(path, quick=True))
         except UsageError as error:
             broken.append(str(error))
             continue
-        share = f"{state.done:,}" if state.done else "-"
-        left = _duration(state.core_seconds_left / api.cores()) if state.done < state.runs else "done"
-        table.add_row(path.stem, state.sweep.title, _count(state), share, left)
+        for state in (api.status(sweep, out) for sweep in found):
+            left = duration(state.core_seconds_left / api.cores()) if state.left else ""
+            done = f"{state.done:,}" if state.done else ""
+            table.add_row(state.sweep.name, state.sweep.title, count(state), done, state.state, left)
     console.print(table)
     if broken:
         raise UsageError("\n".join(broken))
@@ -98,7 +96,15 @@ def run_command(
     quick: Annotated[bool, typer.Option("--quick", help="Ask the file's [quick] version, into NAME-quick.")] = False,
     out: OutOption = Path("results"),
     sweeps: SweepsOption = Path("sweeps"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print groups, time, memory and disk; train and write nothing.")
+    ] = False,
+    calibrate: Annotated[
+        bool, typer.Option(help="Whether a dry run times a few epochs here, for about 5 s, or takes known constants.")
+    ] = True,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="How many GPUs, or else CPU cores, to use. Default: all.")
+    ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="How much work a kill may cost, in seconds of training.")
     ] = CHECKPOINT_SECONDS,
@@ -116,12 +122,15 @@ def run_command(
     """
     loaded = [load(api.find(spec, sweeps), quick=quick) for spec in specs]
     failed = []
+    memory_bytes = None if memory_gb is None else memory_gb * 1e9
     for sweep in loaded:
         if dry_run:
-            _print_cost(api.status(sweep, out))
+            print_estimate(
+                api.estimate(sweep, out=out, calibrate=calibrate, devices=devices, memory_bytes=memory_bytes)
+            )
             continue
         try:
-            _run(sweep, out, checkpoint_seconds, None if memory_gb is None else memory_gb * 1e9)
+            _run(sweep, out, checkpoint_seconds=checkpoint_seconds, memory_bytes=memory_bytes, devices=devices)
         except TrainingError as error:
             failed.append(str(error))
     if failed:
@@ -159,7 +168,25 @@ def fit_command(
     }
     found = {"critical_lr": fitted.critical, "learnable_band": fitted.band}
     found |= {title: table for title, table in laws.items() if table is not None}
-    _print_tables(found, style)
+    print_tables(found, style)
+
+
+@app.command("show")
+def show_command(
+    run_id: Annotated[str, typer.Argument(help="Id of a run, or how it begins.")],
+    out: OutOption = Path("results"),
+    rerun: Annotated[bool, typer.Option("--rerun", help="Train it again, alone, and print what differs.")] = False,
+    style: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+) -> None:
+    """Show one run out of all results: its fields, its outcome, its curve, and where it came from.
+
+    Fields are those that are not the default. With --rerun it is trained again, alone, and beside each result stands
+    what came out; before its dynamics are chaotic all numbers agree within the tolerance (1e-9 in float64, 1e-3 in
+    float32), and the first recorded epoch where they do not is named. The results stay as they are.
+
+    Example: ghostsweep show 3f9a --rerun
+    """
+    print_run(api.show(run_id, out=out, rerun=rerun), style)
 
 
 @app.command("plot")
@@ -213,10 +240,10 @@ def reproduce_command(
         states = [api.status(sweep, out) for sweep in {s.name: s for each in work.values() for s in each}.values()]
         left = [state for state in states if state.done < state.runs]
         for state in left:
-            _print_cost(state)
+            print_cost(state)
         total = sum(state.core_seconds_left for state in left) / api.cores()
         if left:
-            console.print(f"in all about {_duration(total)} on {api.cores()} cores, compilation apart", highlight=False)
+            console.print(f"in all about {duration(total)} on {api.cores()} cores, compilation apart", highlight=False)
     made = reproduction.reproduce(
         work, quick=quick, from_results=from_results, out=out, to=to, sweeps=sweeps, train=lambda s: _run(s, out)
     )
@@ -236,18 +263,14 @@ def reproduce_command(
         raise UsageError("\n".join(f"{name}: not drawn: {reason}" for name, reason in made.failed.items()))
 
 
-def _run(
-    sweep: Sweep, out: Path, checkpoint_seconds: float = CHECKPOINT_SECONDS, memory_bytes: float | None = None
-) -> None:
+def _run(sweep: Sweep, out: Path, **options: Any) -> None:
     state = api.status(sweep, out)
     reused = f", {state.done:,} of them done before" if state.done else ""
-    console.print(f"{sweep.name}: {_count(state)} runs{reused}", highlight=False)
+    console.print(f"{sweep.name}: {count(state)} runs{reused}", highlight=False)
     before = len(tables.read_meta(out / sweep.name).get("sessions", []))
     try:
-        with _Meter() as meter:
-            found = api.run(
-                sweep, out=out, progress=meter, checkpoint_seconds=checkpoint_seconds, memory_bytes=memory_bytes
-            )
+        with Meter() as meter:
+            found = api.run(sweep, out=out, progress=meter, **options)
     except KeyboardInterrupt as interrupt:
         state = api.status(sweep, out)
         errors.print(
@@ -263,117 +286,18 @@ def _run(
     console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
 
 
-class _Meter:
-    """Shows progress: a live bar on a terminal, else a line whenever runs are finished."""
-
-    def __init__(self) -> None:
-        self.bar = Progress(
-            BarColumn(),
-            TextColumn("{task.fields[runs]} runs"),
-            TextColumn("{task.fields[rate]} epochs/s"),
-            TextColumn("{task.fields[left]} left"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=1.0, runs="0", rate="-", left="-")
-        self.told = 0
-
-    def __enter__(self) -> "_Meter":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, now: "Report") -> None:
-        runs = f"{now.runs_done:,} / {now.runs:,}"
-        rate, left = f"{now.updates / now.seconds:.2g}", _duration(now.seconds_left)
-        self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
-        if not console.is_terminal and now.runs_done > self.told:
-            self.told = now.runs_done
-            console.print(f"{runs} runs, {rate} epochs/s, {left} left", highlight=False)
-
-
-def _print_cost(state: api.Status) -> None:
-    left = state.runs - state.done
-    time = f"; about {_duration(state.core_seconds_left / api.cores())} on {api.cores()} cores, compilation apart"
-    console.print(
-        f"{state.sweep.name}: {_count(state)} runs, {state.done:,} done, {left:,} to train{time if left else ''}; "
-        f"{state.curve_rows:,} rows of curves, about {state.curve_rows * 40 / 1e6:,.1f} MB",
-        highlight=False,
-    )
-    for grid in state.sweep.grids:
-        console.print("  " + ", ".join(_spans(grid.axes)), highlight=False, soft_wrap=True)
-    for number, phase in enumerate(state.sweep.phases, 2):
-        own = _spans({name: phase.grids[0].axes[name] for name in phase.axes})
-        console.print(f"  phase {number}, of each: {', '.join(own) or 'one run'}", highlight=False, soft_wrap=True)
-
-
-def _count(state: api.Status) -> str:
-    """Number of runs; with a + where a refined sweep will want more."""
-    return f"{state.runs:,}{'+' if state.growing else ''}"
-
-
-def _spans(axes: Mapping[str, Sequence[object]]) -> list[str]:
-    return [
-        f"{key} {values[0]} .. {values[-1]} ({len(values)})" if len(values) > 1 else f"{key} {values[0]}"
-        for key, values in axes.items()
-    ]
-
-
-def _print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
-    """Print tables by title; as JSON one object, as CSV blocks that a comment line heads."""
-    if style is Format.json:
-        print(json.dumps({title: json.loads(table.to_json(orient="records")) for title, table in found.items()}))
-        return
-    for title, table in found.items():
-        if style is Format.csv:
-            print(f"# {title}\n{table.to_csv(index=False)}")
-        elif style is Format.markdown:
-            print(f"{title}\n\n{tables.markdown(table)}\n")
-        else:
-            table = table.drop(columns=[c for c in table if (table[c].isna() | (table[c] == "")).all()])
-            constant = [] if len(table) < 2 else [c for c in table if table[c].nunique(dropna=False) == 1]
-            same = ", ".join(f"{column} = {_short(table[column].iloc[0])}" for column in constant)
-            print(title + (f" ({same})" if same else ""))
-            text = table.drop(columns=constant).map(_short)
-            print(text.T.to_string(header=False) if len(table) == 1 else text.to_string(index=False), end="\n\n")
-
-
-def _short(value: object) -> str:
-    """A table entry, numbers to five digits."""
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    """A time in words: 3 s, 2 min 10 s, 4 h 5 min."""
-    if not seconds >= 0:
-        return "?"
-    whole = max(round(seconds), 1)
-    if whole < 60:
-        return f"{whole} s"
-    units = ("min", "s") if whole < 3600 else ("h", "min")
-    big, small = divmod(whole if whole < 3600 else whole // 60, 60)
-    return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
-
-
 def main() -> None:
     """Run the command line; a mistake of the user is one clear line and exit code 2, a failure 1."""
-    warnings.showwarning = lambda message, *_: _complain(f"warning: {message}")
+    warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
     try:
         app()
     except UsageError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(2)
     except TrainingError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(1)
     except OSError as error:
         kept = "; what is finished is kept, and the same command goes on from there"
-        _complain(f"{error.filename}: {error.strerror}{kept if error.errno == errno.ENOSPC else ''}")
+        complain(f"{error.filename}: {error.strerror}{kept if error.errno == errno.ENOSPC else ''}")
         sys.exit(1)
-
-
-def _complain(text: str) -> None:
-    errors.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -66,15 +66,18 @@ class Failure(NamedTuple):
     kind: tuple[object, ...]
 
 
-def local_devices(cores: int) -> list[jax.Device]:
-    """All devices of this machine; on a CPU, one for each of `cores` (XLA alone leaves cores idle here).
+def local_devices(cores: int, wanted: int | None = None) -> list[jax.Device]:
+    """The devices of this machine, all or as many as `wanted`; on a CPU, all is one for each of `cores`.
 
-    The number of CPU devices can only be set before JAX is first used; later calls get what there is.
+    (XLA alone leaves cores idle here.) The number of CPU devices can only be set before JAX is first used; later
+    calls get what there is. Raises UsageError where fewer are there than wanted.
     """
     with contextlib.suppress(RuntimeError):  # JAX is running already
-        jax.config.update("jax_num_cpu_devices", cores)
+        jax.config.update("jax_num_cpu_devices", wanted or cores)
     devices: list[jax.Device] = jax.local_devices()
-    return devices
+    if wanted is not None and not 1 <= wanted <= len(devices):
+        raise UsageError(f"devices: found {wanted}; allowed: a whole number from 1 to {len(devices)}, of those here")
+    return devices[:wanted]
 
 
 def train_chunks(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,10 @@ from ghostsweep.spec import CHOICES, FIELDS, Grid, Run, Shape, Sweep, fragment, 
 
 _NAMED = ("model", "task", "n_units", "rank", "optimizer", "epochs", "seed", "parent", "dtype")
 """Fields beside the numbers that a chunk's `parameters` name also where all runs share them."""
+STEPS = ("timescale", "dt_steps")
+"""Fields that decide the number of steps of a simulated canonical form, and nothing of its closed form."""
+NOISE = ("noise_sigma", "r0_sigma")
+"""Fields of which a program only knows whether there is noise at all."""
 CACHE_BYTES = 320_000
 """Weights of a CPU core's batch that stay in its cache from step to step."""
 
@@ -199,13 +204,13 @@ def chunks(
     on with the same chunks; what is left of the others is cut anew. Raises UsageError if not even one run fits.
     """
     result = []
-    shapes, which = _shapes(runs)
+    of_shape, which = shapes(runs)
     left = np.ones(len(runs), bool) if left is None else left
     groups = runs.groupby([which, runs["epochs"].to_numpy(), runs["phase"].to_numpy()], sort=False).indices
     for key, rows in groups.items():
         if not left[rows].any():
             continue
-        shape, epochs = shapes[key[0]], int(key[1])  # type: ignore[index]
+        shape, epochs = of_shape[key[0]], int(key[1])  # type: ignore[index]
         n_chunks = math.ceil(len(rows) / widest(shape, n_devices, memory_bytes, wide=wide))
         width = _multiple(math.ceil(len(rows) / n_chunks), n_devices)
         cut = [rows[first : first + width] for first in range(0, len(rows), width)]
@@ -229,21 +234,18 @@ def _multiple(number: int, of: int) -> int:
     return math.ceil(number / of) * of
 
 
-def _shapes(runs: pd.DataFrame) -> tuple[list[Shape], np.ndarray]:
+def deciding(models: Iterable[str]) -> set[str]:
+    """Fields on whose values the shape of a run of these models may depend; on the others', whether they are null."""
+    return {name for model in models for name in static_fields(model)} | {"dt_ms", *STEPS, *NOISE}
+
+
+def shapes(runs: pd.DataFrame) -> tuple[list[Shape], np.ndarray]:
     """The different shapes of runs, and for every run the index of its own."""
-    deciding = {name for model in runs["model"].unique() for name in static_fields(model)}
-    # Numbers of steps, and whether there is noise.
-    deciding |= {"timescale", "dt_steps", "dt_ms", "noise_sigma", "r0_sigma"}
-    keys = [runs[name] if name in deciding else runs[name].isna() for name in FIELDS]
+    by_value = deciding(runs["model"].unique())
+    keys = [runs[name] if name in by_value else runs[name].isna() for name in FIELDS]
     keys = [key for key in keys if key.nunique(dropna=False) > 1]
     codes = runs.groupby(keys, sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=runs.index)
     firsts = runs.loc[~codes.duplicated(), list(FIELDS)].itertuples(index=False)
     of_code = [Shape.of(dict(zip(FIELDS, row, strict=True))) for row in firsts]
-    shapes = list(dict.fromkeys(of_code))
-    return shapes, np.array([shapes.index(shape) for shape in of_code])[codes]
-
-
-def recorded_rows(runs: pd.DataFrame, sweep: Sweep) -> int:
-    """Number of rows that the table of curves will have."""
-    counts = runs.groupby(["phase", "epochs"]).size().reset_index(name="runs")
-    return sum(len(sweep.record_of(phase).schedule(epochs)) * n for phase, epochs, n in counts.to_numpy().tolist())
+    found = list(dict.fromkeys(of_code))
+    return found, np.array([found.index(shape) for shape in of_code])[codes]

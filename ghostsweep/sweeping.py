@@ -9,22 +9,23 @@ import difflib
 import hashlib
 import importlib.metadata
 import importlib.util
-import math
 import os
 import shutil
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from ghostsweep import analysis, files, plan, tables
+from ghostsweep import analysis, files, groups, plan, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import UsageError
+from ghostsweep.groups import Group
 from ghostsweep.spec import ENGINE_VERSION, Initial, Sweep, load
 
 if TYPE_CHECKING:
@@ -36,12 +37,40 @@ class Status:
     """A sweep and how much of it is on disk."""
 
     sweep: Sweep
-    runs: int
-    done: int
-    core_seconds_left: float
-    curve_rows: int
-    growing: bool
-    """Whether a refined sweep has levels to come, whose runs are only known once those before are trained."""
+    planned: tuple[Group, ...]
+    left: tuple[Group, ...]
+    stale: bool
+    """Whether the tables are of another text of the sweep file, or of another version of the engine."""
+
+    @property
+    def runs(self) -> int:
+        """Number of runs, of a refined sweep those wanted so far."""
+        return sum(group.runs for group in self.planned)
+
+    @property
+    def done(self) -> int:
+        """Number of these that are on disk."""
+        return self.runs - sum(group.runs for group in self.left)
+
+    @property
+    def core_seconds_left(self) -> float:
+        """Estimated training time of the others on one core, by the constants of the plan."""
+        return sum(group.seconds for group in self.left)
+
+    @property
+    def curve_rows(self) -> int:
+        """Rows that the table of curves will have."""
+        return groups.curve_rows(self.planned, self.sweep)
+
+    @property
+    def growing(self) -> bool:
+        """Whether a refined sweep has levels to come, whose runs are only known once those before are trained."""
+        return self.sweep.refine is not None and len(self.left) > 0
+
+    @property
+    def state(self) -> str:
+        """In a word: stale, done, partial, or new where nothing is on disk."""
+        return "stale" if self.stale else "done" if not self.left else "partial" if self.done else "new"
 
 
 def cores() -> int:
@@ -63,17 +92,45 @@ def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
 
 
 def status(sweep: Sweep, out: str | Path = "results") -> Status:
-    """How much of a sweep is done, and what the rest costs; trains and writes nothing."""
-    planned, left = _work(sweep, Path(out) / sweep.name)
-    work = plan.chunks(left, 1, math.inf) if len(left) else []
-    return Status(
-        sweep,
-        len(planned),
-        len(planned) - len(left),
-        sum(chunk.seconds for chunk in work),
-        plan.recorded_rows(planned, sweep),
-        sweep.refine is not None and len(left) > 0,
-    )
+    """How much of a sweep is done, and what the rest costs; trains and writes nothing.
+
+    Runs are planned one by one only where tables hold some of them. Tables of the same text and engine that have as
+    many rows as planned count as done; `run` looks at every row of them.
+    """
+    folder = Path(out) / sweep.name
+    stale = _is_stale(sweep, folder)
+    if not tables.has_runs(folder):
+        planned = groups.planned(_first_level(sweep))
+        return Status(sweep, tuple(planned), tuple(planned), stale)
+    if not stale and sweep.refine is None and sweep.initial is None and not _keeps_snapshots(sweep):
+        planned = groups.planned(sweep)
+        rows = sum(group.runs for group in planned), groups.curve_rows(planned, sweep)
+        if tables.row_counts(folder) == rows:
+            return Status(sweep, tuple(planned), (), stale)
+    table, left = _work(sweep, folder, plan.expand(sweep))
+    return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
+
+
+def _is_stale(sweep: Sweep, folder: Path) -> bool:
+    """Whether there are tables, and of another text or engine."""
+    meta = tables.read_meta(folder)
+    return bool(meta) and (meta.get("spec"), meta.get("engine_version")) != (sweep.text, ENGINE_VERSION)
+
+
+def _first_level(sweep: Sweep) -> Sweep:
+    """A refined sweep with the learning rates alone that it begins with; any other as it is."""
+    if sweep.refine is None:
+        return sweep
+    grids = []
+    for grid in sweep.grids:
+        rates = np.unique(grid.axes["learning_rate"])
+        first = rates[analysis.first_rates(len(rates), sweep.refine.levels)].tolist()
+        grids.append(replace(grid, axes={**grid.axes, "learning_rate": first}))
+    return replace(sweep, grids=tuple(grids))
+
+
+def _keeps_snapshots(sweep: Sweep) -> bool:
+    return any(sweep.record_of(phase).snapshots is not None for phase in range(1, len(sweep.phases) + 2))
 
 
 def run(
@@ -84,12 +141,14 @@ def run(
     progress: "Callable[[Progress], None] | None" = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     memory_bytes: float | None = None,
+    devices: int | None = None,
 ) -> tables.Tables:
     """Train what is missing of a sweep and return its tables.
 
     `sweep` is a Sweep, a path or a name below sweeps/. Runs already in `out`/<name> are reused by run id.
     `progress` is called between calls of the compiled program. `memory_bytes` is what training may take on all
-    devices together, by default half of what is free.
+    devices together, by default half of what is free. `devices` is how many of this machine's GPUs, or else cores,
+    to use, by default all; results do not depend on it.
 
     Killed at any moment, the same call goes on with the chunk in work from its last checkpoint, at most
     `checkpoint_seconds` old, to the same tables. Ctrl-C and SIGTERM write one and raise KeyboardInterrupt(signal), a
@@ -107,7 +166,8 @@ def run(
     folder = Path(out) / sweep.name
     with files.locked(folder):
         files.clean(folder)
-        planned, left = _work(sweep, folder)
+        grid = plan.expand(sweep)
+        planned, left = _work(sweep, folder, grid)
         for _ in range(1 + (sweep.refine.levels if sweep.refine else 0)):
             if left.empty:
                 break
@@ -115,22 +175,21 @@ def run(
                 raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
             session: dict[str, Any] = {"started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
             try:
-                session |= _train(sweep, planned, left, folder, progress, checkpoint_seconds, memory_bytes)
+                session |= _train(sweep, planned, left, folder, progress, checkpoint_seconds, memory_bytes, devices)
             finally:
                 if (folder / "parts").exists():
                     tables.merge(folder, planned["run_id"], _meta(sweep, folder, session))
             if sweep.refine is not None:
-                planned, left = _work(sweep, folder)
-        if not tables.is_merged(folder, planned["run_id"]):
+                planned, left = _work(sweep, folder, grid)
+        if not tables.is_merged(folder, planned["run_id"]) or _is_stale(sweep, folder):
             tables.merge(folder, planned["run_id"], _meta(sweep, folder, None))
         for leftover in ("checkpoints", "failed"):  # of chunks that this sweep no longer has
             shutil.rmtree(folder / leftover, ignore_errors=True)
         return tables.read(sweep.name, out)
 
 
-def _work(sweep: Sweep, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs of a sweep, of a refined one those wanted so far, and of these the ones that are to be trained."""
-    planned = plan.expand(sweep)
+def _work(sweep: Sweep, folder: Path, planned: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of all runs of a sweep those wanted, of a refined one so far, and of these the ones that are to be trained."""
     finished = _finished(sweep, planned, folder)
     if sweep.refine is not None:
         runs = tables.stored(folder)[0]
@@ -148,13 +207,14 @@ def _train(
     progress: "Callable[[Progress], None] | None",
     checkpoint_seconds: float,
     memory_bytes: float | None,
+    n_devices: int | None,
 ) -> dict[str, Any]:
     """Train the runs that are left; return what to remember of this session."""
     import jax
 
     from ghostsweep import engine, memory
 
-    devices = engine.local_devices(cores())
+    devices = engine.local_devices(cores(), n_devices)
     wide = devices[0].platform != "cpu"
     given = memory.usable_bytes(devices) if memory_bytes is None else memory_bytes
     is_left = planned.index.isin(left.index)
@@ -172,6 +232,9 @@ def _train(
         spent = engine.train_chunks(chunks, sweep.record_of, folder, devices, tell, parents, checkpoint_seconds)
     return {
         "runs_trained": len(left),
+        "ghostsweep": importlib.metadata.version("ghostsweep"),
+        "git_commit": _git_commit(),
+        "engine_version": ENGINE_VERSION,
         "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
         "jax": jax.__version__,
         **{key: round(value, 3) for key, value in asdict(spent).items()},

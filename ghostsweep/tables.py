@@ -5,6 +5,7 @@ shrunk, `parts/` with finished chunks; `snapshots/` has the parameters of named 
 later phases begin from. `checkpoints/` and `failed/` are there only while a sweep is not finished.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -167,6 +168,31 @@ def stored(folder: Path, *, unplanned: bool = True) -> tuple[pd.DataFrame, pd.Da
     return _with_units(all_runs, RUNS), _with_units(all_curves, CURVES)
 
 
+def has_runs(folder: Path) -> bool:
+    """Whether any finished runs are stored in a folder, or what looks like them."""
+    return (folder / "runs.parquet").exists() or any((folder / "parts").glob("*.runs.parquet"))
+
+
+def stored_ids(folder: Path) -> list[str]:
+    """Ids of all finished runs in a folder; files that cannot be read are passed over."""
+    found: list[str] = []
+    for path in (folder / "runs.parquet", *sorted((folder / "parts").glob("*.runs.parquet"))):
+        with contextlib.suppress(OSError, KeyError, pa.ArrowException):
+            found += pq.read_table(path, columns=["run_id"])["run_id"].to_pylist()
+    return list(dict.fromkeys(found))
+
+
+def row_counts(folder: Path) -> tuple[int, int] | None:
+    """Rows of the two tables, by their footers; None where they cannot be read or parts wait to be merged."""
+    if _waiting(folder):
+        return None
+    try:
+        runs, curves = (pq.read_metadata(folder / f"{name}.parquet").num_rows for name in ("runs", "curves"))
+    except (OSError, pa.ArrowException):
+        return None
+    return runs, curves
+
+
 def among(run_ids: pd.Series, others: Iterable[str]) -> pd.Series:
     """Which of the run ids are among others; booleans along `run_ids`."""
     return run_ids.astype(object).isin(others)  # texts kept by arrow are compared six times slower
@@ -260,10 +286,14 @@ def read_ends(folder: Path, run_ids: Iterable[str]) -> list[dict[str, np.ndarray
     return [found[run_id] for run_id in wanted]
 
 
+def _waiting(folder: Path) -> bool:
+    """Whether there are parts that wait to be merged."""
+    return any(not part.name.startswith(UNPLANNED) for part in (folder / "parts").glob("[!.]*"))
+
+
 def is_merged(folder: Path, planned: Iterable[str]) -> bool:
     """Whether runs.parquet holds the planned runs and nothing waits to be merged."""
-    waiting = [part for part in (folder / "parts").glob("[!.]*") if not part.name.startswith(UNPLANNED)]
-    if waiting or not (folder / "runs.parquet").exists():
+    if _waiting(folder) or not (folder / "runs.parquet").exists():
         return False
     ids = pq.read_table(folder / "runs.parquet", columns=["run_id"])["run_id"].to_pylist()
     return bool(ids == list(planned))
@@ -272,6 +302,7 @@ def is_merged(folder: Path, planned: Iterable[str]) -> bool:
 def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.DataFrame:
     """Put all parts into the two tables, in planned order, and write meta.json; return the table of runs.
 
+    What meta.json says, with the number of runs of each status and their precision, is metadata of both files too.
     Finished runs that the plan no longer has stay behind as a part, so that nothing computed is lost.
     """
     old_parts = list((folder / "parts").glob("[!.]*"))  # before they are read, so that a new one is not lost
@@ -282,6 +313,8 @@ def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.Data
     if len(others):
         name = write_part(folder, others, other_curves, UNPLANNED)
         old_parts = [part for part in old_parts if not part.name.startswith(name)]
+    counts = kept["status"].value_counts().to_dict()
+    meta = meta | {"counts": counts, "dtype": sorted(kept["dtype"].unique())}
     file_meta = {b"ghostsweep": json.dumps(meta).encode()}
     _write(folder / "curves.parquet", kept_curves, CURVES, file_meta)
     _write(folder / "runs.parquet", kept, RUNS, file_meta)

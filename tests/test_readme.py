@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import ghostsweep
-from ghostsweep import tables
+from ghostsweep import plan, tables
 from ghostsweep.spec import loads
 
 ROOT = Path(__file__).parent.parent
@@ -60,4 +60,7 @@ def test_the_results_shown_are_complete() -> None:
     kept += ["fig7_dmts_collapse", "fig6b_rank_reduced", "fig8b_confidence"]
     kept += ["rank_one_lr_confidence", "rank_one_lr_timescale"]
     states = [ghostsweep.status(ghostsweep.load(ROOT / "sweeps" / f"{name}.toml"), ROOT / "results") for name in kept]
-    assert [state.done for state in states] == [state.runs for state in states]
+    assert [state.state for state in states] == ["done"] * len(kept)
+    for state in states:
+        found = tables.read(state.sweep.name, ROOT / "results").runs
+        assert found["run_id"].tolist() == plan.expand(state.sweep)["run_id"].tolist()

@@ -20,6 +20,9 @@ ROOMS = {
     "checkpoint": ({"numpy"}, {"files"}),
     "memory": ({"jax"}, set()),
     "plan": ({"numpy", "pandas"}, {"spec"}),
+    "groups": ({"numpy", "pandas"}, {"plan", "spec"}),
+    "calibrate": ({"jax", "numpy"}, {"engine", "groups", "plan", "train"}),
+    "estimating": (set(), {"calibrate", "engine", "groups", "memory", "plan", "spec", "sweeping"}),
     "optimizers": ({"jax", "optax"}, {"spec"}),
     "train": ({"jax", "numpy", "optax"}, {"models", "optimizers", "spec"}),
     "chunk": ({"jax", "numpy", "pandas"}, {"checkpoint", "plan", "train", "spec"}),
@@ -29,12 +32,14 @@ ROOMS = {
     "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "theory"}),
     "paper": ({"matplotlib"}, {"analysis", "figures", "tables"}),
     "sweeping": (
-        {"pandas", "jax"},
-        {"analysis", "checkpoint", "engine", "files", "memory", "plan", "spec", "tables", "train"},
+        {"numpy", "pandas", "jax"},
+        {"analysis", "checkpoint", "engine", "files", "groups", "memory", "plan", "spec", "tables", "train"},
     ),
-    "api": ({"pandas"}, {"analysis", "figures", "paper", "sweeping", "tables"}),
+    "showing": ({"numpy", "pandas"}, {"analysis", "engine", "plan", "spec", "tables"}),
+    "api": ({"pandas"}, {"analysis", "estimating", "figures", "paper", "showing", "sweeping", "tables"}),
     "reproduction": ({"pandas"}, {"api", "figures", "files", "paper", "spec", "tables"}),
-    "cli": ({"typer", "rich", "pandas"}, {"api", "checkpoint", "engine", "reproduction", "spec", "tables"}),
+    "console": ({"rich", "numpy", "pandas"}, {"api", "engine", "spec", "tables"}),
+    "cli": ({"typer", "rich"}, {"api", "checkpoint", "console", "reproduction", "spec", "tables"}),
     "errors": (set(), set()),
 }
 

@@ -19,7 +19,7 @@ from ghostsweep.analysis.outcomes import (
     trapped,
 )
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
-from ghostsweep.analysis.refine import refined
+from ghostsweep.analysis.refine import first_rates, refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
 from ghostsweep.analysis.series import scales, series_along
 from ghostsweep.analysis.slow_points import SlowPoints, slow_points
@@ -64,6 +64,7 @@ __all__ = [
     "outcomes",
     "output",
     "principal_axes",
+    "first_rates",
     "refined",
     "scales",
     "series_along",

@@ -9,6 +9,7 @@ import pandas as pd
 from ghostsweep.analysis.cells import cell_fields
 from ghostsweep.analysis.critical import COLLAPSED, TOO_SLOW, critical_lr
 from ghostsweep.analysis.outcomes import outcomes
+from ghostsweep.tables import among
 
 PARTS = 4
 """Pieces into which the interval of a boundary is cut at least; finer ones would tell no more about it."""
@@ -26,13 +27,20 @@ def refined(planned: pd.DataFrame, runs: pd.DataFrame, *, levels: int, share: fl
     interrupted. `runs` is a table of finished runs, with others or without.
     """
     result = pd.Series(False, index=planned.index)
-    finished = outcomes(runs[runs["run_id"].isin(planned["run_id"])]).drop(columns=cell_fields(planned))
+    finished = outcomes(runs[among(runs["run_id"], planned["run_id"])]).drop(columns=cell_fields(planned))
     measured = finished[["run_id", *finished.columns.difference(planned.columns)]]
     table = planned.merge(measured, on="run_id", how="left").set_index(planned.index)
     for _, cell in table.groupby(cell_fields(planned), dropna=False, observed=True):
         rates, index = np.unique(cell["learning_rate"].to_numpy(), return_inverse=True)
         result[cell.index] = _chosen(cell, rates, index, levels, share)[index]
     return result
+
+
+def first_rates(n_rates: int, levels: int) -> np.ndarray:
+    """Which of a grid's learning rates, in order, come first: every 2^levels-th and the last."""
+    chosen = np.zeros(n_rates, bool)
+    chosen[:: 2**levels] = chosen[-1] = True
+    return chosen
 
 
 def _chosen(cell: pd.DataFrame, rates: np.ndarray, index: np.ndarray, levels: int, share: float) -> np.ndarray:
@@ -43,8 +51,7 @@ def _chosen(cell: pd.DataFrame, rates: np.ndarray, index: np.ndarray, levels: in
     above: Any = [np.bincount(index[outcome.isin(names)], minlength=len(rates)) for names in (COLLAPSED, TOO_SLOW)]
     is_above = np.array(above) > share * n_runs
     log_lr = np.log(rates)
-    chosen = np.zeros(len(rates), bool)
-    chosen[:: 2**levels] = chosen[-1] = True
+    chosen = first_rates(len(rates), levels)
     for _ in range(levels):
         if not trained[chosen].all():
             break

@@ -1,0 +1,197 @@
+"""What the command line shows: tables, progress, costs and times in words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ghostsweep import api, tables
+from ghostsweep.spec import Shape
+
+if TYPE_CHECKING:
+    from ghostsweep.engine import Progress as Report
+
+MAX_EPOCHS = 16
+"""Rows of a curve that are shown."""
+MAX_GROUPS = 20
+"""Groups of a sweep whose costs are written out."""
+console = Console()
+errors = Console(stderr=True)
+
+
+class Format(StrEnum):
+    """How tables are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+
+
+class Meter:
+    """Shows progress: a live bar on a terminal, else a line whenever runs are finished."""
+
+    def __init__(self) -> None:
+        self.bar = Progress(
+            BarColumn(),
+            TextColumn("{task.fields[runs]} runs"),
+            TextColumn("{task.fields[rate]} epochs/s"),
+            TextColumn("{task.fields[left]} left"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=1.0, runs="0", rate="-", left="-")
+        self.told = 0
+
+    def __enter__(self) -> "Meter":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, now: "Report") -> None:
+        runs = f"{now.runs_done:,} / {now.runs:,}"
+        rate, left = f"{now.updates / now.seconds:.2g}", duration(now.seconds_left)
+        self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
+        if not console.is_terminal and now.runs_done > self.told:
+            self.told = now.runs_done
+            console.print(f"{runs} runs, {rate} epochs/s, {left} left", highlight=False)
+
+
+def print_cost(state: api.Status) -> None:
+    """One line on what is left of a sweep, by the constants of the plan, and its axes."""
+    left = state.runs - state.done
+    time = f"; about {duration(state.core_seconds_left / api.cores())} on {api.cores()} cores, compilation apart"
+    _say(f"{_head(state)}{time if left else ''}; {state.curve_rows:,} rows of curves")
+    _print_axes(state)
+
+
+def print_estimate(found: api.Estimate) -> None:
+    """What a sweep will take: its axes, a line per group of runs, and the sum."""
+    state = found.status
+    _say(f"{_head(state)}; {state.curve_rows:,} rows of curves")
+    _print_axes(state)
+    for cost in found.costs[:MAX_GROUPS]:
+        group = cost.group
+        phase = f"phase {group.phase}, " if state.sweep.phases else ""
+        compiling = f"{duration(cost.compile_seconds)} of compilation, " if cost.compile_seconds else ""
+        _say(
+            f"  {phase}{_words(group.shape)}: {group.runs:,} runs of {group.epochs:,} epochs, "
+            f"{cost.chunks:,} x {cost.width:,} at once: {compiling}{duration(cost.run_seconds)}"
+        )
+    if len(found.costs) > MAX_GROUPS:
+        _say(f"  and {len(found.costs) - MAX_GROUPS:,} groups more")
+    timed = sum(cost.measured for cost in found.costs)
+    source = f"{timed:,} of {len(found.costs):,} groups timed here" if timed else "by the constants of the plan"
+    total = f"about {duration(found.compile_seconds + found.run_seconds)} on {found.devices} devices ({source})"
+    space = f"up to {found.memory_bytes / 1e6:,.0f} MB of memory, {found.disk_bytes / 1e6:,.1f} MB on disk"
+    _say(f"  in all {total if found.costs else 'nothing to train'}; {space}")
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _head(state: api.Status) -> str:
+    return f"{state.sweep.name}: {count(state)} runs, {state.done:,} done, {state.runs - state.done:,} to train"
+
+
+def _print_axes(state: api.Status) -> None:
+    for grid in state.sweep.grids:
+        _say("  " + (", ".join(_spans(grid.axes)) or "one run"))
+    for number, phase in enumerate(state.sweep.phases, 2):
+        own = _spans({name: phase.grids[0].axes[name] for name in phase.axes})
+        _say(f"  phase {number}, of each: {', '.join(own) or 'one run'}")
+
+
+def _words(shape: Shape) -> str:
+    """A shape in words: what is trained on what, and the sizes that decide the time."""
+    sizes = [f"{shape.n_units} units"] if shape.n_units else []
+    sizes += [f"rank {shape.rank}"] if shape.rank else []
+    sizes += [f"{shape.n_steps} steps"] if shape.n_steps else []
+    return ", ".join([shape.model, shape.task, *sizes, shape.optimizer, shape.dtype])
+
+
+def count(state: api.Status) -> str:
+    """Number of runs; with a + where a refined sweep will want more."""
+    return f"{state.runs:,}{'+' if state.growing else ''}"
+
+
+def _spans(axes: Mapping[str, Sequence[object]]) -> list[str]:
+    return [
+        f"{key} {values[0]} .. {values[-1]} ({len(values)})" if len(values) > 1 else f"{key} {values[0]}"
+        for key, values in axes.items()
+    ]
+
+
+def print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
+    """Print tables by title; as JSON one object, as CSV blocks that a comment line heads."""
+    if style is Format.json:
+        print(json.dumps({title: json.loads(table.to_json(orient="records")) for title, table in found.items()}))
+        return
+    for title, table in found.items():
+        if style is Format.csv:
+            print(f"# {title}\n{table.to_csv(index=False)}")
+        elif style is Format.markdown:
+            print(f"{title}\n\n{tables.markdown(table)}\n")
+        else:
+            table = table.drop(columns=[c for c in table if (table[c].isna() | (table[c] == "")).all()])
+            constant = [] if len(table) < 2 else [c for c in table if table[c].nunique(dropna=False) == 1]
+            same = ", ".join(f"{column} = {_short(table[column].iloc[0])}" for column in constant)
+            print(title + (f" ({same})" if same else ""))
+            text = table.drop(columns=constant).map(_short)
+            print(text.T.to_string(header=False) if len(table) == 1 else text.to_string(index=False), end="\n\n")
+
+
+def print_run(shown: api.Shown, style: Format) -> None:
+    """Print one run: its fields, results, curve and origin, and how it compares with itself trained again."""
+    again = shown.again
+    frames = {
+        f"run {shown.run_id} of {', '.join((shown.sweep, *shown.also_in))}: {shown.outcome}": pd.DataFrame(
+            [shown.fields]
+        ),
+        "results": pd.DataFrame([shown.results]),
+        "curve": shown.curve,
+        "origin": pd.DataFrame([{k: v for k, v in shown.origin.items() if k != "sessions"}]),
+        "sessions, of which one trained it": pd.DataFrame(shown.origin["sessions"]),
+    }
+    if again is not None:
+        apart = "all numbers agree" if again.apart_from is None else f"they differ from epoch {again.apart_from} on"
+        frames[f"trained again: {again.outcome}, {apart} (tolerance {again.tolerance:g})"] = again.differences
+    if style is Format.json:
+        named = asdict(replace(shown, again=None)) | {"again": again and vars(again)}
+        print(json.dumps(named, default=lambda table: json.loads(table.to_json(orient="records"))))
+        return
+    if style is Format.table:
+        kept = np.unique(np.linspace(0, len(shown.curve) - 1, MAX_EPOCHS).round().astype(int))
+        frames["curve"] = shown.curve.iloc[kept]
+    print_tables({title: table for title, table in frames.items() if not table.empty}, style)
+
+
+def _short(value: object) -> str:
+    """A table entry, numbers to five digits."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time in words: 3 s, 2 min 10 s, 4 h 5 min."""
+    if not seconds >= 0:
+        return "?"
+    whole = max(round(seconds), 1)
+    if whole < 60:
+        return f"{whole} s"
+    units = ("min", "s") if whole < 3600 else ("h", "min")
+    big, small = divmod(whole if whole < 3600 else whole // 60, 60)
+    return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
+
+
+def complain(text: str) -> None:
+    errors.print(text, highlight=False, markup=False, soft_wrap=True)
