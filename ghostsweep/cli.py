@@ -70,6 +70,7 @@ def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("r
         raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
     table = Table("sweep", "question", "runs", "done", "state", "time left")
     table.columns[0].no_wrap = True
+    table.columns[1].no_wrap, table.columns[1].overflow = True, "ellipsis"
     for column in (2, 3, 5):
         table.columns[column].justify = "right"
     broken = []
