@@ -83,7 +83,8 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
 
 def _varies(runs: pd.DataFrame, field: str) -> bool:
     """Whether a field varies between runs of one model on one task, and not only with them."""
-    return bool((runs.groupby(["model", "task"], dropna=False)[field].nunique() > 1).any())
+    kinds = [name for name in ("model", "task") if name in runs]
+    return bool((runs.groupby(kinds, dropna=False)[field].nunique() > 1).any())
 
 
 def _zoom(name: str, out: str | Path) -> pd.DataFrame | None:

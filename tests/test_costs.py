@@ -81,10 +81,10 @@ def shapes_of(group: Group) -> list[tuple[int, ...]]:
 
 def test_a_million_runs_are_counted_without_planning_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "expand", None)
-    for name, runs in (("canonical_dense", 1024**2), ("canonical_lr_timescale_refined", 6 * 46 * 16)):
+    for name, runs in (("canonical_dense", 1024**2), ("rank_one_lr_timescale_confidence", 4 * 8 * 8 * 10)):
         state = ghostsweep.status(load(ROOT / "sweeps" / f"{name}.toml"), tmp_path)
         assert (state.runs, state.done, state.state) == (runs, 0, "new")
-        assert state.growing == (name == "canonical_lr_timescale_refined")
+        assert state.growing == (name == "rank_one_lr_timescale_confidence")
 
 
 def test_two_grids_that_share_runs_count_them_once(tmp_path: Path) -> None:
