@@ -37,7 +37,7 @@ def test_parquet_round_trip(values: list[float], tmp_path_factory: pytest.TempPa
     found = tables.read(folder)
     pd.testing.assert_frame_equal(found.runs, runs, check_dtype=False)
     pd.testing.assert_frame_equal(found.curves, curves, check_dtype=False)
-    assert found.meta == {"name": "round"}
+    assert found.meta == {"name": "round", "counts": runs["status"].value_counts().to_dict(), "dtype": ["x"]}
     assert not (folder / "parts").exists()
 
 
