@@ -39,7 +39,7 @@ def measure(batches: Iterable[tuple[Group, int]], devices: list[jax.Device], bud
 
 def _measure(group: Group, width: int, devices: list[jax.Device]) -> Speed:
     """Time the program of one group on seeds 0 .. width - 1 of its example."""
-    shape, began = group.shape, time.perf_counter()
+    shape, devices, began = group.shape, devices[:width], time.perf_counter()
     per_epoch = plan.cost(shape).epoch_seconds * width / len(devices)
     epochs = int(np.clip(EPOCHS_SECONDS / per_epoch, 2, 2000))
     program = engine._program(shape, width, tuple(devices))

@@ -101,7 +101,8 @@ def estimate(
         near = [speed for (shape, _), speed in measured.items() if shape.model == group.shape.model]
         like = [own] if own else near or list(measured.values()) or [(COMPILE_SECONDS, 1.0)]
         compile_seconds, slowness = (statistics.mean(values) for values in zip(*like, strict=True))
-        seconds = plan.cost(group.shape).epoch_seconds * group.epochs * width * chunks / n_devices * slowness
+        core_seconds = plan.cost(group.shape).epoch_seconds * group.epochs * width * chunks
+        seconds = core_seconds / min(n_devices, width) * slowness
         new = (group.shape, width) not in compiled
         compiled.add((group.shape, width))
         costs.append(Cost(group, width, chunks, compile_seconds if new else 0.0, seconds, own is not None))
@@ -114,4 +115,4 @@ def estimate(
 def _cut(group: Group, n_devices: int, device_bytes: float, wide: bool) -> tuple[int, int]:
     """Width and number of the chunks that a group is trained in, as `plan.chunks` cuts it."""
     chunks = math.ceil(group.runs / plan.widest(group.shape, n_devices, device_bytes, wide=wide))
-    return math.ceil(math.ceil(group.runs / chunks) / n_devices) * n_devices, chunks
+    return plan.padded(math.ceil(group.runs / chunks), n_devices), chunks

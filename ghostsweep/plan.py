@@ -198,10 +198,11 @@ def chunks(
 ) -> list[Chunk]:
     """Cut planned runs into chunks of one shape, phase and number of epochs, earlier phases first.
 
-    Chunks of a group are equally wide (a multiple of `n_devices`), as few as `memory_bytes` per device allows
-    and, unless `wide` (GPUs), no wider than a CPU core can use. `left` says which runs are to be trained, by default
-    all. A chunk of which all are left is the same whatever is left of the others, so that an interrupted sweep goes
-    on with the same chunks; what is left of the others is cut anew. Raises UsageError if not even one run fits.
+    Chunks of a group are equally wide (a multiple of `n_devices`, unless they are fewer), as few as `memory_bytes`
+    per device allows and, unless `wide` (GPUs), no wider than a CPU core can use. `left` says which runs are to be
+    trained, by default all. A chunk of which all are left is the same whatever is left of the others, so that an
+    interrupted sweep goes on with the same chunks; what is left of the others is cut anew. Raises UsageError if not
+    even one run fits.
     """
     result = []
     of_shape, which = shapes(runs)
@@ -212,26 +213,27 @@ def chunks(
             continue
         shape, epochs = of_shape[key[0]], int(key[1])  # type: ignore[index]
         n_chunks = math.ceil(len(rows) / widest(shape, n_devices, memory_bytes, wide=wide))
-        width = _multiple(math.ceil(len(rows) / n_chunks), n_devices)
+        width = padded(math.ceil(len(rows) / n_chunks), n_devices)
         cut = [rows[first : first + width] for first in range(0, len(rows), width)]
         whole = [part for part in cut if left[part].all()]
         others = np.concatenate([rows[:0], *(part[left[part]] for part in cut if not left[part].all())])
         result += [Chunk(shape, epochs, width, runs.iloc[part].reset_index(drop=True)) for part in whole]
         for first in range(0, len(others), width):
             part = runs.iloc[others[first : first + width]].reset_index(drop=True)
-            result.append(Chunk(shape, epochs, _multiple(len(part), n_devices), part))
+            result.append(Chunk(shape, epochs, padded(len(part), n_devices), part))
     return sorted(result, key=lambda chunk: chunk.phase)
 
 
 def halves(chunk: Chunk, n_devices: int) -> list[Chunk]:
     """A chunk as two of half the width, or as one where the other half was padding."""
-    first = _multiple(math.ceil(len(chunk.runs) / 2), n_devices)
+    first = padded(math.ceil(len(chunk.runs) / 2), n_devices)
     parts = [chunk.runs.iloc[:first], chunk.runs.iloc[first:].reset_index(drop=True)]
-    return [Chunk(chunk.shape, chunk.epochs, _multiple(len(part), n_devices), part) for part in parts if len(part)]
+    return [Chunk(chunk.shape, chunk.epochs, padded(len(part), n_devices), part) for part in parts if len(part)]
 
 
-def _multiple(number: int, of: int) -> int:
-    return math.ceil(number / of) * of
+def padded(n_runs: int, n_devices: int) -> int:
+    """Width of a batch of runs: equal shares for all devices, or one run each for as many devices as there are runs."""
+    return n_runs if n_runs < n_devices else math.ceil(n_runs / n_devices) * n_devices
 
 
 def deciding(models: Iterable[str]) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from ghostsweep import Run, train, train_one
-from ghostsweep.models import model_of
+from ghostsweep.models import cues, model_of
 from ghostsweep.spec import Shape
 from ghostsweep.tasks import cue_trials, delayed_activation_target
 
@@ -163,6 +163,28 @@ def test_a_run_without_noise_draws_none_and_computes_one_trial_of_a_kind() -> No
         assert ("random_bits" in str(program)) == draws
     one, three = (train_one(Run(**quiet | {"trials_per_class": n}, epochs=3)).loss for n in (1, 3))
     np.testing.assert_array_equal(one, three)
+
+
+@pytest.mark.parametrize("name", ["rank 2, dcdt", "full, dmts"])
+def test_trials_in_batches_give_what_they_give_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with jax.enable_x64(True):
+        shape, traced = setting(**SMALL[name] | {"trials_per_class": 24})
+        silent = traced | {"r0_sigma": jnp.asarray(0.0), "noise_sigma": jnp.asarray(0.0)}
+        params = train.initial_params(shape, traced)
+        evaluate = functools.partial(jax.jit(model_of(shape).evaluate, static_argnums=0), shape)
+        noisy = [evaluate(params, traced | {"key": jax.random.key(i)}) for i in range(40)]
+        together = evaluate(params, silent)
+        monkeypatch.setattr(cues, "LARGEST_BATCH", 8)
+        jax.clear_caches()
+        batches = evaluate(params, silent)
+        noisy_batches = [evaluate(params, traced | {"key": jax.random.key(i)}) for i in range(40)]
+    assert batches.loss == pytest.approx(float(together.loss), rel=1e-13)
+    assert batches.accuracy == pytest.approx(float(together.accuracy), rel=1e-13)
+    for key in params:
+        np.testing.assert_allclose(batches.grads[key], together.grads[key], rtol=1e-9, atol=1e-14, err_msg=key)
+    # Every batch draws its own noise: the mean of all trials scatters as little as before.
+    scatter = [np.std([found.loss for found in many]) for many in (noisy, noisy_batches)]
+    assert scatter[1] == pytest.approx(scatter[0], rel=0.5) and scatter[0] > 0
 
 
 N = 200

@@ -68,7 +68,7 @@ def test_every_run_is_in_exactly_one_chunk_of_its_shape(
     assert sorted(pd.concat([chunk.runs for chunk in chunks])["run_id"]) == sorted(table["run_id"])
     widths: dict[tuple[Shape, int], set[int]] = {}
     for chunk in chunks:
-        assert chunk.width % n_devices == 0
+        assert chunk.width % n_devices == 0 or len(chunk.runs) == chunk.width < n_devices
         assert 0 < len(chunk.runs) <= chunk.width
         assert chunk.width // n_devices * plan.cost(chunk.shape).run_bytes <= max(
             memory, plan.cost(chunk.shape).run_bytes
