@@ -1,4 +1,4 @@
-"""The verbs of the project, for Python and for the command line: list, run, read, fit, plot.
+"""The verbs of the project, for Python and for the command line: list, run, status, read, show, fit, plot.
 
 This is the one place that puts the rooms together; those that train are in `ghostsweep.sweeping`.
 """
@@ -9,14 +9,16 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from ghostsweep import analysis, figures, paper, tables
+from ghostsweep import analysis, figures, paper, slurm, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.estimating import Estimate, estimate
+from ghostsweep.ledger import Activity, Status, activity, cores, find, status
+from ghostsweep.sessions import Options
 from ghostsweep.showing import Shown, show
-from ghostsweep.sweeping import Status, cores, find, run, status
+from ghostsweep.sweeping import run
 
-__all__ = ["Estimate", "Fitted", "Shown", "Status", "cores", "drawable", "estimate", "find", "fit", "plot", "run"]
-__all__ += ["show", "status"]
+__all__ = ["Activity", "Estimate", "Fitted", "Options", "Shown", "Status", "activity", "cores", "drawable", "estimate"]
+__all__ += ["find", "fit", "plot", "run", "show", "slurm", "status"]
 
 
 @dataclass(frozen=True)

@@ -2,32 +2,31 @@
 
 import errno
 import importlib.metadata
-import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ghostsweep import api, reproduction, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.console import (
     Format,
-    Meter,
     complain,
     console,
-    count,
     duration,
-    errors,
     print_cost,
     print_estimate,
+    print_jobs,
+    print_list,
     print_run,
+    print_status,
     print_tables,
+    train,
 )
 from ghostsweep.errors import TrainingError, UsageError
-from ghostsweep.spec import Sweep, load
+from ghostsweep.spec import load
 
 app = typer.Typer(
     help="Learning-rate phase diagrams: train sweeps, fit critical learning rates, draw figures.\n\n"
@@ -68,12 +67,7 @@ def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("r
     paths = sorted(sweeps.glob("*.toml"))
     if not paths:
         raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
-    table = Table("sweep", "question", "runs", "done", "state", "time left")
-    table.columns[0].no_wrap = True
-    table.columns[1].no_wrap, table.columns[1].overflow = True, "ellipsis"
-    for column in (2, 3, 5):
-        table.columns[column].justify = "right"
-    broken = []
+    broken, states = [], list[api.Status]()
     for path in paths:
         try:
             found = [load(path)]
@@ -82,11 +76,8 @@ def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("r
         except UsageError as error:
             broken.append(str(error))
             continue
-        for state in (api.status(sweep, out) for sweep in found):
-            left = duration(state.core_seconds_left / api.cores()) if state.left else ""
-            done = f"{state.done:,}" if state.done else ""
-            table.add_row(state.sweep.name, state.sweep.title, count(state), done, state.state, left)
-    console.print(table)
+        states += [api.status(sweep, out) for sweep in found]
+    print_list(states)
     if broken:
         raise UsageError("\n".join(broken))
 
@@ -112,6 +103,17 @@ def run_command(
     memory_gb: Annotated[
         float | None, typer.Option(min=0, help="GB of memory that training may take. Default: half of what is free.")
     ] = None,
+    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Train one of N fixed shares.")] = None,
+    slurm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=VALUE,...", help="Submit a SLURM job for each share with runs left, and return."),
+    ] = None,
+    print_sbatch: Annotated[
+        bool, typer.Option("--print-sbatch", help="Print the script of the job array instead, to change and submit.")
+    ] = False,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Shares for SLURM. Default: one for each minute that a core takes.")
+    ] = None,
 ) -> None:
     """Train what is missing of each sweep and write its tables. Never draws.
 
@@ -119,23 +121,69 @@ def run_command(
     done; after it, and after a kill, the same command goes on from there. Runs that cannot be trained are listed at
     the end with a file that says why, and do not stop the others.
 
+    Several machines that share the results folder can train one sweep. Without a scheduler, run --shard 1/4, 2/4,
+    3/4 and 4/4, each once and in any order; again, where one was killed. The last one to end puts the tables together.
+    On a cluster, --slurm submits a job array of what is missing, with the parameters of submitit (partition,
+    timeout_min, gpus_per_node, cpus_per_task, mem_gb, account, qos, array_parallelism and others), and returns;
+    `ghostsweep status` tells how far it is, and the same command submits what failed once more. A refined sweep wants
+    such commands once a level.
+
     Example: ghostsweep run canonical_lr_timescale
+
+    Example: ghostsweep run fig6b_rank --slurm partition=gpu,gpus_per_node=1,timeout_min=240 --shards 32
     """
-    loaded = [load(api.find(spec, sweeps), quick=quick) for spec in specs]
-    failed = []
+    if shard is not None and (slurm is not None or print_sbatch):
+        raise UsageError("--shard: found --slurm or --print-sbatch too; allowed: one of them")
+    if shards is not None and slurm is None and not print_sbatch:
+        raise UsageError("--shards: found neither --slurm nor --print-sbatch; allowed: with one of them")
     memory_bytes = None if memory_gb is None else memory_gb * 1e9
-    for sweep in loaded:
-        if dry_run:
-            print_estimate(
-                api.estimate(sweep, out=out, calibrate=calibrate, devices=devices, memory_bytes=memory_bytes)
-            )
-            continue
+    options = api.Options(checkpoint_seconds, memory_bytes, devices)
+    job = api.slurm.parse(slurm or "")
+    paths = [api.find(spec, sweeps) for spec in specs]
+    failed = []
+    for path, sweep in [(path, load(path, quick=quick)) for path in paths]:
         try:
-            _run(sweep, out, checkpoint_seconds=checkpoint_seconds, memory_bytes=memory_bytes, devices=devices)
+            if dry_run:
+                print_estimate(
+                    api.estimate(sweep, out=out, calibrate=calibrate, devices=devices, memory_bytes=memory_bytes)
+                )
+            elif print_sbatch:
+                print(api.slurm.script(sweep, path, job, out=out, shards=shards, quick=quick, options=options))
+            elif slurm is not None:
+                print_jobs(sweep, out, api.slurm.submit(sweep, job, out=out, shards=shards, options=options))
+            else:
+                train(sweep, out, shard=shard, **vars(options))
         except TrainingError as error:
             failed.append(str(error))
     if failed:
         raise TrainingError("\n".join(failed))
+
+
+@app.command("status")
+def status_command(
+    specs: Annotated[
+        list[str] | None, typer.Argument(help="Sweeps: names below sweeps/, or .toml files; none: all with results.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The file's [quick] version.")] = False,
+    out: OutOption = Path("results"),
+    sweeps: SweepsOption = Path("sweeps"),
+    style: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+) -> None:
+    """Tell how far sweeps are, also those that other machines train: it reads nothing but their folders.
+
+    Runs done and left, the processes at work there and the shares they have, how old the last checkpoint is, finished
+    chunks that wait to be put into the tables, and chunks that could not be trained, with the files that say why.
+
+    Example: ghostsweep status rank_one_lr_timescale
+    """
+    paths = [api.find(spec, sweeps) for spec in specs or ()]
+    if not specs:
+        suffix = "-quick" if quick else ""
+        paths = [path for path in sorted(sweeps.glob("*.toml")) if (out / f"{path.stem}{suffix}").is_dir()]
+    if not paths:
+        raise UsageError(f"{out}: found no results of the sweeps in {sweeps}; allowed: after `ghostsweep run`")
+    states = [api.status(load(path, quick=quick), out) for path in paths]
+    print_status([(state, api.activity(state.sweep.name, out)) for state in states], style)
 
 
 @app.command("fit")
@@ -246,7 +294,7 @@ def reproduce_command(
         if left:
             console.print(f"in all about {duration(total)} on {api.cores()} cores, compilation apart", highlight=False)
     made = reproduction.reproduce(
-        work, quick=quick, from_results=from_results, out=out, to=to, sweeps=sweeps, train=lambda s: _run(s, out)
+        work, quick=quick, from_results=from_results, out=out, to=to, sweeps=sweeps, train=lambda s: train(s, out)
     )
     for path in made.figures:
         console.print(f"drew {path}", highlight=False, soft_wrap=True)
@@ -262,29 +310,6 @@ def reproduce_command(
         )
     if made.failed:
         raise UsageError("\n".join(f"{name}: not drawn: {reason}" for name, reason in made.failed.items()))
-
-
-def _run(sweep: Sweep, out: Path, **options: Any) -> None:
-    state = api.status(sweep, out)
-    reused = f", {state.done:,} of them done before" if state.done else ""
-    console.print(f"{sweep.name}: {count(state)} runs{reused}", highlight=False)
-    before = len(tables.read_meta(out / sweep.name).get("sessions", []))
-    try:
-        with Meter() as meter:
-            found = api.run(sweep, out=out, progress=meter, **options)
-    except KeyboardInterrupt as interrupt:
-        state = api.status(sweep, out)
-        errors.print(
-            f"interrupted: {state.done:,} of {state.runs:,} runs are finished and kept in {out / sweep.name}; "
-            "the same command goes on from there",
-            highlight=False,
-        )
-        raise typer.Exit(128 + (interrupt.args or (signal.SIGINT,))[0]) from None
-    counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
-    spent = found.meta["sessions"][before:]
-    seconds = [sum(session[f"{what}_seconds"] for session in spent) for what in ("run", "compile")]
-    took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
-    console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
 
 
 def main() -> None:

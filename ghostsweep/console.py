@@ -1,21 +1,23 @@
 """What the command line shows: tables, progress, costs and times in words."""
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from ghostsweep import api, tables
-from ghostsweep.spec import Shape
-
-if TYPE_CHECKING:
-    from ghostsweep.engine import Progress as Report
+from ghostsweep.progress import Progress as Report
+from ghostsweep.spec import Shape, Sweep
 
 MAX_EPOCHS = 16
 """Rows of a curve that are shown."""
@@ -57,13 +59,87 @@ class Meter:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def __call__(self, now: "Report") -> None:
+    def __call__(self, now: Report) -> None:
         runs = f"{now.runs_done:,} / {now.runs:,}"
         rate, left = f"{now.updates / now.seconds:.2g}", duration(now.seconds_left)
         self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
         if not console.is_terminal and now.runs_done > self.told:
             self.told = now.runs_done
             console.print(f"{runs} runs, {rate} epochs/s, {left} left", highlight=False)
+
+
+def train(sweep: Sweep, out: Path, **options: Any) -> None:
+    """Train what is missing of a sweep and tell how it goes; leave with 128 + signal where it is interrupted."""
+    state = api.status(sweep, out)
+    reused = f", {state.done:,} of them done before" if state.done else ""
+    console.print(f"{sweep.name}: {count(state)} runs{reused}", highlight=False)
+    before = len(tables.read_meta(out / sweep.name).get("sessions", []))
+    try:
+        with Meter() as meter:
+            found = api.run(sweep, out=out, progress=meter, **options)
+    except KeyboardInterrupt as interrupt:
+        state = api.status(sweep, out)
+        errors.print(
+            f"interrupted: {state.done:,} of {state.runs:,} runs are finished and kept in {out / sweep.name}; "
+            "the same command goes on from there",
+            highlight=False,
+        )
+        raise typer.Exit(128 + (interrupt.args or (signal.SIGINT,))[0]) from None
+    counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
+    spent = found.meta["sessions"][before:]
+    seconds = [sum(session[f"{what}_seconds"] for session in spent) for what in ("run", "compile")]
+    took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
+    console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
+    if options.get("shard") and (state := api.status(sweep, out)).left:
+        _say(f"{state.runs - state.done:,} of {count(state)} runs are left, for others or once these are done")
+
+
+def print_list(states: Sequence[api.Status]) -> None:
+    """One line a sweep: its question, its runs, how far it is, and the time left."""
+    table = Table("sweep", "question", "runs", "done", "state", "time left")
+    table.columns[0].no_wrap = True
+    table.columns[1].no_wrap, table.columns[1].overflow = True, "ellipsis"
+    for column in (2, 3, 5):
+        table.columns[column].justify = "right"
+    for state in states:
+        left = duration(state.core_seconds_left / api.cores()) if state.left else ""
+        done = f"{state.done:,}" if state.done else ""
+        table.add_row(state.sweep.name, state.sweep.title, count(state), done, state.state, left)
+    console.print(table)
+
+
+def print_status(found: Sequence[tuple[api.Status, api.Activity]], style: Format) -> None:
+    """How far sweeps are, a few lines each; in the other styles a row each."""
+    if style is not Format.table:
+        rows = [
+            {"sweep": state.sweep.name, "state": state.state, "runs": state.runs, "done": state.done}
+            | asdict(now)
+            | {"at_work": "; ".join(now.at_work), "failed": "; ".join(map(str, now.failed))}
+            for state, now in found
+        ]
+        print_tables({"status": pd.DataFrame(rows)}, style)
+        return
+    for state, now in found:
+        time = f"; about {duration(state.core_seconds_left / api.cores())} on {api.cores()} cores" if state.left else ""
+        _say(f"{_head(state)} ({state.state}){time}")
+        for holder in now.at_work:
+            _say(f"  at work: {holder}")
+        if now.checkpoints:
+            _say(f"  {now.checkpoints:,} chunks under way, the last checkpoint {duration(now.checkpoint_age)} ago")
+        if now.parts:
+            _say(f"  {now.parts:,} finished chunks wait to be put into the tables; they are read as they are")
+        for path in now.failed:
+            _say(f"  failed: {path}: {path.read_text().splitlines()[0]}")
+
+
+def print_jobs(sweep: Sweep, out: Path, jobs: Sequence[str]) -> None:
+    """What was submitted, and how to follow it."""
+    if not jobs:
+        _say(f"{sweep.name}: nothing to submit: all runs are done, or at work")
+        return
+    ids = jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
+    _say(f"{sweep.name}: submitted {len(jobs)} jobs, {ids}; what they print is in {out / sweep.name / 'jobs'}")
+    _say("how far they are: `ghostsweep status`; if any fails, the same command submits what is missing")
 
 
 def print_cost(state: api.Status) -> None:

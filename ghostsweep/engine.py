@@ -22,21 +22,11 @@ from ghostsweep.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ghostsweep.chunk import Program, train_chunk
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.plan import Chunk
+from ghostsweep.progress import Meter, Progress
 from ghostsweep.spec import ENGINE_VERSION, Record, Shape
 
 ALIKE = 3
 """Chunks that all fail alike before any is trained, after which a sweep is given up."""
-
-
-class Progress(NamedTuple):
-    """How far a sweep is; counts include only what this call has to train."""
-
-    runs_done: int
-    runs: int
-    updates: int  # runs times epochs, done
-    share: float  # of the estimated work
-    seconds: float  # since the start
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ def train_chunks(
     that wait are halved, with a warning. One that fails otherwise does not stop the others; TrainingError
     names all of them at the end, or as soon as the first three fail alike. OSErrors stop the sweep.
     """
-    meter = _Meter(chunks, progress)
+    meter = Meter(chunks, progress)
     spent, stored, failures = Spent(), 0, list[Failure]()
     waiting = list(chunks)
     while waiting:
@@ -223,43 +213,6 @@ def _keep_failure(chunk: Chunk, folder: Path, error: Exception) -> Failure:
     message = (str(error).splitlines() or [""])[0]
     line = f"{chunk.parameters}: {type(error).__name__}: {message}; traceback in {path}"
     return Failure(line, (type(error), place.filename, place.lineno))
-
-
-class _Meter:
-    """Turns epochs of the chunk in work into the progress of the whole."""
-
-    def __init__(self, chunks: list[Chunk], report: Callable[[Progress], None]) -> None:
-        self.report = report
-        self.started = time.perf_counter()
-        self.work = sum(chunk.seconds for chunk in chunks) or 1.0
-        self.runs = sum(len(chunk.runs) for chunk in chunks)
-        self.work_done, self.runs_done, self.updates = 0.0, 0, 0
-        self.compiled = self.compiling = 0.0  # of the chunks before, and with the one in work
-        self.current: Chunk | None = None
-        self.resumed_work, self.resumed_updates = 0.0, 0  # what checkpoints gave
-
-    def tell(self, chunk: Chunk, epoch: int, compile_seconds: float = 0.0) -> None:
-        """Report that the chunk in work has come to `epoch`."""
-        work, updates = chunk.seconds * epoch / chunk.epochs, epoch * len(chunk.runs)
-        if chunk is not self.current:
-            self.current, self.compiled = chunk, self.compiling
-            self.resumed_work += work
-            self.resumed_updates += updates
-        self.compiling = self.compiled + compile_seconds
-        now = self.work_done + work
-        spent = time.perf_counter() - self.started
-        trained = now - self.resumed_work
-        left = (spent - self.compiling) * (self.work - now) / trained if trained > 0 else float("nan")
-        updates += self.updates - self.resumed_updates
-        self.report(Progress(self.runs_done, self.runs, updates, now / self.work, spent, left))
-
-    def finish(self, chunk: Chunk, stored: int) -> None:
-        """Report that a chunk is over, and `stored` of its runs stored."""
-        self.work_done += chunk.seconds
-        self.runs_done += stored
-        self.updates += chunk.epochs * stored
-        self.compiled = self.compiling
-        self.tell(chunk, 0)
 
 
 @functools.lru_cache(maxsize=32)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ghostsweep import groups, plan
 from ghostsweep.groups import Group
+from ghostsweep.ledger import Status, cores, status
 from ghostsweep.spec import Shape, Sweep
-from ghostsweep.sweeping import Status, cores, status
 
 BUDGET_SECONDS = 5.0
 """Time that the measurement may take; what it has not come to by then is as slow as the mean of the rest."""

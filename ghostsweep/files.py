@@ -106,8 +106,8 @@ def _is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, created if need be, against every other process that asks for it.
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold a folder, created if need be, against every other process that asks for it, or if `shared` for it alone.
 
     The kernel lets go of it when the process ends, however it ends. Raises UsageError where another process holds it.
     Where the file system cannot lock it goes on with a warning; where nothing can be written there, without.
@@ -115,7 +115,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
     try:
-        descriptor = _open_and_lock(path)
+        descriptor = _open_and_lock(path, shared)
     except BlockingIOError:
         raise UsageError(
             f"{folder}: found another run at work there ({path.read_text() or 'not known which'}); "
@@ -132,21 +132,38 @@ def locked(folder: Path) -> Iterator[None]:
             os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        with contextlib.suppress(OSError):  # not empty, as a rule
-            folder.rmdir()
+        if not shared:  # else others may hold it still
+            with contextlib.suppress(OSError):
+                path.unlink()
+            with contextlib.suppress(OSError):  # not empty, as a rule
+                folder.rmdir()
         os.close(descriptor)
 
 
-def _open_and_lock(path: Path) -> int:
+def is_locked(folder: Path) -> str:
+    """Who holds a folder, in words; empty where nobody does or it cannot be told."""
+    path = folder / "lock"
+    try:
+        import fcntl
+
+        with open(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read() or "not known which"
+    except (ImportError, OSError):
+        return ""
+    return ""
+
+
+def _open_and_lock(path: Path, shared: bool) -> int:
     """The locked file. Raises BlockingIOError where another process has it, OSError or ImportError where it cannot."""
     import fcntl  # not there on every platform
 
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), path.stat()):
                     return descriptor

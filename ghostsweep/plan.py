@@ -224,6 +224,27 @@ def chunks(
     return sorted(result, key=lambda chunk: chunk.phase)
 
 
+def shards(runs: pd.DataFrame, n: int) -> np.ndarray:
+    """Which of `n` shards, from 0, each planned run belongs to: about equal work, and the same wherever it is asked.
+
+    A shard has runs of as few programs as can be, all learning rates of a seed, and all that goes on from its runs.
+    """
+    of_shape, which = shapes(runs)
+    work = np.array([cost(shape).epoch_seconds for shape in of_shape])[which] * runs["epochs"].to_numpy()
+    place = pd.Series(np.arange(len(runs)), runs["run_id"])
+    root, phase = np.arange(len(runs)), runs["phase"].to_numpy()
+    for number in range(2, phase.max() + 1):
+        later = np.flatnonzero(phase == number)
+        root[later] = root[place[runs["parent"].iloc[later]]]
+    of_root = np.bincount(root, work, len(runs))
+    firsts = np.flatnonzero(phase == 1)
+    order = firsts[np.lexsort((runs["seed"].to_numpy()[firsts], which[firsts]))]
+    middle = np.cumsum(of_root[order]) - of_root[order] / 2
+    found = np.zeros(len(runs), int)
+    found[order] = middle / of_root.sum() * n
+    return found[root]
+
+
 def halves(chunk: Chunk, n_devices: int) -> list[Chunk]:
     """A chunk as two of half the width, or as one where the other half was padding."""
     first = padded(math.ceil(len(chunk.runs) / 2), n_devices)

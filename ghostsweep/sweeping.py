@@ -1,136 +1,47 @@
-"""Trains sweeps: what is left of one, its folder, its memory, interruptions, and where its tables come from.
-
-JAX is imported only where something is trained, so that results can be looked at where it is not installed.
-"""
+"""Trains sweeps: alone, as one of several shards, or on the workers of an executor, into one folder."""
 
 import contextlib
-import datetime
-import difflib
-import hashlib
-import importlib.metadata
-import importlib.util
-import os
+import math
 import shutil
-import signal
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
-from ghostsweep import analysis, files, groups, plan, tables
+from ghostsweep import files, groups, ledger, plan, sessions, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
-from ghostsweep.errors import UsageError
-from ghostsweep.groups import Group
-from ghostsweep.spec import ENGINE_VERSION, Initial, Sweep, load
+from ghostsweep.errors import TrainingError, UsageError
+from ghostsweep.progress import Progress
+from ghostsweep.sessions import Options
+from ghostsweep.spec import Sweep, load
 
-if TYPE_CHECKING:
-    from ghostsweep.engine import Progress
-
-
-@dataclass(frozen=True)
-class Status:
-    """A sweep and how much of it is on disk."""
-
-    sweep: Sweep
-    planned: tuple[Group, ...]
-    left: tuple[Group, ...]
-    stale: bool
-    """Whether the tables are of another text of the sweep file, or of another version of the engine."""
-
-    @property
-    def runs(self) -> int:
-        """Number of runs, of a refined sweep those wanted so far."""
-        return sum(group.runs for group in self.planned)
-
-    @property
-    def done(self) -> int:
-        """Number of these that are on disk."""
-        return self.runs - sum(group.runs for group in self.left)
-
-    @property
-    def core_seconds_left(self) -> float:
-        """Estimated training time of the others on one core, by the constants of the plan."""
-        return sum(group.seconds for group in self.left)
-
-    @property
-    def curve_rows(self) -> int:
-        """Rows that the table of curves will have."""
-        return groups.curve_rows(self.planned, self.sweep)
-
-    @property
-    def growing(self) -> bool:
-        """Whether a refined sweep has levels to come, whose runs are only known once those before are trained."""
-        return self.sweep.refine is not None and len(self.left) > 0
-
-    @property
-    def state(self) -> str:
-        """In a word: stale, done, partial, or new where nothing is on disk."""
-        return "stale" if self.stale else "done" if not self.left else "partial" if self.done else "new"
+SHARD_SECONDS, MAX_SHARDS = 60.0, 1000
+"""Core-seconds of training of a shard where nobody says how many there are, and how many there are then at most."""
+TRIES = 3
+"""How often a shard is given to an executor whose workers are lost."""
+POLL_SECONDS = 0.1
+"""How often an executor is asked how far it is."""
 
 
-def cores() -> int:
-    """Number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class Shard(NamedTuple):
+    """One of several shares of a sweep, counted from 1."""
 
+    number: int
+    of: int
 
-def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
-    """The file of a sweep, given as a path or as a name below `sweeps`."""
-    for path in (Path(spec), Path(sweeps) / f"{spec}.toml"):
-        if path.is_file():
-            return path
-    known = sorted(p.stem for p in Path(sweeps).glob("*.toml"))
-    near = difflib.get_close_matches(str(spec), known, n=1)
-    raise UsageError(
-        f"{spec}: found no such sweep; allowed: a .toml file or one of {', '.join(known) or 'none here'}"
-        + (f"; did you mean {near[0]!r}?" if near else "")
-    )
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "2/8". Raises UsageError for anything else."""
+        number, _, of = text.partition("/")
+        if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+            return cls(int(number), int(of))
+        raise UsageError(f"shard: found {text!r}; allowed: i/n, from 1/n to n/n")
 
-
-def status(sweep: Sweep, out: str | Path = "results") -> Status:
-    """How much of a sweep is done, and what the rest costs; trains and writes nothing.
-
-    Runs are planned one by one only where tables hold some of them. Tables of the same text and engine that have as
-    many rows as planned count as done; `run` looks at every row of them.
-    """
-    folder = Path(out) / sweep.name
-    stale = _is_stale(sweep, folder)
-    if not tables.has_runs(folder):
-        planned = groups.planned(_first_level(sweep))
-        return Status(sweep, tuple(planned), tuple(planned), stale)
-    if not stale and sweep.refine is None and sweep.initial is None and not _keeps_snapshots(sweep):
-        planned = groups.planned(sweep)
-        rows = sum(group.runs for group in planned), groups.curve_rows(planned, sweep)
-        if tables.row_counts(folder) == rows:
-            return Status(sweep, tuple(planned), (), stale)
-    table, left = _work(sweep, folder, plan.expand(sweep))
-    return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
-
-
-def _is_stale(sweep: Sweep, folder: Path) -> bool:
-    """Whether there are tables, and of another text or engine."""
-    meta = tables.read_meta(folder)
-    return bool(meta) and (meta.get("spec"), meta.get("engine_version")) != (sweep.text, ENGINE_VERSION)
-
-
-def _first_level(sweep: Sweep) -> Sweep:
-    """A refined sweep with the learning rates alone that it begins with; any other as it is."""
-    if sweep.refine is None:
-        return sweep
-    grids = []
-    for grid in sweep.grids:
-        rates = np.unique(grid.axes["learning_rate"])
-        first = rates[analysis.first_rates(len(rates), sweep.refine.levels)].tolist()
-        grids.append(replace(grid, axes={**grid.axes, "learning_rate": first}))
-    return replace(sweep, grids=tuple(grids))
-
-
-def _keeps_snapshots(sweep: Sweep) -> bool:
-    return any(sweep.record_of(phase).snapshots is not None for phase in range(1, len(sweep.phases) + 2))
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
 
 
 def run(
@@ -138,10 +49,13 @@ def run(
     *,
     quick: bool = False,
     out: str | Path = "results",
-    progress: "Callable[[Progress], None] | None" = None,
+    progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     memory_bytes: float | None = None,
     devices: int | None = None,
+    shard: str | None = None,
+    executor: Any = None,
+    shards: int | None = None,
 ) -> tables.Tables:
     """Train what is missing of a sweep and return its tables.
 
@@ -150,187 +64,166 @@ def run(
     devices together, by default half of what is free. `devices` is how many of this machine's GPUs, or else cores,
     to use, by default all; results do not depend on it.
 
+    `shard` "i/n" trains only one of n fixed shares of the sweep: n such calls, on any machines that share the folder,
+    need no scheduler, and the last to end puts the tables together. `executor` is anything with the submit method of
+    `concurrent.futures` (a process pool, Dask's `client.get_executor()`, submitit's executors) whose workers see
+    the folder; they train `shards` shares, by default one for each minute that a core takes, while this call waits.
+
     Killed at any moment, the same call goes on with the chunk in work from its last checkpoint, at most
     `checkpoint_seconds` old, to the same tables. Ctrl-C and SIGTERM write one and raise KeyboardInterrupt(signal), a
     second one at once. Raises UsageError for a bad sweep, before anything is compiled, where another process is at
     work in the folder, and where memory is too small for a single run; TrainingError, after all else is stored,
-    where chunks failed.
+    where chunks failed or workers were lost again and again.
     """
     if not isinstance(sweep, Sweep):
-        sweep = load(find(sweep), quick=quick)
+        sweep = load(ledger.find(sweep), quick=quick)
     elif quick:
         raise UsageError("quick: a Sweep is already loaded; give load(..., quick=True) instead")
-    for name, value in (("checkpoint_seconds", checkpoint_seconds), ("memory_bytes", memory_bytes)):
-        if value is not None and not value >= 0:
-            raise UsageError(f"{name}: found {value}; allowed: a number from 0")
+    options = Options(checkpoint_seconds, memory_bytes, devices)
     folder = Path(out) / sweep.name
+    if shard is not None:
+        if executor is not None:
+            raise UsageError("shard, executor: found both; allowed: one of them")
+        _run_shard(sweep, folder, Shard.parse(shard), options, progress)
+        return tables.read(sweep.name, out)
     with files.locked(folder):
         files.clean(folder)
         grid = plan.expand(sweep)
-        planned, left = _work(sweep, folder, grid)
-        for _ in range(1 + (sweep.refine.levels if sweep.refine else 0)):
+        planned, left = ledger.work(sweep, folder, grid)
+        for _ in range(_levels(sweep)):
             if left.empty:
                 break
-            if importlib.util.find_spec("jax") is None:
-                raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
-            session: dict[str, Any] = {"started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
             try:
-                session |= _train(sweep, planned, left, folder, progress, checkpoint_seconds, memory_bytes, devices)
+                if executor is None:
+                    sessions.train(sweep, planned, left, folder, options, progress)
+                else:
+                    _train_elsewhere(sweep, grid, left, folder, options, progress, executor, shards)
             finally:
                 if (folder / "parts").exists():
-                    tables.merge(folder, planned["run_id"], _meta(sweep, folder, session))
+                    sessions.merge(sweep, folder, planned)
             if sweep.refine is not None:
-                planned, left = _work(sweep, folder, grid)
-        if not tables.is_merged(folder, planned["run_id"]) or _is_stale(sweep, folder):
-            tables.merge(folder, planned["run_id"], _meta(sweep, folder, None))
-        for leftover in ("checkpoints", "failed"):  # of chunks that this sweep no longer has
-            shutil.rmtree(folder / leftover, ignore_errors=True)
+                planned, left = ledger.work(sweep, folder, grid)
+        _finish(sweep, folder, planned)
         return tables.read(sweep.name, out)
 
 
-def _work(sweep: Sweep, folder: Path, planned: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of all runs of a sweep those wanted, of a refined one so far, and of these the ones that are to be trained."""
-    finished = _finished(sweep, planned, folder)
-    if sweep.refine is not None:
-        runs = tables.stored(folder)[0]
-        done = runs[tables.among(runs["run_id"], planned.loc[finished, "run_id"])]
-        wanted = analysis.refined(planned, done, levels=sweep.refine.levels, share=sweep.fit.share)
-        planned, finished = planned[wanted].reset_index(drop=True), finished[wanted].reset_index(drop=True)
-    return planned, planned[~finished]
+def _levels(sweep: Sweep) -> int:
+    """How often what is left is trained: a refined sweep wants more runs once some are finished."""
+    return 1 + (sweep.refine.levels if sweep.refine else 0)
 
 
-def _train(
+def _finish(sweep: Sweep, folder: Path, planned: pd.DataFrame) -> None:
+    """Leave nothing but the tables of a sweep that is done."""
+    if not tables.is_merged(folder, planned["run_id"]) or ledger.is_stale(sweep, folder):
+        sessions.merge(sweep, folder, planned)
+    for leftover in ("checkpoints", "failed"):  # of chunks that this sweep no longer has
+        shutil.rmtree(folder / leftover, ignore_errors=True)
+
+
+def _run_shard(
+    sweep: Sweep, folder: Path, shard: Shard, options: Options, progress: Callable[[Progress], None] | None = None
+) -> None:
+    """Train one share; whoever finds that nothing is left of the sweep, and nobody at work, puts the tables together.
+
+    Parts are left in the folder until then, so that shards never wait for one another nor lose what others store.
+    """
+    with files.locked(folder, shared=True):
+        train_shard(sweep, folder, shard, options, progress)
+    with contextlib.suppress(UsageError), files.locked(folder):  # another one is at work, and will do it
+        planned, left = ledger.work(sweep, folder, plan.expand(sweep))
+        if left.empty:
+            _finish(sweep, folder, planned)
+
+
+def train_shard(
+    sweep: Sweep, folder: Path, shard: Shard, options: Options, progress: Callable[[Progress], None] | None = None
+) -> None:
+    """Train what is left of one share into parts of a folder. Raises UsageError where another process is at it."""
+    with files.locked(shard_folder(folder, shard)):
+        if not (folder / "meta.json").exists():
+            sessions.announce(sweep, folder)
+        grid = plan.expand(sweep)
+        own = grid.loc[plan.shards(grid, shard.of) == shard.number - 1, "run_id"]
+        for _ in range(_levels(sweep)):
+            planned, left = (part[tables.among(part["run_id"], own)] for part in ledger.work(sweep, folder, grid))
+            if left.empty:
+                break
+            sessions.train(sweep, planned, left, folder, options, progress)
+
+
+def shard_folder(folder: Path, shard: Shard) -> Path:
+    """What is locked while a shard is at work."""
+    return folder / f"shard-{shard.number}-of-{shard.of}"
+
+
+def _train_elsewhere(
     sweep: Sweep,
-    planned: pd.DataFrame,
+    grid: pd.DataFrame,
     left: pd.DataFrame,
     folder: Path,
-    progress: "Callable[[Progress], None] | None",
-    checkpoint_seconds: float,
-    memory_bytes: float | None,
-    n_devices: int | None,
-) -> dict[str, Any]:
-    """Train the runs that are left; return what to remember of this session."""
-    import jax
+    options: Options,
+    progress: Callable[[Progress], None] | None,
+    executor: Any,
+    n: int | None,
+) -> None:
+    """Give each share of which runs are left to an executor, those of lost workers again, and wait for all of them.
 
-    from ghostsweep import engine, memory
-
-    devices = engine.local_devices(cores(), n_devices)
-    wide = devices[0].platform != "cpu"
-    given = memory.usable_bytes(devices) if memory_bytes is None else memory_bytes
-    is_left = planned.index.isin(left.index)
-    chunks = plan.chunks(planned, len(devices), given / len(devices), wide=wide, left=is_left)
-    parents = set(planned["parent"].dropna())
-    if sweep.initial is not None:
-        _store_initial(sweep.initial, chunks, folder)
-    with _interruptible() as check:
-
-        def tell(now: "Progress") -> None:
-            if progress is not None:
-                progress(now)
-            check()
-
-        spent = engine.train_chunks(chunks, sweep.record_of, folder, devices, tell, parents, checkpoint_seconds)
-    return {
-        "runs_trained": len(left),
-        "ghostsweep": importlib.metadata.version("ghostsweep"),
-        "git_commit": _git_commit(),
-        "engine_version": ENGINE_VERSION,
-        "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
-        "jax": jax.__version__,
-        **{key: round(value, 3) for key, value in asdict(spent).items()},
-    }
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C and SIGTERM stop training where the function given is called, a second one at once.
-
-    An exception raised by the signal itself could come while JAX is calling back, which would swallow it. Handlers
-    that the caller has set stay.
+    Raises TrainingError, after all others have ended, for those that failed.
     """
-    caught: list[int] = []
-    before: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    ours = [number for number, default in before.items() if signal.getsignal(number) == default]
-    if threading.current_thread() is not threading.main_thread():
-        ours = []
-
-    def catch(number: int, _: object) -> None:
-        caught.append(number)
-        signal.signal(number, before[number])
-
-    def check() -> None:
-        if caught:
-            raise KeyboardInterrupt(caught[0])
-
-    for number in ours:
-        signal.signal(number, catch)
-    try:
-        yield check
-        check()
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
-
-
-def _store_initial(initial: Initial, chunks: list[plan.Chunk], folder: Path) -> None:
-    """Put given parameters where runs find what they begin from; UsageError where they do not fit the model."""
-    from ghostsweep import train
-
-    for shape in {chunk.shape: None for chunk in chunks if chunk.phase == 1}:
-        allowed = train.parameter_shapes(shape)
-        if (found := {name: value.shape for name, value in initial.params.items()}) != allowed:
-            raise UsageError(f"{initial.path}: found parameters {found}; allowed for this model: {allowed}")
-    params = {f"params/{name}": value[None] for name, value in initial.params.items()}
-    tables.write_ends(folder, pd.Series([initial.run_id]), params)
-
-
-def _finished(sweep: Sweep, planned: pd.DataFrame, folder: Path) -> pd.Series:
-    """Which planned runs are on disk with all that is to be kept, and with their end where a later phase needs it."""
-    runs, curves = tables.stored(folder)
-    finished = pd.Series(False, index=planned.index)
-    ends = tables.stored_ends(folder) if planned["parent"].notna().any() else {}
-    wanted: set[str] = set()  # runs from which runs that are left go on
-    for phase in sorted(planned["phase"].unique(), reverse=True):
-        record = sweep.record_of(phase)
-        rows = planned[planned["phase"] == phase]
-        valid = runs[runs["phase"] == phase]
-        valid = valid[tables.complete(valid, curves, record)]
-        done = tables.among(rows["run_id"], valid["run_id"]) & ~tables.among(rows["run_id"], wanted - ends.keys())
-        if record.snapshots is not None:
-            chosen = record.snapshots.chosen(rows)
-            epochs = {length: record.snapshots.schedule(length) for length in rows["epochs"].unique()}
-            kept = [
-                tables.has_snapshots(folder, run_id, epochs[length])
-                for run_id, length in rows.loc[chosen, ["run_id", "epochs"]].itertuples(index=False)
-            ]
-            done[chosen] &= pd.array(kept, bool)
-        finished[rows.index] = done
-        wanted = set(rows.loc[~done, "parent"].dropna())
-    return finished
+    n = n_shards(grid, n)
+    shard_of = pd.Series(plan.shards(grid, n), grid["run_id"])[left["run_id"]].to_numpy()
+    waiting, at_work, failures = np.unique(shard_of).tolist(), dict[int, Any](), dict[int, str]()
+    tries, began, is_done = np.zeros(n, int), time.perf_counter(), np.zeros(n, bool)
+    with sessions.interruptible() as check:
+        try:
+            while waiting or at_work:
+                while waiting:
+                    number = waiting.pop(0)
+                    tries[number] += 1
+                    try:
+                        at_work[number] = executor.submit(train_shard, sweep, folder, Shard(number + 1, n), options)
+                    except Exception as error:  # it takes no more work, in its own words
+                        failures[number] = _line(error)
+                time.sleep(POLL_SECONDS)
+                check()
+                for number in [number for number, future in at_work.items() if future.done()]:
+                    try:
+                        at_work.pop(number).result()
+                        is_done[number] = True
+                    except OSError:
+                        raise
+                    except Exception as error:
+                        if isinstance(error, TrainingError | UsageError) or tries[number] == TRIES:
+                            failures[number] = _line(error)
+                        else:  # a lost worker, in the words of its executor
+                            waiting.append(number)
+                    if progress is not None:
+                        progress(_so_far(left, is_done[shard_of], time.perf_counter() - began))
+        finally:
+            for future in at_work.values():
+                future.cancel()
+    if failures and not ledger.work(sweep, folder, grid)[1].empty:
+        lines = "".join(f"\n  shard {number + 1}/{n}: {line}" for number, line in sorted(failures.items()))
+        raise TrainingError(f"{folder}: {len(failures)} of {n} shards could not be trained; all else is stored{lines}")
 
 
-def _meta(sweep: Sweep, folder: Path, session: dict[str, Any] | None) -> dict[str, Any]:
-    """Where the tables come from: the spec, the code, the machine, and every session that trained."""
-    sessions = tables.read_meta(folder).get("sessions", []) + ([session] if session else [])
-    return {
-        "name": sweep.name,
-        "title": sweep.title,
-        "spec": sweep.text,
-        "spec_sha256": hashlib.sha256(sweep.text.encode()).hexdigest(),
-        "record": sweep.record.model_dump(),
-        "fit": sweep.fit.model_dump(),
-        "refine": sweep.refine and sweep.refine.model_dump(),
-        "engine_version": ENGINE_VERSION,
-        "ghostsweep": importlib.metadata.version("ghostsweep"),
-        "git_commit": _git_commit(),
-        "sessions": sessions,
-    }
+def _so_far(left: pd.DataFrame, is_done: np.ndarray, seconds: float) -> Progress:
+    """Progress by the runs that are in finished shards."""
+    share, updates = float(is_done.mean()), int(left["epochs"][is_done].sum())
+    seconds_left = seconds * (1 / share - 1) if share else math.nan
+    return Progress(int(is_done.sum()), len(left), updates, share, seconds, seconds_left)
 
 
-def _git_commit() -> str:
-    """The commit of the source tree this package runs from; empty where it is not a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+def _line(error: Exception) -> str:
+    """An error as it is read in a list: our own words whole, of others the last line, which says most."""
+    if isinstance(error, TrainingError | UsageError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1]}"
+
+
+def n_shards(grid: pd.DataFrame, wanted: int | None) -> int:
+    """Number of shards of a plan: as wanted, or about a minute of one core each. Raises UsageError below 1."""
+    if wanted is not None and wanted < 1:
+        raise UsageError(f"shards: found {wanted}; allowed: a whole number from 1")
+    seconds = sum(group.seconds for group in groups.of(grid))
+    return wanted or min(MAX_SHARDS, math.ceil(seconds / SHARD_SECONDS))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ghostsweep
-from ghostsweep import UsageError, api, groups, plan, sweeping, tables, train
+from ghostsweep import UsageError, api, groups, ledger, plan, tables, train
 from ghostsweep.groups import Group
 from ghostsweep.spec import Shape, load, loads
 
@@ -112,7 +112,7 @@ def test_states_go_from_new_to_done_and_stale(tmp_path: Path) -> None:
 def test_another_engine_makes_tables_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = loads(SMALL, name="x")
     ghostsweep.run(sweep, out=tmp_path)
-    monkeypatch.setattr(sweeping, "ENGINE_VERSION", 2)
+    monkeypatch.setattr(ledger, "ENGINE_VERSION", 2)
     assert ghostsweep.status(sweep, tmp_path).state == "stale"
 
 

@@ -12,6 +12,7 @@ import pytest
 import ghostsweep
 from ghostsweep import Run, engine, plan, tables, train, train_one
 from ghostsweep.models import rank_one
+from ghostsweep.progress import Progress
 from ghostsweep.spec import FIELDS, Shape, Sweep, loads
 
 TEXT = """
@@ -170,9 +171,9 @@ def test_a_canonical_sweep_is_the_same_bit_for_bit_in_any_chunk(tmp_path: Path) 
 
 def test_an_interruption_keeps_finished_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = TEXT.replace("timescale = 6", "").replace("[record]", "timescale = [5, 6]\n[record]")
-    calls: list[engine.Progress] = []
+    calls: list[Progress] = []
 
-    def interrupt(now: engine.Progress) -> None:
+    def interrupt(now: Progress) -> None:
         calls.append(now)
         if now.runs_done == 9:
             raise KeyboardInterrupt
@@ -191,7 +192,7 @@ def test_an_interruption_keeps_finished_chunks(tmp_path: Path, monkeypatch: pyte
 
 
 def test_progress_is_told_and_ends_with_everything(tmp_path: Path) -> None:
-    calls: list[engine.Progress] = []
+    calls: list[Progress] = []
     ghostsweep.run(sweep(), out=tmp_path, progress=calls.append)
     assert calls[-1].runs_done == calls[-1].runs == 9
     assert calls[-1].updates == 9 * 160

@@ -171,13 +171,12 @@ def test_trials_in_batches_give_what_they_give_together(name: str, monkeypatch: 
         shape, traced = setting(**SMALL[name] | {"trials_per_class": 24})
         silent = traced | {"r0_sigma": jnp.asarray(0.0), "noise_sigma": jnp.asarray(0.0)}
         params = train.initial_params(shape, traced)
-        evaluate = functools.partial(jax.jit(model_of(shape).evaluate, static_argnums=0), shape)
+        evaluate, batched = (jax.jit(functools.partial(each, shape)) for each in [model_of(shape).evaluate] * 2)
         noisy = [evaluate(params, traced | {"key": jax.random.key(i)}) for i in range(40)]
         together = evaluate(params, silent)
         monkeypatch.setattr(cues, "LARGEST_BATCH", 8)
-        jax.clear_caches()
-        batches = evaluate(params, silent)
-        noisy_batches = [evaluate(params, traced | {"key": jax.random.key(i)}) for i in range(40)]
+        batches = batched(params, silent)
+        noisy_batches = [batched(params, traced | {"key": jax.random.key(i)}) for i in range(40)]
     assert batches.loss == pytest.approx(float(together.loss), rel=1e-13)
     assert batches.accuracy == pytest.approx(float(together.accuracy), rel=1e-13)
     for key in params:

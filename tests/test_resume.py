@@ -20,6 +20,7 @@ import pytest
 
 import ghostsweep
 from ghostsweep import chunk, engine, plan, tables
+from ghostsweep.progress import Progress
 from ghostsweep.spec import loads
 
 KILLS = int(os.environ.get("GHOSTSWEEP_KILLS", "4"))
@@ -172,7 +173,7 @@ def test_stopped_at_every_third_call_it_is_the_same(text: str, tmp_path: Path, m
     for each in plan.chunks(planned, 2, 5e4):
         told: list[float] = []
 
-        def stop(now: engine.Progress, told: list[float] = told) -> None:
+        def stop(now: Progress, told: list[float] = told) -> None:
             told.append(now.share)
             if len(told) == 4 and now.share < 1:
                 raise KeyboardInterrupt
@@ -209,7 +210,7 @@ def test_a_signal_leaves_a_checkpoint_and_its_number(tmp_path: Path) -> None:
 def interrupted(tmp_path: Path, text: str = SMALL, **options: Any) -> Path:
     """The checkpoint of a sweep that was stopped in its first chunk."""
 
-    def stop(now: engine.Progress) -> None:
+    def stop(now: Progress) -> None:
         if now.updates > 0:
             raise KeyboardInterrupt
 
@@ -221,7 +222,7 @@ def interrupted(tmp_path: Path, text: str = SMALL, **options: Any) -> Path:
 
 def first_share(tmp_path: Path, text: str = SMALL, **options: Any) -> float:
     """Where a sweep goes on."""
-    told: list[engine.Progress] = []
+    told: list[Progress] = []
     ghostsweep.run(loads(text, name="x"), out=tmp_path, progress=told.append, **options)
     assert told[-1].share == pytest.approx(1)
     return told[0].share

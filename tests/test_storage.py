@@ -19,6 +19,7 @@ import pytest
 import ghostsweep
 from ghostsweep import UsageError, cli, engine, files, memory, plan, tables
 from ghostsweep.errors import TrainingError
+from ghostsweep.progress import Progress
 from ghostsweep.spec import loads
 
 TEXT = """
@@ -93,7 +94,7 @@ def test_what_was_damaged_is_trained_again_and_no_more(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(engine, "train_chunks", spy)
 
-    def stop(now: engine.Progress) -> None:
+    def stop(now: Progress) -> None:
         if now.runs_done == 12:
             raise SystemExit  # as a kill after two chunks, but for the merge
 

@@ -4,7 +4,6 @@ import itertools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -101,7 +100,7 @@ def _begun(grids: tuple[Grid, ...], initial: Initial | None) -> tuple[Grid, ...]
     """The grids of a first phase that begins from given parameters."""
     if initial is None:
         return grids
-    return tuple(Grid(MappingProxyType({**grid.shared, "parent": initial.run_id}), grid.axes) for grid in grids)
+    return tuple(Grid({**grid.shared, "parent": initial.run_id}, grid.axes) for grid in grids)
 
 
 def _quick(
@@ -225,7 +224,7 @@ def _grid(
             if values:
                 written[key] = values
     known = {key: value for key, value in shared.items() if key in GIVEN}
-    grid = Grid(MappingProxyType(known), MappingProxyType(written))
+    grid = Grid(known, written)
     if len(grid) > MAX_RUNS:
         problems.add(where, f"a grid of {len(grid)} runs", f"at most {MAX_RUNS}")
     # Every combination of the fields that are checked against each other, then the other axes one value at a

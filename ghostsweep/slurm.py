@@ -1,0 +1,156 @@
+"""Sweeps as SLURM job arrays: a job for every shard of which runs are left. Needs submitit (the extra `slurm`)."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ghostsweep import files, ledger, plan
+from ghostsweep.errors import TrainingError, UsageError
+from ghostsweep.progress import Progress
+from ghostsweep.sessions import Options
+from ghostsweep.spec import Sweep
+from ghostsweep.sweeping import Shard, n_shards, run, shard_folder
+
+RENAMED = {"name": "job_name", "timeout_min": "time", "mem_gb": "mem", "tasks_per_node": "ntasks_per_node"}
+"""What all executors of submitit call a parameter, and what its SLURM executor does."""
+
+
+@dataclass
+class Job:
+    """What a job of the array does: train one shard; where SLURM ends it before, the same once more."""
+
+    sweep: Sweep
+    out: Path
+    shard: str
+    options: Options
+    told: int = field(default=0, init=False)
+
+    def __call__(self) -> None:
+        run(self.sweep, out=self.out, shard=self.shard, progress=self._tell, **vars(self.options))
+        print(f"shard {self.shard} of {self.sweep.name} is done", flush=True)
+
+    def checkpoint(self) -> Any:
+        """What is queued instead when the time limit comes near, or another job takes the place."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(Job(self.sweep, self.out, self.shard, self.options))
+
+    def _tell(self, now: Progress) -> None:
+        if now.runs_done > self.told:
+            self.told = now.runs_done
+            print(f"{now.runs_done:,} / {now.runs:,} runs, {now.seconds_left:.0f} s left", flush=True)
+
+
+def submit(
+    sweep: Sweep,
+    slurm: Mapping[str, Any],
+    *,
+    out: str | Path = "results",
+    shards: int | None = None,
+    options: Options | None = None,
+) -> list[str]:
+    """Submit a job array that trains what is missing of a sweep, a job for each shard; return their ids at once.
+
+    `slurm` has the parameters of a job by submitit's names: `partition`, `timeout_min` (5), `gpus_per_node`,
+    `cpus_per_task`, `mem_gb`, `account`, `qos`, `constraint`, `array_parallelism` (256), `setup` and so on. Jobs near
+    their time limit, or preempted, are queued again, three times at most, and go on from their checkpoints. What
+    they print is in `out`/<name>/jobs; how far they are, `status` reads from the folder. Shards that are at work are
+    not submitted again. Raises UsageError without SLURM or submitit, for parameters it does not know, and while a
+    plain run is at work in the folder; TrainingError where sbatch refuses.
+    """
+    submitit, folder = _submitit(), Path(out).resolve() / sweep.name
+    given = _parameters(slurm)
+    missing, n = _missing(sweep, folder, shards)
+    if not missing:
+        return []
+    try:
+        executor = submitit.SlurmExecutor(folder / "jobs")
+    except RuntimeError:
+        raise UsageError("slurm: found no srun here; allowed: a machine with SLURM's commands") from None
+    executor.update_parameters(**{"job_name": sweep.name} | given)
+    jobs = [Job(sweep, folder.parent, str(Shard(i + 1, n)), options or Options()) for i in missing]
+    try:
+        return [job.job_id for job in executor.submit_array(jobs)]
+    except submitit.core.utils.FailedJobError as error:
+        raise TrainingError(f"{folder}: sbatch: {str(error).strip().splitlines()[-1]}") from None
+
+
+def script(
+    sweep: Sweep,
+    spec: str | Path,
+    slurm: Mapping[str, Any],
+    *,
+    out: str | Path = "results",
+    shards: int | None = None,
+    quick: bool = False,
+    options: Options | None = None,
+) -> str:
+    """The batch script of such an array, for users to change and give to sbatch; its jobs run commands on `spec`.
+
+    `quick` says which version of `spec` the sweep is. Writes nothing; the folder `out`/<name>/jobs, where the output
+    of the jobs goes, must be there when they start. Raises UsageError as `submit` does.
+    """
+    submitit, folder = _submitit(), Path(out).resolve() / sweep.name
+    given = _parameters(slurm)
+    missing, n = _missing(sweep, folder, shards)
+    if not missing:
+        return f"# {sweep.name}: nothing is left to train\n"
+    asked = options or Options()
+    arguments = ["--quick"] * quick + ["--checkpoint-seconds", f"{asked.checkpoint_seconds:g}"]
+    arguments += [] if asked.memory_bytes is None else ["--memory-gb", f"{asked.memory_bytes / 1e9:g}"]
+    arguments += [] if asked.devices is None else ["--devices", str(asked.devices)]
+    words = [sys.executable, "-m", "ghostsweep", "run", str(Path(spec).resolve()), "--out", str(folder.parent)]
+    numbers = f"shards=({' '.join(str(i + 1) for i in missing)})"
+    text: str = submitit.slurm.slurm._make_sbatch_string(  # as submitit has it, but for the command
+        command=f'{shlex.join([*words, *arguments])} --shard "${{shards[$SLURM_ARRAY_TASK_ID]}}/{n}"',
+        folder=folder / "jobs",
+        map_count=len(missing),
+        **{"job_name": sweep.name} | given | {"setup": [*given.get("setup", []), numbers]},
+        additional_parameters={"signal": "TERM@90"} | given.get("additional_parameters", {}),
+    )
+    return text
+
+
+def _missing(sweep: Sweep, folder: Path, shards: int | None) -> tuple[list[int], int]:
+    """The shards, from 0, of which runs are left and that nobody is at, and how many shards there are."""
+    if holder := files.is_locked(folder):
+        raise UsageError(f"{folder}: found a run at work there ({holder}); allowed: when it has ended")
+    grid = plan.expand(sweep)
+    n = n_shards(grid, shards)
+    left = ledger.work(sweep, folder, grid)[1]
+    shard_of = pd.Series(plan.shards(grid, n), grid["run_id"])
+    missing: list[int] = np.unique(shard_of[left["run_id"]]).tolist()
+    return [i for i in missing if not files.is_locked(shard_folder(folder, Shard(i + 1, n)))], n
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ImportError:
+        raise UsageError("slurm: submitit is not installed; allowed: pip install 'ghostsweep[slurm]'") from None
+    return submitit
+
+
+def _parameters(slurm: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a job as submitit's SLURM executor takes them, from the names of all its executors or its own."""
+    valid = _submitit().SlurmExecutor._valid_parameters() | set(RENAMED)
+    if unknown := sorted(set(slurm) - valid):
+        raise UsageError(f"slurm: found {', '.join(unknown)}; allowed: {', '.join(sorted(valid))}")
+    return {RENAMED.get(name, name): f"{value}GB" if name == "mem_gb" else value for name, value in slurm.items()}
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Parameters as the command line has them: name=value,name=value, or an empty text for none."""
+    found: dict[str, Any] = {}
+    for item in filter(None, text.split(",")):
+        name, is_given, value = item.partition("=")
+        if not is_given or not name or not value or name in found:
+            raise UsageError(f"slurm: found {item!r}; allowed: name=value,name=value,... each once")
+        found[name] = int(value) if value.isdecimal() else {"true": True, "false": None}.get(value.lower(), value)
+    return found

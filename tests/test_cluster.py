@@ -1,0 +1,379 @@
+"""Several processes that train one sweep in one folder: shards, executors, Dask, submitit and a real SLURM."""
+
+import concurrent.futures
+import functools
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import slurm_node
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import ghostsweep
+from ghostsweep import UsageError, cli, engine, files, ledger, plan, slurm, sweeping, tables
+from ghostsweep.errors import TrainingError
+from ghostsweep.spec import Sweep, loads
+from ghostsweep.sweeping import Shard
+
+TEXT = """
+[run]
+model = "rank_one"
+timescale = 4
+n_units = 9
+epochs = 20_000
+[axes]
+seed = { range = 4 }
+learning_rate = [0.1, 0.3]
+[record]
+points = 30
+[[phases]]
+epochs = 20_000
+axes.confidence = [1.0, 10.0]
+"""
+SHORT = TEXT.replace("20_000", "200")
+FINISHED = ["curves.parquet", "ends", "meta.json", "runs.parquet"]
+OPTIONS: dict[str, Any] = {"devices": 1, "checkpoint_seconds": 0.0}
+
+
+def sweep_of(text: str = SHORT) -> Sweep:
+    return loads(text, name="x")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def assert_same(one: tables.Tables, other: tables.Tables, **tolerance: Any) -> None:
+    how = tolerance or {"check_exact": True}
+    pd.testing.assert_frame_equal(one.runs, other.runs, **how)
+    pd.testing.assert_frame_equal(one.curves, other.curves, **how)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tables.Tables:
+    """The long sweep in two shards, one after the other, nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole")
+    for shard in ("1/2", "2/2"):
+        found = ghostsweep.run(sweep_of(TEXT), out=out, shard=shard, **OPTIONS)
+    assert names(found.folder) == FINISHED and len(found.runs) == 24
+    return found
+
+
+GRIDS = st.fixed_dictionaries(
+    {
+        "timescale": st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True),
+        "seed": st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True),
+        "learning_rate": st.lists(st.sampled_from([0.1, 0.2, 0.3]), min_size=1, max_size=3, unique=True),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(GRIDS, st.integers(1, 12), st.booleans())
+def test_shards_share_the_work_and_keep_together_what_goes_on(grid: dict[str, Any], n: int, phased: bool) -> None:
+    axes = "".join(f"{name} = {values}\n" for name, values in grid.items())
+    text = f'[run]\nmodel = "rank_one"\nepochs = 7\n[axes]\n{axes}'
+    runs = plan.expand(sweep_of(text + ("[[phases]]\nepochs = 5\naxes.confidence = [1.0, 2.0]\n" if phased else "")))
+    shard = plan.shards(runs, n)
+    assert shard.min() >= 0 and shard.max() < n
+    of_run = pd.Series(shard, runs["run_id"])
+    later = runs["phase"] > 1
+    np.testing.assert_array_equal(of_run[runs.loc[later, "run_id"]], of_run[runs.loc[later, "parent"]])
+    work = runs["epochs"] * runs["timescale"]  # of rank-one networks of one size
+    each = work.groupby(shard).sum().reindex(range(n), fill_value=0)
+    root = runs["parent"].where(later, runs["run_id"])
+    largest = work.groupby(root).sum().max()
+    assert abs(each - work.sum() / n).max() <= largest * (1 + 1e-9)
+    # A shard has runs of as few programs as can be: only where one ends does it take from the next.
+    borders = runs.groupby(shard)["timescale"].nunique().sum() - runs["timescale"].nunique()
+    assert borders <= len(np.unique(shard)) - 1
+
+
+def test_shards_have_all_learning_rates_of_a_seed() -> None:
+    runs = plan.expand(sweep_of())
+    assert (runs.groupby("seed")["learning_rate"].nunique() == 2).all()
+    shards = pd.Series(plan.shards(runs, 4)).groupby(runs["seed"]).unique()
+    assert sorted(int(value) for values in shards for value in values) == [0, 1, 2, 3]
+
+
+def test_shards_in_any_order_leave_the_tables_of_one_run(tmp_path: Path) -> None:
+    text = SHORT.replace("[run]", '[run]\ndtype = "float64"')
+    one = ghostsweep.run(sweep_of(text), out=tmp_path / "one")
+    done = []
+    for shard in ("3/3", "1/3", "2/3"):
+        found = ghostsweep.run(sweep_of(text), out=tmp_path / "shards", shard=shard)
+        done.append(len(found.runs))
+        assert (names(found.folder) == FINISHED) == (shard == "2/3")
+        assert found.meta["spec"] == text  # also where no table is there yet
+    assert done[0] < done[1] < done[2] == 24
+    assert_same(found, one, rtol=1e-9, atol=1e-12)
+    sessions = found.meta["sessions"]
+    assert sum(session["runs_trained"] for session in sessions) == 24 and len(sessions) == 3
+    assert ghostsweep.run(sweep_of(text), out=tmp_path / "shards", shard="1/3").meta == found.meta  # nothing to do
+
+
+def test_a_refined_sweep_in_shards_takes_a_round_for_each_level(tmp_path: Path) -> None:
+    text = """
+    [run]
+    model = "canonical"
+    epochs = 500
+    [axes]
+    timescale = [8.0, 12.0]
+    learning_rate = { logspace = [-7, -1, 33] }
+    [refine]
+    levels = 2
+    """
+    one = ghostsweep.run(sweep_of(text), out=tmp_path / "one")
+    for _ in range(3):
+        for shard in ("2/2", "1/2"):
+            found = ghostsweep.run(sweep_of(text), out=tmp_path / "shards", shard=shard)
+    assert names(found.folder) == ["curves.parquet", "meta.json", "runs.parquet"]
+    assert_same(found, one, rtol=1e-9)
+
+
+def test_who_is_at_work_is_told_and_kept_apart(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def meanwhile(now: Any) -> None:
+        if told or not now.updates:
+            return
+        told.extend(ledger.activity("x", tmp_path).at_work)
+        for options, refusal in (({"shard": "1/2"}, r"shard-1-of-2: found another run"), ({}, "x: found another run")):
+            with pytest.raises(UsageError, match=refusal):
+                ghostsweep.run(sweep_of(), out=tmp_path, **options)  # type: ignore[arg-type]
+        ghostsweep.run(sweep_of(), out=tmp_path, shard="2/2")
+
+    ghostsweep.run(sweep_of(), out=tmp_path, shard="1/2", progress=meanwhile)
+    assert told == [f"shard 1 of 2: pid {os.getpid()} on {socket.gethostname()}"]
+    assert names(tmp_path / "x") == FINISHED
+    assert ledger.activity("x", tmp_path).at_work == ()
+
+
+def start(out: Path, *options: str) -> "subprocess.Popen[bytes]":
+    (out.parent / "x.toml").write_text(TEXT)
+    fixed = ["--devices", "1", "--checkpoint-seconds", "0", "--out", str(out)]
+    return subprocess.Popen([sys.executable, "-m", "ghostsweep", "run", str(out.parent / "x.toml"), *fixed, *options])
+
+
+def kill_in_a_chunk(folder: Path) -> int:
+    """Wait until there is a checkpoint, kill a process that is at work on a shard, and return its id."""
+    slurm_node.wait(lambda: any(folder.glob("checkpoints/*.npz")), 120, "a checkpoint")
+    holder = next(text for text in ledger.activity(folder.name, folder.parent).at_work if text.startswith("shard"))
+    pid = int(holder.split("pid ")[1].split()[0])
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def test_shards_at_once_one_killed_in_a_chunk_and_started_again(whole: tables.Tables, tmp_path: Path) -> None:
+    processes = [start(tmp_path / "out", "--shard", shard) for shard in ("1/2", "2/2")]
+    killed = kill_in_a_chunk(tmp_path / "out" / "x")
+    assert sorted(process.wait(300) for process in processes) == [-signal.SIGKILL, 0]
+    assert "parts" in names(tmp_path / "out" / "x")
+    number = 1 + [process.pid for process in processes].index(killed)
+    assert start(tmp_path / "out", "--shard", f"{number}/2").wait(300) == 0
+    assert_same(tables.read("x", tmp_path / "out"), whole)
+    assert names(tmp_path / "out" / "x") == FINISHED
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1/2.0", "½/1"])
+def test_a_shard_is_a_number_of_a_number(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="shard: found .*; allowed: i/n, from 1/n to n/n"):
+        ghostsweep.run(sweep_of(), out=tmp_path, shard=text)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_process_pool_trains_the_shards(tmp_path: Path) -> None:
+    for shard in ("1/3", "2/3", "3/3"):
+        one = ghostsweep.run(sweep_of(), out=tmp_path / "one", shard=shard, **OPTIONS)
+    told: list[Any] = []
+    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        found = ghostsweep.run(
+            sweep_of(), out=tmp_path / "pool", executor=pool, shards=3, progress=told.append, **OPTIONS
+        )
+    assert_same(found, one)
+    assert names(found.folder) == FINISHED and len(found.meta["sessions"]) == 3
+    assert told[-1].runs_done == told[-1].runs == 24 and told[-1].share == 1
+
+
+class Failing:
+    """An executor that loses a worker some times before the work is done."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.pool = concurrent.futures.ThreadPoolExecutor(1)
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> Any:
+        self.times -= 1
+        if self.times >= 0:
+            call = functools.partial(self.lose)
+            args = ()
+        return self.pool.submit(call, *args)
+
+    @staticmethod
+    def lose() -> None:
+        raise RuntimeError("first line\nworker lost")
+
+
+def test_shards_of_lost_workers_are_given_out_again_but_not_for_ever(tmp_path: Path) -> None:
+    found = ghostsweep.run(sweep_of(), out=tmp_path / "twice", executor=Failing(2), shards=1)
+    assert len(found.runs) == 24
+    with pytest.raises(TrainingError, match="1 of 1 shards .*\n  shard 1/1: RuntimeError: worker lost"):
+        ghostsweep.run(sweep_of(), out=tmp_path / "always", executor=Failing(99), shards=1)
+    assert len(ghostsweep.run(sweep_of(), out=tmp_path / "always").runs) == 24
+
+
+def test_a_chunk_that_fails_on_a_worker_is_told_and_all_else_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = engine.train_chunk
+
+    def fail(chunk: plan.Chunk, *args: Any, **options: Any) -> Any:
+        if (chunk.runs["seed"] == 3).any():
+            raise RuntimeError("a bad seed")
+        return original(chunk, *args, **options)
+
+    monkeypatch.setattr(engine, "train_chunk", fail)
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        pytest.raises(TrainingError, match="(?s)1 of 4 shards .*\n  shard 4/4: .*a bad seed"),
+    ):
+        ghostsweep.run(sweep_of(), out=tmp_path, executor=pool, shards=4)
+    assert sorted(tables.read("x", tmp_path).runs["seed"].unique()) == [0, 1, 2]
+    failed = ledger.activity("x", tmp_path).failed
+    assert sorted("a bad seed" in path.read_text() for path in failed) == [False, True]  # and what goes on from it
+    monkeypatch.undo()
+    assert len(ghostsweep.run(sweep_of(), out=tmp_path).runs) == 24
+    assert names(tmp_path / "x") == FINISHED
+
+
+def test_dask_loses_a_worker_in_a_chunk(whole: tables.Tables, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="pip install 'ghostsweep[dask]'")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        workers = set(client.run(os.getpid).values())
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            killed = thread.submit(kill_in_a_chunk, tmp_path / "x")
+            found = ghostsweep.run(sweep_of(TEXT), out=tmp_path, executor=client.get_executor(), shards=2, **OPTIONS)
+        assert killed.result() in workers
+    assert_same(found, whole)
+    assert names(found.folder) == FINISHED
+
+
+def test_submitit_on_this_machine_trains_the_shards(tmp_path: Path) -> None:
+    submitit = pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
+    for shard in ("1/2", "2/2"):
+        one = ghostsweep.run(sweep_of(), out=tmp_path / "one", shard=shard, **OPTIONS)
+    executor = submitit.LocalExecutor(tmp_path / "jobs")
+    executor.update_parameters(timeout_min=5)
+    assert_same(ghostsweep.run(sweep_of(), out=tmp_path, executor=executor, shards=2, **OPTIONS), one)
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Path]:
+    """A real SLURM with submitit to use it."""
+    pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
+    if reason := slurm_node.missing():
+        pytest.skip(f"no SLURM here: {reason}")
+    with slurm_node.running() as folder:
+        yield folder
+
+
+def run_command(*arguments: str) -> str:
+    done = CliRunner().invoke(cli.app, ["run", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def no_jobs() -> bool:
+    return not slurm_node.output("squeue", "-h").strip()
+
+
+def test_a_job_array_of_which_one_job_is_killed(whole: tables.Tables, node: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(TEXT)
+    folder = tmp_path / "out" / "x"
+    command = [str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), "--slurm", "partition=test,timeout_min=20"]
+    command += ["--shards", "2", "--devices", "1", "--checkpoint-seconds", "0"]
+    began = time.monotonic()
+    assert "submitted 2 jobs" in run_command(*command)
+    assert time.monotonic() - began < 20 and not (folder / "runs.parquet").exists()
+    slurm_node.wait(lambda: len(ledger.activity("x", tmp_path / "out").at_work) == 2, 60, "both jobs to be at work")
+    assert "nothing to submit: all runs are done, or at work" in run_command(*command)
+    kill_in_a_chunk(folder)
+    slurm_node.wait(no_jobs, 200, "jobs to end")
+    status = CliRunner().invoke(cli.app, ["status", command[0], "--out", command[2]]).output
+    assert "(partial)" in status and "finished chunks wait" in status
+    assert "submitted 1 jobs" in run_command(*command)
+    slurm_node.wait(no_jobs, 200, "jobs to end")
+    assert_same(tables.read("x", tmp_path / "out"), whole)
+    assert names(folder) == sorted([*FINISHED, "jobs"])
+    logs = "".join(path.read_text() for path in (folder / "jobs").glob("*.out"))
+    assert "shard 1/2 of x is done" in logs and "shard 2/2 of x is done" in logs
+
+
+def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(SHORT)
+    command = [str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), "--print-sbatch", "--shards", "2"]
+    ghostsweep.run(sweep_of(), out=tmp_path / "out", shard="1/2", **OPTIONS)
+    script = run_command(*command, "--slurm", "partition=test,mem_gb=1", "--devices", "1")
+    assert "#SBATCH --array=0-0%1" in script and "shards=(2)" in script and "#SBATCH --mem=1GB" in script
+    assert not (tmp_path / "out" / "x" / "jobs").exists()
+    (tmp_path / "out" / "x" / "jobs").mkdir()
+    (tmp_path / "script").write_text(script)
+    subprocess.run(["sbatch", str(tmp_path / "script")], check=True, capture_output=True)
+    slurm_node.wait(no_jobs, 120, "the job to end")
+    assert len(tables.read("x", tmp_path / "out").runs) == 24
+    assert run_command(*command) == "# x: nothing is left to train\n\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--slurm", "partition"], "slurm: found 'partition'; allowed: name=value"),
+        (["--slurm", "a=1,a=2"], "slurm: found 'a=2'; allowed: name=value"),
+        (["--slurm", "gpus=1"], "slurm: found gpus; allowed: .*gpus_per_node"),
+        (["--slurm", "partition=x"], "slurm: found no srun here"),
+        (["--shards", "2"], "--shards: found neither"),
+        (["--shard", "1/2", "--print-sbatch"], "--shard: found --slurm or --print-sbatch too"),
+    ],
+)
+def test_bad_options_are_one_line(
+    options: list[str], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
+    monkeypatch.setenv("PATH", "")
+    (tmp_path / "x.toml").write_text(SHORT)
+    with pytest.raises(UsageError, match=found):
+        CliRunner().invoke(
+            cli.app, ["run", str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), *options], catch_exceptions=False
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_slurm_without_submitit_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UsageError, match=r"submitit is not installed; allowed: pip install 'ghostsweep\[slurm\]'"):
+        slurm.submit(sweep_of(), {}, out=tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_shards_are_a_minute_of_a_core_each_where_nobody_says() -> None:
+    grid = plan.expand(sweep_of(TEXT.replace("20_000", "20_000_000")))
+    core_seconds = sum(group.seconds for group in ghostsweep.status(sweep_of(TEXT)).planned) * 1000
+    assert sweeping.n_shards(grid, None) == pytest.approx(core_seconds / 60, abs=1) and sweeping.n_shards(grid, 7) == 7
+    with pytest.raises(UsageError, match="shards: found 0"):
+        sweeping.n_shards(grid, 0)
+    assert str(Shard.parse("2/8")) == "2/8" and files.is_locked(Path("nowhere")) == ""
