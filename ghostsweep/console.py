@@ -87,7 +87,7 @@ def train(sweep: Sweep, out: Path, **options: Any) -> None:
         raise typer.Exit(128 + (interrupt.args or (signal.SIGINT,))[0]) from None
     counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
     spent = found.meta["sessions"][before:]
-    seconds = [sum(session[f"{what}_seconds"] for session in spent) for what in ("run", "compile")]
+    seconds = [sum(session.get(f"{what}_seconds", 0) for session in spent) for what in ("run", "compile")]
     took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
     console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
     if options.get("shard") and (state := api.status(sweep, out)).left:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import os
 import time
 import traceback
 import warnings
@@ -68,6 +69,21 @@ def local_devices(cores: int, wanted: int | None = None) -> list[jax.Device]:
     if wanted is not None and not 1 <= wanted <= len(devices):
         raise UsageError(f"devices: found {wanted}; allowed: a whole number from 1 to {len(devices)}, of those here")
     return devices[:wanted]
+
+
+def keep_programs(devices: list[jax.Device]) -> None:
+    """Let later processes find what is compiled here, on GPUs, in a folder that nobody else can write to.
+
+    (Who can write there can run code.) Not on CPUs, of which some never accept what they stored, unless
+    JAX_COMPILATION_CACHE_DIR says where; that holds for GPUs too.
+    """
+    if devices[0].platform == "cpu" or jax.config.read("jax_compilation_cache_dir") is not None:
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ghostsweep", "programs")
+    with contextlib.suppress(OSError, RuntimeError):  # nowhere to write, or no home
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix" and folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o022:
+            jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def train_chunks(

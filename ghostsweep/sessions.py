@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from ghostsweep import files, ledger, plan, tables
+from ghostsweep import files, groups, ledger, plan, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import UsageError
 from ghostsweep.progress import Progress
@@ -57,14 +58,26 @@ def train(
     """Train the runs that are left of those planned into parts of `folder`, and write down what this session did."""
     if importlib.util.find_spec("jax") is None:
         raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
+    needed, free = groups.disk_bytes(groups.of(left), sweep), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UsageError(f"{folder}: found {free / 1e9:.3g} GB of disk free; allowed: {needed / 1e9:.3g}, the tables")
     now = datetime.datetime.now(datetime.UTC)
     session: dict[str, Any] = {"started": now.isoformat(timespec="seconds")}
+    path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
+    _write(path, session)  # where nothing can be written, now rather than at the end
     try:
         session |= _train(sweep, planned, left, folder, options, progress)
     finally:
         if (folder / "parts").exists():
-            path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
-            files.write(path, lambda new: new.write_text(json.dumps(session)))
+            _write(path, session)
+        else:
+            path.unlink()
+            with contextlib.suppress(OSError):  # not empty
+                path.parent.rmdir()
+
+
+def _write(path: Path, data: dict[str, Any], **options: Any) -> None:
+    files.write(path, lambda new: new.write_text(json.dumps(data, **options) + "\n"))
 
 
 def _train(
@@ -81,6 +94,7 @@ def _train(
     from ghostsweep import engine, memory
 
     devices = engine.local_devices(ledger.cores(), options.devices)
+    engine.keep_programs(devices)
     wide = devices[0].platform != "cpu"
     given = memory.usable_bytes(devices) if options.memory_bytes is None else options.memory_bytes
     is_left = planned.index.isin(left.index)
@@ -163,8 +177,7 @@ def merge(sweep: Sweep, folder: Path, planned: pd.DataFrame) -> None:
 
 def announce(sweep: Sweep, folder: Path) -> None:
     """Say in meta.json what a folder is of whose first parts are being trained."""
-    meta = _meta(sweep, folder, [])
-    files.write(folder / "meta.json", lambda new: new.write_text(json.dumps(meta, indent=1) + "\n"))
+    _write(folder / "meta.json", _meta(sweep, folder, []), indent=1)
 
 
 def _meta(sweep: Sweep, folder: Path, waiting: list[Path]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -212,3 +213,25 @@ def test_sums_stay_exact_over_many_epochs_in_float32(tmp_path: Path) -> None:
     # Summed in float32 over at most 1024 epochs at a time, the rest in float64: at most 2^-15 off. A float32 sum
     # of all 70,000 could be off by 2^-8.
     assert row["mean_loss"] == pytest.approx(row["initial_loss"], rel=2**-15)
+
+
+@pytest.mark.parametrize(
+    ("platform", "mode", "is_kept"), [("gpu", 0o700, True), ("gpu", 0o770, False), ("cpu", 0o700, False)]
+)
+def test_programs_are_kept_for_gpus_where_nobody_else_writes(
+    platform: str, mode: int, is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "ghostsweep" / "programs"
+    if mode != 0o700:
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+    before = jax.config.jax_compilation_cache_dir
+    assert before is None
+    try:
+        engine.keep_programs([SimpleNamespace(platform=platform)])  # type: ignore[list-item]
+        assert (jax.config.jax_compilation_cache_dir == str(folder)) == is_kept
+        assert platform == "cpu" or folder.stat().st_mode & 0o777 == mode
+        assert jax.config.jax_compilation_cache_dir in (None, str(folder))
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

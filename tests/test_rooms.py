@@ -35,7 +35,7 @@ ROOMS = {
     "ledger": ({"numpy", "pandas"}, {"analysis", "files", "groups", "plan", "spec", "tables"}),
     "sessions": (
         {"pandas", "jax"},
-        {"checkpoint", "engine", "files", "ledger", "memory", "plan", "progress", "spec", "tables", "train"},
+        {"checkpoint", "engine", "files", "groups", "ledger", "memory", "plan", "progress", "spec", "tables", "train"},
     ),
     "sweeping": (
         {"numpy", "pandas"},

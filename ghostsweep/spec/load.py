@@ -3,6 +3,7 @@
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Refine, Snapsh
 MAX_RUNS = 20_000_000
 MAX_CONTINUED = 1_000_000
 """Runs of later phases, which are planned one by one."""
+MAX_ROWS = 100_000_000
+"""Rows of curves: 2 GB on disk, and about 25 GB of memory where they are put together."""
 NULL = "none"
 """How the list of an axis says that a field is not given, for TOML has no null."""
 GIVEN = tuple(name for name in FIELDS if name not in PHASE_FIELDS)
@@ -32,7 +35,7 @@ def load(path: str | Path, *, quick: bool = False) -> Sweep:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")  # some editors begin files with a byte order mark
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -82,18 +85,30 @@ def loads(text: str, *, name: str, source: str = "<text>", folder: str | Path = 
     if problems.lines or record is None:
         raise problems.error()
     sweep = Sweep(name, title, _begun(grids, initial), phases, record, fit, refine, text, initial)
-    if (continued := sweep.n_runs - sum(map(len, grids))) > MAX_CONTINUED:
-        problems.add("phases", f"{continued} runs in later phases", f"at most {MAX_CONTINUED}")
-        raise problems.error()
-    if not quick:
-        return sweep
-    if small is None:
+    _check_size(problems, sweep)
+    if quick and small is None:
         problems.add("quick", "nothing", "a table of what --quick changes")
+    elif quick and small is not None:
+        sweep = replace(
+            sweep,
+            name=f"{name}-quick",
+            title=f"{title} (quick)",
+            grids=_begun(small[0], initial),
+            phases=small[1],
+            record=small[2],
+        )
+        _check_size(problems, sweep)
+    if problems.lines:
         raise problems.error()
-    grids, phases, record = small
-    return Sweep(
-        f"{name}-quick", f"{title} (quick)", _begun(grids, initial), phases, record, fit, refine, text, initial
-    )
+    return sweep
+
+
+def _check_size(problems: Problems, sweep: Sweep) -> None:
+    """Refuse sweeps whose later runs or whose tables no machine will hold; a refined one trains few of its runs."""
+    if (continued := sweep.n_runs - sum(map(len, sweep.grids))) > MAX_CONTINUED:
+        problems.add("phases", f"{continued} runs in later phases", f"at most {MAX_CONTINUED}")
+    elif sweep.refine is None and (rows := sweep.n_curve_rows) > MAX_ROWS:
+        problems.add("record", f"{rows} rows of curves", f"at most {MAX_ROWS}: runs times recorded epochs")
 
 
 def _begun(grids: tuple[Grid, ...], initial: Initial | None) -> tuple[Grid, ...]:

@@ -1,6 +1,7 @@
 """A question as data: grids of runs, phases that continue them, and what to keep of each."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -154,10 +155,25 @@ class Sweep:
     @cached_property
     def n_runs(self) -> int:
         """Number of planned runs of all phases, those that two grids share counted twice."""
-        counts = [sum(map(len, self.grids))]
+        return sum(runs for _, runs, _ in self._grids())
+
+    @cached_property
+    def n_curve_rows(self) -> int:
+        """Number of rows of their table of curves."""
+        rows = 0
+        for grid, runs, record in self._grids():
+            lengths = grid.axes.get("epochs", [grid.shared.get("epochs")])
+            rows += runs // len(lengths) * sum(len(record.schedule(length)) for length in lengths)
+        return rows
+
+    def _grids(self) -> Iterator[tuple[Grid, int, Record]]:
+        """Every grid of every phase, its number of runs and what is kept of them."""
+        runs = [len(grid) for grid in self.grids]
+        yield from zip(self.grids, runs, itertools.repeat(self.record))
         for phase in self.phases:
-            counts.append(counts[-1] * int(np.prod([len(phase.grids[0].axes[name]) for name in phase.axes], dtype=int)))
-        return sum(counts)
+            points = int(np.prod([len(phase.grids[0].axes[name]) for name in phase.axes], dtype=object))
+            runs = [points * number for number in runs]
+            yield from zip(phase.grids, runs, itertools.repeat(phase.record))
 
     def record_of(self, phase: int) -> Record:
         """What is kept of the runs of a phase, counted from 1."""
