@@ -77,7 +77,8 @@ def keep_programs(devices: list[jax.Device]) -> None:
     (Who can write there can run code.) Not on CPUs, of which some never accept what they stored, unless
     JAX_COMPILATION_CACHE_DIR says where; that holds for GPUs too.
     """
-    if devices[0].platform == "cpu" or jax.config.read("jax_compilation_cache_dir") is not None:
+    chosen = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if devices[0].platform == "cpu" or chosen is not None:
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ghostsweep", "programs")
     with contextlib.suppress(OSError, RuntimeError):  # nowhere to write, or no home
