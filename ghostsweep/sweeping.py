@@ -116,8 +116,10 @@ def _finish(sweep: Sweep, folder: Path, planned: pd.DataFrame) -> None:
     """Leave nothing but the tables of a sweep that is done."""
     if not tables.is_merged(folder, planned["run_id"]) or ledger.is_stale(sweep, folder):
         sessions.merge(sweep, folder, planned)
-    for leftover in ("checkpoints", "failed"):  # of chunks that this sweep no longer has
-        shutil.rmtree(folder / leftover, ignore_errors=True)
+    files.clean(folder)
+    for pattern in ("checkpoints", "failed", "shard-*"):  # of chunks it no longer has, and of killed processes
+        for leftover in folder.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _run_shard(

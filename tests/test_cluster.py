@@ -4,6 +4,7 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -180,11 +181,17 @@ def test_shards_at_once_one_killed_in_a_chunk_and_started_again(whole: tables.Ta
     processes = [start(tmp_path / "out", "--shard", shard) for shard in ("1/2", "2/2")]
     killed = kill_in_a_chunk(tmp_path / "out" / "x")
     assert sorted(process.wait(300) for process in processes) == [-signal.SIGKILL, 0]
-    assert "parts" in names(tmp_path / "out" / "x")
+    left = names(tmp_path / "out" / "x")
+    assert "parts" in left and "sessions" in left
     number = 1 + [process.pid for process in processes].index(killed)
-    assert start(tmp_path / "out", "--shard", f"{number}/2").wait(300) == 0
+    assert f"shard-{number}-of-2" in left
+    shutil.copytree(tmp_path / "out", tmp_path / "plain" / "out")
+    for options in (["--shard", f"{number}/2"], []):  # or a plain run takes over
+        out = tmp_path / ("out" if options else "plain/out")
+        assert start(out, *options).wait(300) == 0
+        assert names(out / "x") == FINISHED
     assert_same(tables.read("x", tmp_path / "out"), whole)
-    assert names(tmp_path / "out" / "x") == FINISHED
+    assert len(tables.read("x", tmp_path / "plain" / "out").runs) == 24
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1/2.0", "½/1"])
