@@ -81,6 +81,8 @@ def run(
         raise UsageError("quick: a Sweep is already loaded; give load(..., quick=True) instead")
     options = Options(checkpoint_seconds, memory_bytes, devices)
     folder = Path(out) / sweep.name
+    if shards is not None and executor is None:
+        raise UsageError("shards: found no executor; allowed: with one, or shard='i/n' for one of them here")
     if shard is not None:
         if executor is not None:
             raise UsageError("shard, executor: found both; allowed: one of them")

@@ -2,8 +2,8 @@
 
 A result folder holds `runs.parquet`, `curves.parquet`, `meta.json` and, while a sweep is under way or has
 shrunk, `parts/` with finished chunks; `snapshots/` has the parameters of named runs, a file each, and `ends/` what
-later phases begin from. `checkpoints/`, `failed/`, `sessions/` and `shard-*/` are there only while a sweep is not finished;
-`jobs/` has what jobs on a cluster printed.
+later phases begin from. `checkpoints/`, `failed/`, `sessions/` and `shard-*/` are there only while a sweep is not
+finished; `jobs/` has what jobs on a cluster printed.
 """
 
 import contextlib

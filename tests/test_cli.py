@@ -101,7 +101,7 @@ def test_a_place_that_cannot_be_written_is_a_failure_in_one_line(house: Path) ->
     assert "Traceback" not in found.stderr
 
 
-@pytest.mark.parametrize("command", ["list", "run", "fit", "plot"])
+@pytest.mark.parametrize("command", ["list", "run", "status", "fit", "show", "plot", "reproduce"])
 def test_help_teaches(house: Path, command: str) -> None:
     text = ghostsweep(command, "--help", cwd=house).stdout
     assert len(text.split()) > 40

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import json
 import multiprocessing
 import os
 import shutil
@@ -142,6 +143,8 @@ def test_a_refined_sweep_in_shards_takes_a_round_for_each_level(tmp_path: Path) 
             found = ghostsweep.run(sweep_of(text), out=tmp_path / "shards", shard=shard)
     assert names(found.folder) == ["curves.parquet", "meta.json", "runs.parquet"]
     assert_same(found, one, rtol=1e-9)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:  # waits for each level itself
+        assert_same(ghostsweep.run(sweep_of(text), out=tmp_path / "pool", executor=pool, shards=2), one, rtol=1e-9)
 
 
 def test_who_is_at_work_is_told_and_kept_apart(tmp_path: Path) -> None:
@@ -160,6 +163,27 @@ def test_who_is_at_work_is_told_and_kept_apart(tmp_path: Path) -> None:
     assert told == [f"shard 1 of 2: pid {os.getpid()} on {socket.gethostname()}"]
     assert names(tmp_path / "x") == FINISHED
     assert ledger.activity("x", tmp_path).at_work == ()
+
+
+def status(house: Path, *options: str) -> str:
+    places = ["--out", str(house / "out"), "--sweeps", str(house)]
+    done = CliRunner().invoke(cli.app, ["status", *options, *places], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_status_reads_nothing_but_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.toml").write_text(SHORT)
+    with pytest.raises(UsageError, match="found no results of the sweeps in"):
+        status(tmp_path)
+    assert "x: 24 runs, 0 done, 24 to train (new)" in status(tmp_path, "x") and not (tmp_path / "out").exists()
+    ghostsweep.run(sweep_of(), out=tmp_path / "out", shard="1/2")
+    monkeypatch.setattr(sweeping, "train_shard", lambda *_: pytest.fail("trained"))
+    said = status(tmp_path)
+    assert "x: 24 runs, 12 done, 12 to train (partial); about" in said
+    assert "2 finished chunks wait to be put into the tables" in said and "at work" not in said
+    (row,) = json.loads(status(tmp_path, "--format", "json"))["status"]
+    assert (row["sweep"], row["state"], row["runs"], row["done"], row["parts"]) == ("x", "partial", 24, 12, 2)
 
 
 def start(out: Path, *options: str) -> "subprocess.Popen[bytes]":
@@ -192,6 +216,15 @@ def test_shards_at_once_one_killed_in_a_chunk_and_started_again(whole: tables.Ta
         assert names(out / "x") == FINISHED
     assert_same(tables.read("x", tmp_path / "out"), whole)
     assert len(tables.read("x", tmp_path / "plain" / "out").runs) == 24
+
+
+def test_shards_belong_to_an_executor(tmp_path: Path) -> None:
+    for options, line in (
+        ({"shards": 2}, "shards: found no executor"),
+        ({"shard": "1/2", "executor": 1}, "found both"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            ghostsweep.run(sweep_of(), out=tmp_path, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1/2.0", "½/1"])
@@ -321,8 +354,8 @@ def test_a_job_array_of_which_one_job_is_killed(whole: tables.Tables, node: Path
     assert "nothing to submit: all runs are done, or at work" in run_command(*command)
     kill_in_a_chunk(folder)
     slurm_node.wait(no_jobs, 200, "jobs to end")
-    status = CliRunner().invoke(cli.app, ["status", command[0], "--out", command[2]]).output
-    assert "(partial)" in status and "finished chunks wait" in status
+    said = status(tmp_path, "x")
+    assert "(partial)" in said and "finished chunks wait" in said
     assert "submitted 1 jobs" in run_command(*command)
     slurm_node.wait(no_jobs, 200, "jobs to end")
     assert_same(tables.read("x", tmp_path / "out"), whole)
