@@ -219,10 +219,8 @@ def test_shards_at_once_one_killed_in_a_chunk_and_started_again(whole: tables.Ta
 
 
 def test_shards_belong_to_an_executor(tmp_path: Path) -> None:
-    for options, line in (
-        ({"shards": 2}, "shards: found no executor"),
-        ({"shard": "1/2", "executor": 1}, "found both"),
-    ):
+    both = {"shard": "1/2", "executor": 1}
+    for options, line in (({"shards": 2}, "shards: found no executor"), (both, "found both")):
         with pytest.raises(UsageError, match=line):
             ghostsweep.run(sweep_of(), out=tmp_path, **options)  # type: ignore[arg-type]
 
