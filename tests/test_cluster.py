@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import UsageError, cli, engine, files, ledger, plan, slurm, sweeping, tables
+from ghostsweep import UsageError, cli, engine, files, ledger, plan, sessions, slurm, sweeping, tables
 from ghostsweep.errors import TrainingError
 from ghostsweep.spec import Sweep, loads
 from ghostsweep.sweeping import Shard
@@ -360,6 +360,19 @@ def test_a_job_array_of_which_one_job_is_killed(whole: tables.Tables, node: Path
     assert names(folder) == sorted([*FINISHED, "jobs"])
     logs = "".join(path.read_text() for path in (folder / "jobs").glob("*.out"))
     assert "shard 1/2 of x is done" in logs and "shard 2/2 of x is done" in logs
+
+
+def test_a_preempted_job_is_queued_again_and_goes_on(node: Path, tmp_path: Path) -> None:
+    sweep, options = sweep_of(TEXT), sessions.Options(checkpoint_seconds=0.0, devices=1)
+    (job,) = slurm.submit(sweep, {"timeout_min": 20}, out=tmp_path, shards=1, options=options)
+    slurm_node.wait(lambda: any((tmp_path / "x").glob("checkpoints/*.npz")), 120, "a checkpoint")
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)  # as SLURM does before it takes the place away
+    slurm_node.wait(lambda: "PENDING" in slurm_node.output("squeue", "-h", "-o", "%T"), 30, "the job to be queued")
+    subprocess.run(["scontrol", "update", f"jobid={job}", "StartTime=now"], check=True)
+    slurm_node.wait(no_jobs, 200, "the job to end")
+    found = tables.read("x", tmp_path)
+    assert len(found.runs) == 24 and len(found.meta["sessions"]) == 2
+    assert "this job is preempted" in "".join(path.read_text() for path in found.folder.glob("jobs/*.err"))
 
 
 def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -> None:
