@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,7 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
 
     OSErrors pass through, with the path in them, and leave what was there before.
     """
-    temporary = path.with_name(f".{path.name}{_mark(os.getpid())}")
+    temporary = path.with_name(f".{path.name}.{threading.get_ident()}{_mark(os.getpid())}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fill(temporary)

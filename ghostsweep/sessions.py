@@ -68,7 +68,7 @@ def train(
     try:
         session |= _train(sweep, planned, left, folder, options, progress)
     finally:
-        if (folder / "parts").exists():
+        if any(folder.glob("parts/*")) or any(folder.glob("checkpoints/*")):
             _write(path, session)
         else:
             path.unlink()

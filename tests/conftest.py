@@ -1,7 +1,20 @@
-"""Two CPU devices, so that sharding is tested, and JAX's strictest checks."""
+"""Two CPU devices, so that sharding is tested, and JAX's strictest checks; results that several files compare with."""
+
+from typing import Any
 
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The tables of the long sweep of `cluster` in two shards, nothing interrupted."""
+    import cluster
+
+    found = cluster.in_shards(tmp_path_factory.mktemp("whole"), 2, cluster.TEXT)
+    assert cluster.names(found.folder) == cluster.FINISHED and len(found.runs) == 24
+    return found

@@ -10,68 +10,21 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import slurm_node
+from cluster import FINISHED, OPTIONS, SHORT, TEXT, assert_same, in_shards, kill_in_a_chunk, names, status, sweep_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import UsageError, cli, engine, files, ledger, plan, sessions, slurm, sweeping, tables
+from ghostsweep import UsageError, engine, files, ledger, plan, sweeping, tables
 from ghostsweep.errors import TrainingError
-from ghostsweep.spec import Sweep, loads
 from ghostsweep.sweeping import Shard
-
-TEXT = """
-[run]
-model = "rank_one"
-timescale = 4
-n_units = 9
-epochs = 20_000
-[axes]
-seed = { range = 4 }
-learning_rate = [0.1, 0.3]
-[record]
-points = 30
-[[phases]]
-epochs = 20_000
-axes.confidence = [1.0, 10.0]
-"""
-SHORT = TEXT.replace("20_000", "200")
-FINISHED = ["curves.parquet", "ends", "meta.json", "runs.parquet"]
-OPTIONS: dict[str, Any] = {"devices": 1, "checkpoint_seconds": 0.0}
-
-
-def sweep_of(text: str = SHORT) -> Sweep:
-    return loads(text, name="x")
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def assert_same(one: tables.Tables, other: tables.Tables, **tolerance: Any) -> None:
-    how = tolerance or {"check_exact": True}
-    pd.testing.assert_frame_equal(one.runs, other.runs, **how)
-    pd.testing.assert_frame_equal(one.curves, other.curves, **how)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tables.Tables:
-    """The long sweep in two shards, one after the other, nothing interrupted."""
-    out = tmp_path_factory.mktemp("whole")
-    for shard in ("1/2", "2/2"):
-        found = ghostsweep.run(sweep_of(TEXT), out=out, shard=shard, **OPTIONS)
-    assert names(found.folder) == FINISHED and len(found.runs) == 24
-    return found
-
 
 GRIDS = st.fixed_dictionaries(
     {
@@ -165,13 +118,6 @@ def test_who_is_at_work_is_told_and_kept_apart(tmp_path: Path) -> None:
     assert ledger.activity("x", tmp_path).at_work == ()
 
 
-def status(house: Path, *options: str) -> str:
-    places = ["--out", str(house / "out"), "--sweeps", str(house)]
-    done = CliRunner().invoke(cli.app, ["status", *options, *places], catch_exceptions=False)
-    assert done.exit_code == 0
-    return done.output
-
-
 def test_status_reads_nothing_but_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.toml").write_text(SHORT)
     with pytest.raises(UsageError, match="found no results of the sweeps in"):
@@ -190,15 +136,6 @@ def start(out: Path, *options: str) -> "subprocess.Popen[bytes]":
     (out.parent / "x.toml").write_text(TEXT)
     fixed = ["--devices", "1", "--checkpoint-seconds", "0", "--out", str(out)]
     return subprocess.Popen([sys.executable, "-m", "ghostsweep", "run", str(out.parent / "x.toml"), *fixed, *options])
-
-
-def kill_in_a_chunk(folder: Path) -> int:
-    """Wait until there is a checkpoint, kill a process that is at work on a shard, and return its id."""
-    slurm_node.wait(lambda: any(folder.glob("checkpoints/*.npz")), 120, "a checkpoint")
-    holder = next(text for text in ledger.activity(folder.name, folder.parent).at_work if text.startswith("shard"))
-    pid = int(holder.split("pid ")[1].split()[0])
-    os.kill(pid, signal.SIGKILL)
-    return pid
 
 
 def test_shards_at_once_one_killed_in_a_chunk_and_started_again(whole: tables.Tables, tmp_path: Path) -> None:
@@ -233,8 +170,7 @@ def test_a_shard_is_a_number_of_a_number(text: str, tmp_path: Path) -> None:
 
 
 def test_a_process_pool_trains_the_shards(tmp_path: Path) -> None:
-    for shard in ("1/3", "2/3", "3/3"):
-        one = ghostsweep.run(sweep_of(), out=tmp_path / "one", shard=shard, **OPTIONS)
+    one = in_shards(tmp_path / "one", 3)
     told: list[Any] = []
     with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         found = ghostsweep.run(
@@ -313,112 +249,10 @@ def test_dask_loses_a_worker_in_a_chunk(whole: tables.Tables, tmp_path: Path) ->
 
 def test_submitit_on_this_machine_trains_the_shards(tmp_path: Path) -> None:
     submitit = pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
-    for shard in ("1/2", "2/2"):
-        one = ghostsweep.run(sweep_of(), out=tmp_path / "one", shard=shard, **OPTIONS)
+    one = in_shards(tmp_path / "one", 2)
     executor = submitit.LocalExecutor(tmp_path / "jobs")
     executor.update_parameters(timeout_min=5)
     assert_same(ghostsweep.run(sweep_of(), out=tmp_path, executor=executor, shards=2, **OPTIONS), one)
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Path]:
-    """A real SLURM with submitit to use it."""
-    pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
-    if reason := slurm_node.missing():
-        pytest.skip(f"no SLURM here: {reason}")
-    with slurm_node.running() as folder:
-        yield folder
-
-
-def run_command(*arguments: str) -> str:
-    done = CliRunner().invoke(cli.app, ["run", *arguments], catch_exceptions=False)
-    assert done.exit_code == 0
-    return done.output
-
-
-def no_jobs() -> bool:
-    return not slurm_node.output("squeue", "-h").strip()
-
-
-def test_a_job_array_of_which_one_job_is_killed(whole: tables.Tables, node: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text(TEXT)
-    folder = tmp_path / "out" / "x"
-    command = [str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), "--slurm", "partition=test,timeout_min=20"]
-    command += ["--shards", "2", "--devices", "1", "--checkpoint-seconds", "0"]
-    began = time.monotonic()
-    assert "submitted 2 jobs" in run_command(*command)
-    assert time.monotonic() - began < 20 and not (folder / "runs.parquet").exists()
-    slurm_node.wait(lambda: len(ledger.activity("x", tmp_path / "out").at_work) == 2, 60, "both jobs to be at work")
-    assert "nothing to submit: all runs are done, or at work" in run_command(*command)
-    kill_in_a_chunk(folder)
-    slurm_node.wait(no_jobs, 200, "jobs to end")
-    said = status(tmp_path, "x")
-    assert "(partial)" in said and "finished chunks wait" in said
-    assert "submitted 1 jobs" in run_command(*command)
-    slurm_node.wait(no_jobs, 200, "jobs to end")
-    assert_same(tables.read("x", tmp_path / "out"), whole)
-    assert names(folder) == sorted([*FINISHED, "jobs"])
-    logs = "".join(path.read_text() for path in (folder / "jobs").glob("*.out"))
-    assert "shard 1/2 of x is done" in logs and "shard 2/2 of x is done" in logs
-
-
-def test_a_preempted_job_is_queued_again_and_goes_on(node: Path, tmp_path: Path) -> None:
-    sweep, options = sweep_of(TEXT), sessions.Options(checkpoint_seconds=0.0, devices=1)
-    (job,) = slurm.submit(sweep, {"timeout_min": 20}, out=tmp_path, shards=1, options=options)
-    slurm_node.wait(lambda: any((tmp_path / "x").glob("checkpoints/*.npz")), 120, "a checkpoint")
-    subprocess.run(["scancel", "--signal=USR2", job], check=True)  # as SLURM does before it takes the place away
-    slurm_node.wait(lambda: "PENDING" in slurm_node.output("squeue", "-h", "-o", "%T"), 30, "the job to be queued")
-    subprocess.run(["scontrol", "update", f"jobid={job}", "StartTime=now"], check=True)
-    slurm_node.wait(no_jobs, 200, "the job to end")
-    found = tables.read("x", tmp_path)
-    assert len(found.runs) == 24 and len(found.meta["sessions"]) == 2
-    assert "this job is preempted" in "".join(path.read_text() for path in found.folder.glob("jobs/*.err"))
-
-
-def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text(SHORT)
-    command = [str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), "--print-sbatch", "--shards", "2"]
-    ghostsweep.run(sweep_of(), out=tmp_path / "out", shard="1/2", **OPTIONS)
-    script = run_command(*command, "--slurm", "partition=test,mem_gb=1", "--devices", "1")
-    assert "#SBATCH --array=0-0%1" in script and "shards=(2)" in script and "#SBATCH --mem=1GB" in script
-    assert not (tmp_path / "out" / "x" / "jobs").exists()
-    (tmp_path / "out" / "x" / "jobs").mkdir()
-    (tmp_path / "script").write_text(script)
-    subprocess.run(["sbatch", str(tmp_path / "script")], check=True, capture_output=True)
-    slurm_node.wait(no_jobs, 120, "the job to end")
-    assert len(tables.read("x", tmp_path / "out").runs) == 24
-    assert run_command(*command) == "# x: nothing is left to train\n\n"
-
-
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        (["--slurm", "partition"], "slurm: found 'partition'; allowed: name=value"),
-        (["--slurm", "a=1,a=2"], "slurm: found 'a=2'; allowed: name=value"),
-        (["--slurm", "gpus=1"], "slurm: found gpus; allowed: .*gpus_per_node"),
-        (["--slurm", "partition=x"], "slurm: found no srun here"),
-        (["--shards", "2"], "--shards: found neither"),
-        (["--shard", "1/2", "--print-sbatch"], "--shard: found --slurm or --print-sbatch too"),
-    ],
-)
-def test_bad_options_are_one_line(
-    options: list[str], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
-    monkeypatch.setenv("PATH", "")
-    (tmp_path / "x.toml").write_text(SHORT)
-    with pytest.raises(UsageError, match=found):
-        CliRunner().invoke(
-            cli.app, ["run", str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), *options], catch_exceptions=False
-        )
-    assert not (tmp_path / "out").exists()
-
-
-def test_slurm_without_submitit_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(UsageError, match=r"submitit is not installed; allowed: pip install 'ghostsweep\[slurm\]'"):
-        slurm.submit(sweep_of(), {}, out=tmp_path)
-    assert not any(tmp_path.iterdir())
 
 
 def test_shards_are_a_minute_of_a_core_each_where_nobody_says() -> None:

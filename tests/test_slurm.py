@@ -1,0 +1,116 @@
+"""Job arrays on a real SLURM of one node: submitted, killed, preempted, and submitted again."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import slurm_node
+from cluster import FINISHED, OPTIONS, SHORT, TEXT, assert_same, kill_in_a_chunk, names, status, sweep_of
+from typer.testing import CliRunner
+
+import ghostsweep
+from ghostsweep import UsageError, cli, ledger, sessions, slurm, tables
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Path]:
+    """A real SLURM, and submitit to use it."""
+    pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
+    if reason := slurm_node.missing():
+        pytest.skip(f"no SLURM here: {reason}")
+    with slurm_node.running() as folder:
+        yield folder
+
+
+def run_command(*arguments: str) -> str:
+    done = CliRunner().invoke(cli.app, ["run", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def no_jobs() -> bool:
+    return not slurm_node.output("squeue", "-h").strip()
+
+
+def test_a_job_array_of_which_one_job_is_killed(whole: tables.Tables, node: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(TEXT)
+    folder = tmp_path / "out" / "x"
+    command = [str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), "--slurm", "partition=test,timeout_min=20"]
+    command += ["--shards", "2", "--devices", "1", "--checkpoint-seconds", "0"]
+    began = time.monotonic()
+    assert "submitted 2 jobs" in run_command(*command)
+    assert time.monotonic() - began < 20 and not (folder / "runs.parquet").exists()
+    slurm_node.wait(lambda: len(ledger.activity("x", tmp_path / "out").at_work) == 2, 60, "both jobs to be at work")
+    assert "nothing to submit: all runs are done, or at work" in run_command(*command)
+    kill_in_a_chunk(folder)
+    slurm_node.wait(no_jobs, 200, "jobs to end")
+    said = status(tmp_path, "x")
+    assert "(partial)" in said and "finished chunks wait" in said
+    assert "submitted 1 jobs" in run_command(*command)
+    slurm_node.wait(no_jobs, 200, "jobs to end")
+    assert_same(tables.read("x", tmp_path / "out"), whole)
+    assert names(folder) == sorted([*FINISHED, "jobs"])
+    logs = "".join(path.read_text() for path in (folder / "jobs").glob("*.out"))
+    assert "shard 1/2 of x is done" in logs and "shard 2/2 of x is done" in logs
+
+
+def test_a_preempted_job_is_queued_again_and_goes_on(node: Path, tmp_path: Path) -> None:
+    sweep, options = sweep_of(TEXT), sessions.Options(checkpoint_seconds=0.0, devices=1)
+    (job,) = slurm.submit(sweep, {"timeout_min": 20}, out=tmp_path, shards=1, options=options)
+    slurm_node.wait(lambda: any((tmp_path / "x").glob("checkpoints/*.npz")), 120, "a checkpoint")
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)  # as SLURM does before it takes the place away
+    slurm_node.wait(lambda: "PENDING" in slurm_node.output("squeue", "-h", "-o", "%T"), 30, "the job to be queued")
+    subprocess.run(["scontrol", "update", f"jobid={job}", "StartTime=now"], check=True)
+    slurm_node.wait(no_jobs, 200, "the job to end")
+    found = tables.read("x", tmp_path)
+    assert len(found.runs) == 24 and len(found.meta["sessions"]) == 2
+    assert "this job is preempted" in "".join(path.read_text() for path in found.folder.glob("jobs/*.err"))
+
+
+def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(SHORT)
+    command = [str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), "--print-sbatch", "--shards", "2"]
+    ghostsweep.run(sweep_of(), out=tmp_path / "out", shard="1/2", **OPTIONS)
+    script = run_command(*command, "--slurm", "partition=test,mem_gb=1", "--devices", "1")
+    assert "#SBATCH --array=0-0%1" in script and "shards=(2)" in script and "#SBATCH --mem=1GB" in script
+    assert not (tmp_path / "out" / "x" / "jobs").exists()
+    (tmp_path / "out" / "x" / "jobs").mkdir()
+    (tmp_path / "script").write_text(script)
+    subprocess.run(["sbatch", str(tmp_path / "script")], check=True, capture_output=True)
+    slurm_node.wait(no_jobs, 120, "the job to end")
+    assert len(tables.read("x", tmp_path / "out").runs) == 24
+    assert run_command(*command) == "# x: nothing is left to train\n\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--slurm", "partition"], "slurm: found 'partition'; allowed: name=value"),
+        (["--slurm", "a=1,a=2"], "slurm: found 'a=2'; allowed: name=value"),
+        (["--slurm", "gpus=1"], "slurm: found gpus; allowed: .*gpus_per_node"),
+        (["--slurm", "partition=x"], "slurm: found no srun here"),
+        (["--shards", "2"], "--shards: found neither"),
+        (["--shard", "1/2", "--print-sbatch"], "--shard: found --slurm or --print-sbatch too"),
+    ],
+)
+def test_bad_options_are_one_line(
+    options: list[str], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
+    monkeypatch.setenv("PATH", "")
+    (tmp_path / "x.toml").write_text(SHORT)
+    with pytest.raises(UsageError, match=found):
+        CliRunner().invoke(
+            cli.app, ["run", str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), *options], catch_exceptions=False
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_slurm_without_submitit_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UsageError, match=r"submitit is not installed; allowed: pip install 'ghostsweep\[slurm\]'"):
+        slurm.submit(sweep_of(), {}, out=tmp_path)
+    assert not any(tmp_path.iterdir())
