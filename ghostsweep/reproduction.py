@@ -75,8 +75,12 @@ def reproduce(
             ]
             plan = paper.PAPER[name]
             made.figures += figures.save(plan.draw(*found[: len(plan.sweeps)]), Path(to) / name)
-            scale = _scale(found)
-            rows = [claim._asdict() | {"holds": bool(claim.holds), "scale": scale} for claim in plan.claims(*found)]
+            rows = [
+                claim._asdict()
+                | {"holds": bool(claim.holds)}
+                | {"scale": _scale(found if claim.tables is None else [found[i] for i in claim.tables])}
+                for claim in plan.claims(*found)
+            ]
             made.claims = pd.concat([made.claims.astype(object), pd.DataFrame(rows, columns=list(CLAIMS))])
         except UsageError as error:
             made.failed[name] = str(error)

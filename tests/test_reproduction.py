@@ -69,6 +69,11 @@ def test_a_figure_without_results_is_named_and_the_others_are_drawn(
     assert said.err.count("\n") == 1 and "fig5: not drawn:" in said.err and "fig5_dcdt" in said.err
 
 
+def test_a_claim_has_the_scale_of_the_tables_it_rests_on(tmp_path: Path) -> None:
+    made = ghostsweep.reproduce(["fig6"], from_results=True, out=SWEEPS.parent / "results", to=tmp_path, sweeps=SWEEPS)
+    assert made.claims["scale"].tolist() == ["paper", "paper", "paper", "reduced"]  # the last from fig6b_rank_reduced
+
+
 def test_quick_and_from_results_exclude_each_other() -> None:
     result = CliRunner().invoke(app, ["reproduce", "--quick", "--from-results"])
     assert isinstance(result.exception, UsageError)

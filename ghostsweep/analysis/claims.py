@@ -34,13 +34,17 @@ class Results(Protocol):
 
 
 class Claim(NamedTuple):
-    """One claim: the figure it belongs to, what it says, what was measured, that as one number, whether it holds."""
+    """One claim: the figure it belongs to, what it says, what was measured, that as one number, whether it holds.
+
+    `tables` says by position which of the tables given it was measured on; None: all of them.
+    """
 
     figure: str
     claim: str
     measured: str
     value: float
     holds: bool
+    tables: tuple[int, ...] | None = None
 
 
 def fig1() -> list[Claim]:
@@ -135,6 +139,7 @@ def fig6(rank_one: Results, full: Results, rank: Results, timescales: Results) -
             f"half of the seeds at {_interval(upper)}; above, {collapsed:.0%} of runs",
             float(upper["lr_critical"]),
             collapsed > 0.5,
+            (0,),
         ),
         Claim(
             "fig6",
@@ -145,6 +150,7 @@ def fig6(rank_one: Results, full: Results, rank: Results, timescales: Results) -
             "against an exponential and a knee",
             float(law["exponent"]),
             law["exponent_high"] < 0 and not rejected,
+            (3,),
         ),
         Claim(
             "fig6",
@@ -152,6 +158,7 @@ def fig6(rank_one: Results, full: Results, rank: Results, timescales: Results) -
             f"{_band(wide)} against {_band(narrow)}",
             float(wide["width_decades"] - narrow["width_decades"]),
             wide["width_decades"] > narrow["width_decades"],
+            (0, 1),
         ),
         Claim(
             "fig6",
@@ -160,6 +167,7 @@ def fig6(rank_one: Results, full: Results, rank: Results, timescales: Results) -
             + ", ".join(f"{row.lr_high:.2g} (K = {row.rank:g})" for row in band.itertuples()),
             rising,
             rising > 0.7,
+            (2,),
         ),
     ]
 
@@ -321,6 +329,7 @@ def fig8(confidence: Results, trained: Results, readout: Results) -> list[Claim]
             f"at r = r*/10, of the largest gradient: {sizes[0.1]:.1e} at a = 0.1, {sizes[2.0]:.1e} at a = 2",
             sizes[0.1] / max(sizes[2.0], np.finfo(float).tiny),
             sizes[0.1] > 10 * sizes[2.0],
+            (),
         ),
         Claim(
             "fig8",
@@ -330,6 +339,7 @@ def fig8(confidence: Results, trained: Results, readout: Results) -> list[Claim]
             f"c = {same:.2g} ({gradient[same]:.1e})",
             float(right[best] - right[same]),
             len(stuck) > 0 and right[best] > 0.5 > right[same],
+            (0,),
         ),
         Claim(
             "fig8",
@@ -337,6 +347,7 @@ def fig8(confidence: Results, trained: Results, readout: Results) -> list[Claim]
             f"{len(reset)} of {len(trained.runs.query('phase == 1'))} trapped; {back:.0%} of them right in the end",
             back,
             len(reset) > 0 and back > 0.5,
+            (1,),
         ),
         Claim(
             "fig8",
@@ -346,5 +357,6 @@ def fig8(confidence: Results, trained: Results, readout: Results) -> list[Claim]
             + f"; {alone:.2f} left alone",
             gained,
             gained > 0,
+            (2,),
         ),
     ]
