@@ -152,6 +152,8 @@ def stored(folder: Path, *, unplanned: bool = True) -> tuple[pd.DataFrame, pd.Da
         try:
             pair = _read(f"{prefix}runs.parquet", RUNS), _read(f"{prefix}curves.parquet", CURVES)
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            if not Path(f"{prefix}runs.parquet").exists():  # put into the tables meanwhile
+                return stored(folder, unplanned=unplanned)
             damaged.append(f"{prefix}*.parquet: not readable ({str(error).splitlines()[0]})")
             continue
         known = among(pair[0]["run_id"], pair[1]["run_id"].unique())
@@ -320,7 +322,9 @@ def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.Data
     _write(folder / "curves.parquet", kept_curves, CURVES, file_meta)
     _write(folder / "runs.parquet", kept, RUNS, file_meta)
     files.write(folder / "meta.json", lambda new: new.write_text(json.dumps(meta, indent=1) + "\n"))
-    for part in old_parts:
+    for part in sorted(
+        old_parts, key=lambda part: not part.name.endswith(".runs.parquet")
+    ):  # so that none seems broken
         part.unlink(missing_ok=True)
     if (folder / "parts").exists() and not any((folder / "parts").iterdir()):
         shutil.rmtree(folder / "parts")

@@ -155,6 +155,29 @@ def test_shards_at_once_one_killed_in_a_chunk_and_started_again(whole: tables.Ta
     assert len(tables.read("x", tmp_path / "plain" / "out").runs) == 24
 
 
+def test_tables_are_read_whole_while_another_process_puts_them_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_shards(tmp_path, 1)
+    done = tables.read("x", tmp_path)
+    for i in range(2):
+        rows = done.runs.iloc[12 * i : 12 * i + 12]
+        tables.write_part(tmp_path / "y", rows, done.curves[done.curves["run_id"].isin(rows["run_id"])])
+    original, merged = tables._read, []
+
+    def read(path: str, columns: Any) -> pd.DataFrame:
+        if "parts" in path and not merged:
+            merged.append(path)
+            tables.merge(tmp_path / "y", done.runs["run_id"], {})
+        return original(path, columns)
+
+    monkeypatch.setattr(tables, "_read", read)
+    runs, curves = tables.stored(tmp_path / "y")
+    assert merged and not (tmp_path / "y" / "parts").exists()
+    pd.testing.assert_frame_equal(runs, done.runs)
+    pd.testing.assert_frame_equal(curves, done.curves)
+
+
 def test_shards_belong_to_an_executor(tmp_path: Path) -> None:
     both = {"shard": "1/2", "executor": 1}
     for options, line in (({"shards": 2}, "shards: found no executor"), (both, "found both")):
