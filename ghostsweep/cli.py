@@ -124,9 +124,9 @@ def run_command(
     Several machines that share the results folder can train one sweep. Without a scheduler, run --shard 1/4, 2/4,
     3/4 and 4/4, each once and in any order; again, where one was killed. The last one to end puts the tables together.
     On a cluster, --slurm submits a job array of what is missing, with the parameters of submitit (partition,
-    timeout_min, gpus_per_node, cpus_per_task, mem_gb, account, qos, array_parallelism and others), and returns;
-    `ghostsweep status` tells how far it is, and the same command submits what failed once more. A refined sweep wants
-    such commands once a level.
+    timeout_min: 5 unless given, gpus_per_node, cpus_per_task, mem_gb, account, qos, array_parallelism and others),
+    and returns; `ghostsweep status` tells how far it is, and the same command submits what failed once more. A refined
+    sweep wants such commands once a level.
 
     Example: ghostsweep run canonical_lr_timescale
 

@@ -106,12 +106,13 @@ def script(
     arguments += [] if asked.memory_bytes is None else ["--memory-gb", f"{asked.memory_bytes / 1e9:g}"]
     arguments += [] if asked.devices is None else ["--devices", str(asked.devices)]
     words = [sys.executable, "-m", "ghostsweep", "run", str(Path(spec).resolve()), "--out", str(folder.parent)]
+    note = f"# Before this is submitted: mkdir -p {shlex.quote(str(folder / 'jobs'))}"
     numbers = f"shards=({' '.join(str(i + 1) for i in missing)})"
     text: str = submitit.slurm.slurm._make_sbatch_string(  # as submitit has it, but for the command
         command=f'{shlex.join([*words, *arguments])} --shard "${{shards[$SLURM_ARRAY_TASK_ID]}}/{n}"',
         folder=folder / "jobs",
         map_count=len(missing),
-        **{"job_name": sweep.name} | given | {"setup": [*given.get("setup", []), numbers]},
+        **{"job_name": sweep.name} | given | {"setup": [note, *given.get("setup", []), numbers]},
         additional_parameters={"signal": "TERM@90"} | given.get("additional_parameters", {}),
     )
     return text
