@@ -13,11 +13,24 @@ from ghostsweep import analysis, figures, paper, slurm, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.estimating import Estimate, estimate
 from ghostsweep.ledger import Activity, Status, activity, cores, find, status
+from ghostsweep.plan import Shard
 from ghostsweep.sessions import Options
 from ghostsweep.showing import Shown, show
 from ghostsweep.sweeping import run
 
-__all__ = ["Activity", "Estimate", "Fitted", "Options", "Shown", "Status", "activity", "cores", "drawable", "estimate"]
+__all__ = [
+    "Activity",
+    "Estimate",
+    "Fitted",
+    "Options",
+    "Shard",
+    "Shown",
+    "Status",
+    "activity",
+    "cores",
+    "drawable",
+    "estimate",
+]
 __all__ += ["find", "fit", "plot", "run", "show", "slurm", "status"]
 
 

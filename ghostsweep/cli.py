@@ -57,7 +57,11 @@ def options(
 
 
 @app.command("list")
-def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("results")) -> None:
+def list_command(
+    sweeps: SweepsOption = Path("sweeps"),
+    out: OutOption = Path("results"),
+    style: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+) -> None:
     """Show every sweep, and every -quick one with results: its question, its runs, how far it is, and the time left.
 
     The state is new, partial or done; or stale, where the tables are of another text of the file or another version
@@ -77,7 +81,8 @@ def list_command(sweeps: SweepsOption = Path("sweeps"), out: OutOption = Path("r
             broken.append(str(error))
             continue
         states += [api.status(sweep, out) for sweep in found]
-    print_list(states)
+    if states:
+        print_list(states, style)
     if broken:
         raise UsageError("\n".join(broken))
 
@@ -130,22 +135,27 @@ def run_command(
 
     Example: ghostsweep run canonical_lr_timescale
 
-    Example: ghostsweep run fig6b_rank --slurm partition=gpu,gpus_per_node=1,timeout_min=240 --shards 32
+    Example: ghostsweep run fig6b_rank --slurm partition=gpu,timeout_min=240 --shards 32
     """
     if shard is not None and (slurm is not None or print_sbatch):
         raise UsageError("--shard: found --slurm or --print-sbatch too; allowed: one of them")
     if shards is not None and slurm is None and not print_sbatch:
         raise UsageError("--shards: found neither --slurm nor --print-sbatch; allowed: with one of them")
     memory_bytes = None if memory_gb is None else memory_gb * 1e9
+    if print_sbatch and len(specs) > 1:
+        raise UsageError(f"--print-sbatch: found {len(specs)} sweeps; allowed: one, for a script is of one")
     options = api.Options(checkpoint_seconds, memory_bytes, devices)
-    job = api.slurm.parse(slurm or "")
+    share = None if shard is None else api.Shard.parse(shard)
+    job = api.slurm.parameters(api.slurm.parse(slurm or "")) if slurm is not None or print_sbatch else {}
     paths = [api.find(spec, sweeps) for spec in specs]
     failed = []
     for path, sweep in [(path, load(path, quick=quick)) for path in paths]:
         try:
             if dry_run:
                 print_estimate(
-                    api.estimate(sweep, out=out, calibrate=calibrate, devices=devices, memory_bytes=memory_bytes)
+                    api.estimate(
+                        sweep, out=out, calibrate=calibrate, devices=devices, memory_bytes=memory_bytes, shard=share
+                    )
                 )
             elif print_sbatch:
                 print(api.slurm.script(sweep, path, job, out=out, shards=shards, quick=quick, options=options))
@@ -207,7 +217,7 @@ def fit_command(
     local exponents, the power law with its 95% interval (and how many standard errors it lies from the canonical
     T^-5 and T^-4), and its comparison with an exponential and a broken power law.
 
-    Example: ghostsweep fit canonical_lr_timescale --format csv
+    Example: ghostsweep fit rank_one_lr_timescale --format csv
     """
     fitted = api.fit(name, out=out, share=share)
     laws = {

@@ -21,6 +21,10 @@ from ghostsweep.spec import Shape, Sweep
 
 MAX_EPOCHS = 16
 """Rows of a curve that are shown."""
+MAX_WIDTH = 160
+"""Characters of a line of a list that is not on a terminal."""
+MIN_QUESTION = 12
+"""Characters of a question below which it is left out of a list."""
 MAX_GROUPS = 20
 """Groups of a sweep whose costs are written out."""
 console = Console()
@@ -94,18 +98,42 @@ def train(sweep: Sweep, out: Path, **options: Any) -> None:
         _say(f"{state.runs - state.done:,} of {count(state)} runs are left, for others or once these are done")
 
 
-def print_list(states: Sequence[api.Status]) -> None:
-    """One line a sweep: its question, its runs, how far it is, and the time left."""
-    table = Table("sweep", "question", "runs", "done", "state", "time left")
-    table.columns[0].no_wrap = True
-    table.columns[1].no_wrap, table.columns[1].overflow = True, "ellipsis"
-    for column in (2, 3, 5):
-        table.columns[column].justify = "right"
-    for state in states:
-        left = duration(state.core_seconds_left / api.cores()) if state.left else ""
-        done = f"{state.done:,}" if state.done else ""
-        table.add_row(state.sweep.name, state.sweep.title, count(state), done, state.state, left)
-    console.print(table)
+def print_list(states: Sequence[api.Status], style: Format) -> None:
+    """One line a sweep: its question, as far as there is room, its runs, how far it is, and the time left."""
+    if style is not Format.table:
+        columns = {
+            "sweep": [state.sweep.name for state in states],
+            "question": [state.sweep.title for state in states],
+            "runs": [state.runs for state in states],
+            "done": [state.done for state in states],
+            "state": [state.state for state in states],
+            "core_seconds_left": [round(state.core_seconds_left, 1) for state in states],
+        }
+        print_tables({"sweeps": pd.DataFrame(columns)}, style)
+        return
+    names = ("sweep", "question", "runs", "done", "state", "time left")
+    rows = [
+        (
+            state.sweep.name,
+            state.sweep.title,
+            count(state),
+            f"{state.done:,}" if state.done else "",
+            state.state,
+            duration(state.core_seconds_left / api.cores()) if state.left else "",
+        )
+        for state in states
+    ]
+    to = console if console.is_terminal else Console(width=MAX_WIDTH)
+    widths = [max(map(len, column)) + 2 for column in zip(names, *rows, strict=True)]
+    room = to.width - sum(widths) + widths[1] - 2
+    shown = [i for i in range(len(names)) if i != 1 or room >= MIN_QUESTION]
+    table = Table(box=None, pad_edge=False)
+    for i in shown:
+        table.add_column(names[i], no_wrap=True, justify="right" if i in (2, 3, 5) else "left")
+    for row in rows:
+        question = row[1] if len(row[1]) <= room else f"{row[1][: room - 1]}…"
+        table.add_row(*(question if i == 1 else row[i] for i in shown))
+    to.print(table, markup=False, highlight=False)
 
 
 def print_status(found: Sequence[tuple[api.Status, api.Activity]], style: Format) -> None:
@@ -237,7 +265,9 @@ def print_run(shown: api.Shown, style: Format) -> None:
         "results": pd.DataFrame([shown.results]),
         "curve": shown.curve,
         "origin": pd.DataFrame([{k: v for k, v in shown.origin.items() if k != "sessions"}]),
-        "sessions, of which one trained it": pd.DataFrame(shown.origin["sessions"]),
+        "sessions, of which one trained it": pd.DataFrame(
+            [session | {"devices": ", ".join(session.get("devices", []))} for session in shown.origin["sessions"]]
+        ),
     }
     if again is not None:
         apart = "all numbers agree" if again.apart_from is None else f"they differ from epoch {again.apart_from} on"

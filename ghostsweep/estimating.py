@@ -67,15 +67,16 @@ def estimate(
     calibrate: bool = True,
     devices: int | None = None,
     memory_bytes: float | None = None,
+    shard: plan.Shard | None = None,
 ) -> Estimate:
-    """Estimate what is left of a sweep; trains nothing into results and writes nothing.
+    """Estimate what is left of a sweep, or of a share of it; trains nothing into results and writes nothing.
 
     With `calibrate`, where JAX is installed, a few epochs of each program are compiled and timed, the costliest
     first, in about five seconds; without, the constants of the plan are taken, measured on another machine. Of a
     refined sweep only the runs wanted so far are counted. `devices` and `memory_bytes` are as in `run`, which raises
     the same UsageErrors.
     """
-    state = status(sweep, out)
+    state = status(sweep, out, shard)
     can_measure = calibrate and len(state.left) > 0 and importlib.util.find_spec("jax") is not None
     n_devices, wide, given = devices or cores(), False, math.inf if memory_bytes is None else memory_bytes
     if can_measure:

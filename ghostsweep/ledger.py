@@ -98,22 +98,31 @@ def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
     for path in (Path(spec), Path(sweeps) / f"{spec}.toml"):
         if path.is_file():
             return path
+    if Path(spec).suffix == ".toml":
+        raise UsageError(f"{spec}: found no such file; allowed: a sweep file, or the name of one in {sweeps}")
     known = sorted(p.stem for p in Path(sweeps).glob("*.toml"))
-    near = difflib.get_close_matches(str(spec), known, n=1)
+    near = difflib.get_close_matches(str(spec).removesuffix("-quick").lower(), known, n=3, cutoff=0.4)
+    names = f"; did you mean {' or '.join(near)}?" if near else ""
+    quick = "; the quick version of one is asked for by --quick" if str(spec).endswith("-quick") else ""
     raise UsageError(
-        f"{spec}: found no such sweep; allowed: a .toml file or one of {', '.join(known) or 'none here'}"
-        + (f"; did you mean {near[0]!r}?" if near else "")
+        f"{spec}: found no such sweep; allowed: a .toml file or one of the {len(known)} in {sweeps}, "
+        f"which `ghostsweep list` shows{names}{quick}"
     )
 
 
-def status(sweep: Sweep, out: str | Path = "results") -> Status:
-    """How much of a sweep is done, and what the rest costs; trains and writes nothing.
+def status(sweep: Sweep, out: str | Path = "results", shard: plan.Shard | None = None) -> Status:
+    """How much of a sweep, or of a share of it, is done, and what the rest costs; trains and writes nothing.
 
     Runs are planned one by one only where tables hold some of them. Tables of the same text and engine that have as
     many rows as planned count as done; `run` looks at every row of them.
     """
     folder = Path(out) / sweep.name
     stale = is_stale(sweep, folder)
+    if shard is not None:
+        grid = plan.expand(sweep)
+        own = shard.runs(grid)
+        table, left = (part[tables.among(part["run_id"], own)] for part in work(sweep, folder, grid))
+        return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
     if not tables.has_runs(folder):
         planned = groups.planned(_first_level(sweep))
         return Status(sweep, tuple(planned), tuple(planned), stale)

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -222,6 +222,29 @@ def chunks(
             part = runs.iloc[others[first : first + width]].reset_index(drop=True)
             result.append(Chunk(shape, epochs, padded(len(part), n_devices), part))
     return sorted(result, key=lambda chunk: chunk.phase)
+
+
+class Shard(NamedTuple):
+    """One of several shares of a sweep, counted from 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "2/8". Raises UsageError for anything else."""
+        number, _, of = text.partition("/")
+        if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+            return cls(int(number), int(of))
+        raise UsageError(f"shard: found {text!r}; allowed: i/n, from 1/n to n/n")
+
+    def runs(self, planned: pd.DataFrame) -> pd.Series:
+        """Ids of the runs of a plan that are its own."""
+        own: pd.Series = planned.loc[shards(planned, self.of) == self.number - 1, "run_id"]
+        return own
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
 
 
 def shards(runs: pd.DataFrame, n: int) -> np.ndarray:

@@ -77,7 +77,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
                 places.setdefault(found, []).append(folder)
     if len(places) != 1:
         several = f"{len(places):,} runs ({', '.join(sorted(places)[:NAMED])}{' ...' if len(places) > NAMED else ''})"
-        where = f"{len(folders)} sweeps below {out}; allowed: how one id begins"
+        where = f"{len(folders)} sweeps below {out}"
         raise UsageError(
             f"run id {run_id}: found {several if places else 'no run'} in {where}; allowed: how one id begins"
         )

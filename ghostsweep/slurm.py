@@ -1,8 +1,10 @@
 """Sweeps as SLURM job arrays: a job for every shard of which runs are left. Needs submitit (the extra `slurm`)."""
 
+import math
+import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,21 @@ import pandas as pd
 
 from ghostsweep import files, ledger, plan
 from ghostsweep.errors import TrainingError, UsageError
+from ghostsweep.plan import Shard
 from ghostsweep.progress import Progress
 from ghostsweep.sessions import Options
 from ghostsweep.spec import Sweep
-from ghostsweep.sweeping import Shard, n_shards, run, shard_folder
+from ghostsweep.sweeping import n_shards, run, shard_folder
 
 RENAMED = {"name": "job_name", "timeout_min": "time", "mem_gb": "mem", "tasks_per_node": "ntasks_per_node"}
 """What all executors of submitit call a parameter, and what its SLURM executor does."""
+OPTIONAL = ("gpus_per_node", "gpus_per_task")
+WHOLE = (
+    *("time", "nodes", "ntasks_per_node", "cpus_per_task", "cpus_per_gpu", "signal_delay_s", "array_parallelism"),
+    *OPTIONAL,
+)
+"""Parameters that are whole numbers, those in OPTIONAL from 0."""
+LISTS = ("setup", "teardown", "srun_args")
 
 
 @dataclass
@@ -64,8 +74,7 @@ def submit(
     not submitted again. Raises UsageError without SLURM or submitit, for parameters it does not know, and while a
     plain run is at work in the folder; TrainingError where sbatch refuses.
     """
-    submitit, folder = _submitit(), Path(out).resolve() / sweep.name
-    given = _parameters(slurm)
+    submitit, folder, given = _submitit(), Path(out).resolve() / sweep.name, parameters(slurm)
     missing, n = _missing(sweep, folder, shards)
     if not missing:
         return []
@@ -96,8 +105,7 @@ def script(
     `quick` says which version of `spec` the sweep is. Writes nothing; the folder `out`/<name>/jobs, where the output
     of the jobs goes, must be there when they start. Raises UsageError as `submit` does.
     """
-    submitit, folder = _submitit(), Path(out).resolve() / sweep.name
-    given = _parameters(slurm)
+    submitit, folder, given = _submitit(), Path(out).resolve() / sweep.name, parameters(slurm)
     missing, n = _missing(sweep, folder, shards)
     if not missing:
         return f"# {sweep.name}: nothing is left to train\n"
@@ -106,6 +114,7 @@ def script(
     arguments += [] if asked.memory_bytes is None else ["--memory-gb", f"{asked.memory_bytes / 1e9:g}"]
     arguments += [] if asked.devices is None else ["--devices", str(asked.devices)]
     words = [sys.executable, "-m", "ghostsweep", "run", str(Path(spec).resolve()), "--out", str(folder.parent)]
+    more = given.pop("additional_parameters", {})
     note = f"# Before this is submitted: mkdir -p {shlex.quote(str(folder / 'jobs'))}"
     numbers = f"shards=({' '.join(str(i + 1) for i in missing)})"
     text: str = submitit.slurm.slurm._make_sbatch_string(  # as submitit has it, but for the command
@@ -113,7 +122,7 @@ def script(
         folder=folder / "jobs",
         map_count=len(missing),
         **{"job_name": sweep.name} | given | {"setup": [note, *given.get("setup", []), numbers]},
-        additional_parameters={"signal": "TERM@90"} | given.get("additional_parameters", {}),
+        additional_parameters={"signal": f"TERM@{given.get('signal_delay_s', 90)}"} | more,
     )
     return text
 
@@ -138,20 +147,53 @@ def _submitit() -> Any:
     return submitit
 
 
-def _parameters(slurm: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a job as submitit's SLURM executor takes them, from the names of all its executors or its own."""
-    valid = _submitit().SlurmExecutor._valid_parameters() | set(RENAMED)
+def parameters(slurm: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a job as submitit's SLURM executor takes them, from the names of all its executors or its own.
+
+    Raises UsageError for a name that it does not know, two names of one parameter, and a value that cannot be.
+    """
+    valid = (_submitit().SlurmExecutor._valid_parameters() | set(RENAMED)) - {"num_gpus", "job_name"}
     if unknown := sorted(set(slurm) - valid):
         raise UsageError(f"slurm: found {', '.join(unknown)}; allowed: {', '.join(sorted(valid))}")
-    return {RENAMED.get(name, name): f"{value}GB" if name == "mem_gb" else value for name, value in slurm.items()}
+    found: dict[str, Any] = {}
+    for given, value in slurm.items():
+        name = RENAMED.get(given, given)
+        if name in found:
+            raise UsageError(f"slurm.{given}: found {value!r}, and {name} too; allowed: one of them")
+        allowed, fits = _kind(given if given == "mem_gb" else name)
+        if not fits(value):
+            raise UsageError(f"slurm.{given}: found {value!r}; allowed: {allowed}")
+        found[name] = f"{value}GB" if given == "mem_gb" else value
+    return {"wckey": None} | found  # submitit's own, unless another is given
+
+
+def _kind(name: str) -> tuple[str, Callable[[Any], bool]]:
+    """What a parameter may be, in words and as a test."""
+    if name in WHOLE:
+        least = int(name not in OPTIONAL)
+        return f"a whole number from {least}", lambda value: type(value) is int and value >= least
+    if name == "mem_gb":
+        return "a number above 0", lambda value: type(value) in (int, float) and 0 < value < math.inf
+    if name in LISTS:
+        return "a list of texts, from Python", lambda value: isinstance(value, list)
+    if name == "additional_parameters":
+        return "a table, from Python", lambda value: isinstance(value, dict)
+    return (
+        "a text without spaces, or true",
+        lambda value: value in (True, None) or bool(re.fullmatch(r"\S+", str(value))),
+    )
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parameters as the command line has them: name=value,name=value, or an empty text for none."""
+    """Parameters as the command line has them: name=value,name=value; values may have commas. Empty: none."""
     found: dict[str, Any] = {}
-    for item in filter(None, text.split(",")):
+    for item in filter(None, re.split(r",(?=\w+=)", text)):
         name, is_given, value = item.partition("=")
         if not is_given or not name or not value or name in found:
             raise UsageError(f"slurm: found {item!r}; allowed: name=value,name=value,... each once")
-        found[name] = int(value) if value.isdecimal() else {"true": True, "false": None}.get(value.lower(), value)
+        try:
+            number = float(value)
+            found[name] = int(number) if value.lstrip("-").isdecimal() else number
+        except ValueError:
+            found[name] = {"true": True, "false": None}.get(value.lower(), value)
     return found

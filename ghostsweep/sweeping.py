@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ import pandas as pd
 from ghostsweep import files, groups, ledger, plan, sessions, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import TrainingError, UsageError
+from ghostsweep.plan import Shard
 from ghostsweep.progress import Progress
 from ghostsweep.sessions import Options
 from ghostsweep.spec import Sweep, load
@@ -24,24 +25,6 @@ TRIES = 3
 """How often a shard is given to an executor whose workers are lost."""
 POLL_SECONDS = 0.1
 """How often an executor is asked how far it is."""
-
-
-class Shard(NamedTuple):
-    """One of several shares of a sweep, counted from 1."""
-
-    number: int
-    of: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read "2/8". Raises UsageError for anything else."""
-        number, _, of = text.partition("/")
-        if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
-            return cls(int(number), int(of))
-        raise UsageError(f"shard: found {text!r}; allowed: i/n, from 1/n to n/n")
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
 
 
 def run(
@@ -147,7 +130,7 @@ def train_shard(
         if not (folder / "meta.json").exists():
             sessions.announce(sweep, folder)
         grid = plan.expand(sweep)
-        own = grid.loc[plan.shards(grid, shard.of) == shard.number - 1, "run_id"]
+        own = shard.runs(grid)
         for _ in range(_levels(sweep)):
             planned, left = (part[tables.among(part["run_id"], own)] for part in ledger.work(sweep, folder, grid))
             if left.empty:

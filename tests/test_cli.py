@@ -38,7 +38,10 @@ def house(tmp_path: Path) -> Path:
 def test_from_list_to_figure(house: Path) -> None:
     listed = ghostsweep("list", cwd=house)
     assert listed.returncode == 0
-    assert "A small question" in listed.stdout
+    assert listed.stdout.splitlines()[1].split() == ["small", "A", "small", "question", "120", "new", "1", "s"]
+    rows = ghostsweep("list", "--format", "csv", cwd=house).stdout.splitlines()
+    assert rows[:2] == ["# sweeps", "sweep,question,runs,done,state,core_seconds_left"]
+    assert rows[2].startswith("small,A small question,120,0,new,")
     dry = ghostsweep("run", "small", "--dry-run", cwd=house)
     assert "120 runs, 0 done, 120 to train" in dry.stdout
     assert not (house / "results").exists()
@@ -76,7 +79,10 @@ def test_from_list_to_figure(house: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("run", "smal"), "smal: found no such sweep; allowed: a .toml file or one of small"),
+        (("run", "smal"), "smal: found no such sweep; allowed: a .toml file or one of the 1 in sweeps"),
+        (("run", "smal"), "did you mean small?"),
+        (("run", "small-quick"), "the quick version of one is asked for by --quick"),
+        (("run", "sweeps/nope.toml"), "sweeps/nope.toml: found no such file; allowed: a sweep file"),
         (("run", "bad.toml"), "bad.toml: run.model: found 'rank_won'; allowed: one of"),
         (("fit", "small"), "found no results; allowed: none yet: run a sweep first"),
         (("plot", "fig2"), "found no results; allowed: train it first with `ghostsweep run fig2_trajectories`"),

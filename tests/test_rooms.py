@@ -48,7 +48,8 @@ ROOMS = {
     "showing": ({"numpy", "pandas"}, {"analysis", "engine", "plan", "spec", "tables"}),
     "api": (
         {"pandas"},
-        {"analysis", "estimating", "figures", "ledger", "paper", "sessions", "showing", "slurm", "sweeping", "tables"},
+        {"analysis", "estimating", "figures", "ledger", "paper", "plan", "sessions", "showing", "slurm", "sweeping"}
+        | {"tables"},
     ),
     "reproduction": ({"pandas"}, {"api", "figures", "files", "paper", "spec", "tables"}),
     "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "progress", "spec", "tables"}),

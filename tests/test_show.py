@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import Run, UsageError
+from ghostsweep import Run, UsageError, tables
+from ghostsweep.cli import app
 from ghostsweep.spec import loads
 
 NETWORK = """
@@ -164,3 +166,12 @@ def test_the_command_prints_a_run(out: Path) -> None:
     text = subprocess.run(command, capture_output=True, text=True, env=environment).stdout
     for part in (f"run {run_id} of canonical: ", "learning_rate", "final_loss", "git_commit", "epoch"):
         assert part in text
+
+
+def test_a_run_of_a_sweep_of_several_sessions_is_printed() -> None:
+    results = Path(__file__).parent.parent / "results"
+    found = tables.read("rank_one_lr_timescale", results)
+    assert len(found.meta["sessions"]) > 1
+    command = ["show", found.runs["run_id"].iloc[0], "--out", str(results)]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0 and "cpu: cpu, cpu: cpu" in done.output

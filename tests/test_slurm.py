@@ -93,6 +93,18 @@ def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -
         (["--slurm", "a=1,a=2"], "slurm: found 'a=2'; allowed: name=value"),
         (["--slurm", "gpus=1"], "slurm: found gpus; allowed: .*gpus_per_node"),
         (["--slurm", "partition=x"], "slurm: found no srun here"),
+        (["--slurm", "timeout_min=abc"], "slurm.timeout_min: found 'abc'; allowed: a whole number from 1"),
+        (["--slurm", "timeout_min=0"], "slurm.timeout_min: found 0; allowed: a whole number from 1"),
+        (["--slurm", "gpus_per_node=-1"], "slurm.gpus_per_node: found -1; allowed: a whole number from 0"),
+        (["--slurm", "mem_gb=lots"], "slurm.mem_gb: found 'lots'; allowed: a number above 0"),
+        (["--slurm", "mem_gb=nan"], "slurm.mem_gb: found nan; allowed: a number above 0"),
+        (["--slurm", "mem_gb=3,mem=4G"], "slurm.mem: found '4G', and mem too; allowed: one of them"),
+        (["--slurm", "setup=module load"], "slurm.setup: found 'module load'; allowed: a list of texts, from Python"),
+        (["--slurm", "additional_parameters=x"], "slurm.additional_parameters: found 'x'; allowed: a table"),
+        (["--slurm", "partition=a gpus_per_node=1"], "slurm.partition: found 'a gpus_per_node=1'; allowed: a text"),
+        (["--slurm", "num_gpus=1"], "slurm: found num_gpus; allowed: "),
+        (["--slurm", "foo=1", "--dry-run"], "slurm: found foo; allowed: "),
+        (["--shard", "0/3", "--dry-run"], "shard: found '0/3'; allowed: i/n"),
         (["--shards", "2"], "--shards: found neither"),
         (["--shard", "1/2", "--print-sbatch"], "--shard: found --slurm or --print-sbatch too"),
     ],
@@ -108,6 +120,15 @@ def test_bad_options_are_one_line(
             cli.app, ["run", str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), *options], catch_exceptions=False
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_values_may_have_commas_and_a_share_is_previewed(tmp_path: Path) -> None:
+    assert slurm.parse("constraint=a100,h100,exclusive=true,mem_gb=1.5,time=9") == {
+        "constraint": "a100,h100", "exclusive": True, "mem_gb": 1.5, "time": 9
+    }  # fmt: skip
+    (tmp_path / "x.toml").write_text(SHORT)
+    asked = ["--out", str(tmp_path / "out"), "--dry-run", "--no-calibrate", "--shard", "1/4"]
+    assert "x: 6 runs, 0 done, 6 to train" in run_command(str(tmp_path / "x.toml"), *asked)
 
 
 def test_slurm_without_submitit_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
