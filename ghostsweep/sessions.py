@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -183,7 +184,12 @@ def announce(sweep: Sweep, folder: Path) -> None:
 def _meta(sweep: Sweep, folder: Path, waiting: list[Path]) -> dict[str, Any]:
     """Where the tables come from: the spec, the code, the machine, and every session that trained."""
     sessions = tables.read_meta(folder).get("sessions", [])
-    found = [json.loads(path.read_text()) for path in waiting]
+    found = []
+    for path in waiting:
+        try:
+            found.append(json.loads(path.read_text()))
+        except ValueError as error:
+            warnings.warn(f"{path}: not readable ({error}); what that session did is not known", stacklevel=2)
     return {
         "name": sweep.name,
         "title": sweep.title,

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import UsageError, cli, files, groups, load, plan, sessions, tables
+from ghostsweep import UsageError, cli, files, groups, load, plan, sessions
 from ghostsweep.spec import loads
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
@@ -172,4 +172,12 @@ def test_nothing_that_is_read_back_may_hold_code() -> None:
     text = "".join(path.read_text() for path in package.rglob("*.py"))
     assert "pickle.load" not in text and "allow_pickle=True" not in text and "import pickle" not in text
     assert text.count("np.load(") == text.count("allow_pickle=False) as") > 0
-    assert tables.read is ghostsweep.read
+
+
+def test_a_damaged_session_is_named_and_costs_nothing_else(tmp_path: Path) -> None:
+    done = ghostsweep.run(loads(TEXT, name="x"), out=tmp_path, shard="1/2")
+    (path,) = (tmp_path / "x" / "sessions").iterdir()
+    path.write_bytes(path.read_bytes()[:9] + b"\xff")
+    with pytest.warns(UserWarning, match=f"{path.name}: not readable"):
+        found = ghostsweep.run(loads(TEXT, name="x"), out=tmp_path)
+    assert len(done.runs) < len(found.runs) == 3 and len(found.meta["sessions"]) == 1
