@@ -58,7 +58,12 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
     with three cells or more, the timescale for one.
     """
     found = results if isinstance(results, tables.Tables) else tables.read(results, out)
-    share = found.meta.get("fit", {}).get("share", 0.5) if share is None else share
+    if share is None:
+        try:
+            share = found.meta["fit"]["share"]
+        except (KeyError, TypeError):
+            where = f"{found.folder}: found nothing of the sweep's criterion, fit.share, beside its tables"
+            raise UsageError(f"{where}; allowed: run the sweep again, or give share (--share)") from None
     critical = analysis.critical_lr(found.runs, share=share)
     band = analysis.learnable_band(found.runs, share=1 - share)
     laws = (analysis.fit_power_law, analysis.local_exponent, analysis.compare_scaling)
@@ -106,7 +111,7 @@ def _zoom(name: str, out: str | Path) -> pd.DataFrame | None:
     """The runs of NAME_zoom, of NAME_zoom-quick for NAME-quick, where they are there and as dense."""
     full = name.removesuffix("-quick")
     zoom = f"{full}_zoom{name.removeprefix(full)}"
-    if not (Path(out) / zoom / "meta.json").exists():
+    if not tables.has_runs(Path(out) / zoom):
         return None
     runs = tables.read(zoom, out).runs
     return runs if figures.is_dense(runs) else None
@@ -132,9 +137,9 @@ def _draw_fits(fitted: Fitted, varying: list[str], base: Path) -> list[Path]:
 def drawable(out: str | Path = "results") -> list[str]:
     """What `plot` can draw from the results that are there: sweeps over learning rates, then paper figures."""
     names = []
-    for folder in sorted(p.parent for p in Path(out).glob("*/meta.json")):
-        if tables.read(folder.name, out).runs["learning_rate"].nunique() > 2:
-            names.append(folder.name)
+    for name in tables.results(out):
+        if tables.read(name, out).runs["learning_rate"].nunique() > 2:
+            names.append(name)
     names += paper.drawable(out)
     if not names:
         raise UsageError(f"{out}: found no results that can be drawn; allowed: after `ghostsweep run`")

@@ -39,8 +39,9 @@ class Checkpoint:
             arrays = files.read_arrays(self.path)
         except FileNotFoundError:
             return None
-        except files.Unreadable as error:
-            warnings.warn(f"{self.path}: {error}; its chunk begins anew", stacklevel=2)
+        except files.Damaged as error:
+            aside = files.set_aside(self.path.parent.parent, self.path)
+            warnings.warn(f"{error} (kept as {aside}); its chunk begins anew", stacklevel=2)
             return None
         return arrays if str(arrays.pop("identity", "")) == self.identity else None
 

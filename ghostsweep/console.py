@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ghostsweep import api, tables
+from ghostsweep import api, columns, tables
 from ghostsweep.progress import Progress as Report
 from ghostsweep.spec import Shape, Sweep
 
@@ -245,7 +245,7 @@ def print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
         if style is Format.csv:
             print(f"# {title}\n{table.to_csv(index=False)}")
         elif style is Format.markdown:
-            print(f"{title}\n\n{tables.markdown(table)}\n")
+            print(f"{title}\n\n{columns.markdown(table)}\n")
         else:
             table = table.drop(columns=[c for c in table if (table[c].isna() | (table[c] == "")).all()])
             constant = [] if len(table) < 2 else [c for c in table if table[c].nunique(dropna=False) == 1]

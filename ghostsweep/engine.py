@@ -9,16 +9,17 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ghostsweep import files, plan, tables, train
+from ghostsweep import files, parts, plan, tables, train
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ghostsweep.chunk import Program, train_chunk
 from ghostsweep.errors import TrainingError, UsageError
@@ -48,6 +49,23 @@ class Spent:
             self.store_seconds + other.store_seconds,
             self.programs + other.programs,
         )
+
+
+@dataclass
+class Store:
+    """Where chunks go, and what has come there: runs stored, and what they took.
+
+    generation: of the folder's manifest when training began. session: who trains. check: raises OSError where the
+    folder is no longer the one that was locked.
+    """
+
+    folder: Path
+    ends: tables.Ends
+    generation: int = 0
+    session: str = ""
+    check: Callable[[], None] = lambda: None
+    runs: int = 0
+    spent: Spent = field(default_factory=Spent)
 
 
 class Failure(NamedTuple):
@@ -90,13 +108,13 @@ def keep_programs(devices: list[jax.Device]) -> None:
 def train_chunks(
     chunks: list[Chunk],
     record_of: Callable[[int], Record],
-    folder: Path,
+    store: Store,
     devices: list[jax.Device],
     progress: Callable[[Progress], None] = lambda progress: None,
     parents: Collection[str] = frozenset(),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Spent:
-    """Train chunks one after the other and store each in `folder` as it ends.
+    """Train chunks one after the other and store each as it ends; return what it took, which `store` says as well.
 
     `record_of(phase)` says what is kept; `parents` names the runs whose ends are, for later phases. A KeyboardInterrupt
     of `progress` leaves a checkpoint of the chunk in work. Where a chunk does not fit in memory, it and those as large
@@ -104,15 +122,15 @@ def train_chunks(
     names all of them at the end, or as soon as the first three fail alike. OSErrors stop the sweep.
     """
     meter = Meter(chunks, progress)
-    spent, stored, failures = Spent(), 0, list[Failure]()
+    stored, failures = 0, list[Failure]()
     waiting = list(chunks)
     while waiting:
         chunk = waiting.pop(0)
         try:
-            spent += train_and_store(
+            train_and_store(
                 chunk,
                 record_of(chunk.phase),
-                folder,
+                store,
                 devices,
                 functools.partial(meter.tell, chunk),
                 needed=tables.among(chunk.runs["run_id"], parents).to_numpy(),
@@ -132,7 +150,7 @@ def train_chunks(
                     for part in (plan.halves(other, len(devices)) if _as_large(other, chunk) else [other])
                 ]
             else:
-                failures.append(_keep_failure(chunk, folder, error))
+                failures.append(_keep_failure(chunk, store.folder, error))
                 meter.finish(chunk, 0)
                 if not stored and len(failures) == ALIKE and len({failure.kind for failure in failures}) == 1:
                     break
@@ -143,29 +161,29 @@ def train_chunks(
         n_chunks = stored + len(failures) + len(waiting)
         end = f"the first {ALIKE} fail alike, so the sweep was stopped" if waiting else "all others are stored"
         lines = "".join(f"\n  {failure.line}" for failure in failures)
-        raise TrainingError(f"{folder}: {len(failures)} of {n_chunks} chunks could not be trained; {end}{lines}")
-    return spent
+        raise TrainingError(f"{store.folder}: {len(failures)} of {n_chunks} chunks could not be trained; {end}{lines}")
+    return store.spent
 
 
 def train_and_store(
     chunk: Chunk,
     record: Record,
-    folder: Path,
+    store: Store,
     devices: list[jax.Device],
     tell: Callable[[int, float], None],
     *,
     needed: np.ndarray,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Spent:
-    """Train one chunk, from its checkpoint in `folder` if there is one, and store what it gives there.
+) -> None:
+    """Train one chunk, from its checkpoint if there is one, and store what it gives as one part.
 
-    Leaves the same files however often it is interrupted. `needed` says of each run whether its end is asked for;
+    Leaves the same however often it is interrupted. `needed` says of each run whether its end is asked for;
     `tell(epoch, compile_seconds)` is called where the chunk can be interrupted. Raises what training and writing do.
     """
     began, before, compiling = time.perf_counter(), _program.cache_info().misses, 0.0
     devices = devices[: chunk.width]  # a run alone is faster with both cores than twice with one each
-    name = tables.chunk_name(chunk.runs["run_id"])
-    path = folder / "checkpoints" / f"{name}.npz"
+    run_ids = chunk.runs["run_id"]
+    path = store.folder / "checkpoints" / f"{parts.chunk_name(run_ids)}.npz"
     checkpoint = Checkpoint(path, _identity(chunk, record, needed, devices), checkpoint_seconds)
 
     def program(shape: Shape, width: int) -> Program:
@@ -175,6 +193,7 @@ def train_and_store(
         compiling += found.compile_seconds if _program.cache_info().misses > misses else 0.0
         return found
 
+    continued = store.ends.of(chunk.runs["parent"]) if chunk.runs["parent"].notna().all() else None
     trained = train_chunk(
         chunk,
         record,
@@ -182,20 +201,32 @@ def train_and_store(
         program,
         lambda epoch: tell(epoch, compiling),
         checkpoint,
-        continued=tables.read_ends(folder, chunk.runs["parent"]) if chunk.runs["parent"].notna().all() else None,
+        continued=continued,
         needed=needed,
     )
     ended = time.perf_counter()
-    for run_id, arrays in trained.snapshots.items():
-        tables.write_snapshots(folder, run_id, arrays)
-    if needed.any():
-        tables.write_ends(folder, chunk.runs.loc[needed, "run_id"], trained.ends)
-    tables.write_part(folder, trained.runs, trained.curves)
+    digests: dict[str, list[str | None]] = {name: [None] * len(run_ids) for name in ("begins_from", "ends_at")}
+    if continued is not None:
+        digests["begins_from"] = [tables.end_digest(end) for end in continued]
+    for i, run in enumerate(np.flatnonzero(needed)):
+        digests["ends_at"][run] = tables.end_digest({name: array[i] for name, array in trained.ends.items()})
+    store.check()
+    name = parts.write(
+        store.folder,
+        trained.runs.assign(**{name: pd.Series(texts, dtype=object) for name, texts in digests.items()}),
+        trained.curves,
+        ends=(run_ids[needed], trained.ends),
+        snapshots=trained.snapshots,
+        generation=store.generation,
+        session=store.session,
+    )
+    store.ends.add(name, run_ids[needed])
     checkpoint.delete()
-    _failure_path(folder, chunk).unlink(missing_ok=True)
+    _failure_path(store.folder, chunk).unlink(missing_ok=True)
     now = time.perf_counter()
     programs = _program.cache_info().misses - before
-    return Spent(compiling, now - began - compiling, checkpoint.spent + now - ended, programs)
+    store.spent += Spent(compiling, now - began - compiling, checkpoint.spent + now - ended, programs)
+    store.runs += len(run_ids)
 
 
 def _identity(chunk: Chunk, record: Record, needed: np.ndarray, devices: list[jax.Device]) -> str:
@@ -218,14 +249,14 @@ def _as_large(chunk: Chunk, than: Chunk) -> bool:
 
 
 def _failure_path(folder: Path, chunk: Chunk) -> Path:
-    return folder / "failed" / f"{tables.chunk_name(chunk.runs['run_id'])}.txt"
+    return folder / "failed" / f"{parts.chunk_name(chunk.runs['run_id'])}.txt"
 
 
 def _keep_failure(chunk: Chunk, folder: Path, error: Exception) -> Failure:
     """Write the traceback of a chunk to a file and say where."""
     path = _failure_path(folder, chunk)
     text = f"{chunk.parameters}\n\n{''.join(traceback.format_exception(error))}"
-    files.write(path, lambda new: new.write_text(text))
+    files.write(path, lambda file: file.write(text.encode(errors="backslashreplace")))
     place = traceback.extract_tb(error.__traceback__)[-1]
     message = (str(error).splitlines() or [""])[0]
     line = f"{chunk.parameters}: {type(error).__name__}: {message}; traceback in {path}"

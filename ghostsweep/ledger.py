@@ -1,5 +1,6 @@
 """How much of a sweep is on disk: what is finished, what is left, and in a word how it stands. Trains nothing."""
 
+import contextlib
 import difflib
 import math
 import os
@@ -10,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ghostsweep import analysis, files, groups, plan, tables
+from ghostsweep import analysis, files, groups, locks, parts, plan, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.groups import Group
 from ghostsweep.spec import ENGINE_VERSION, Sweep
+from ghostsweep.tables import Stored
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,19 @@ class Activity:
 def activity(name: str, out: str | Path = "results") -> Activity:
     """Who is at work in the folder of a sweep, on this machine or another, and what waits or failed there."""
     folder = Path(out) / name
-    holders = [(files.is_locked(folder), "")]
-    holders += [(files.is_locked(path), f"{path.name.replace('-', ' ')}: ") for path in sorted(folder.glob("shard-*"))]
-    ages = [path.stat().st_mtime for path in folder.glob("checkpoints/*.npz")]
+    shares = [place for place in files.listed(folder) if place.startswith("shard-")]
+    holders = [(locks.is_locked(folder), "")]
+    holders += [(locks.is_locked(folder / place), f"{place.replace('-', ' ')}: ") for place in shares]
+    ages = []
+    for checkpoint in files.listed(folder / "checkpoints"):
+        with contextlib.suppress(FileNotFoundError):  # its chunk ended meanwhile
+            ages.append((folder / "checkpoints" / checkpoint).stat().st_mtime)
     return Activity(
         at_work=tuple(f"{what}{holder}" for holder, what in holders if holder),
         checkpoints=len(ages),
         checkpoint_age=time.time() - max(ages, default=math.nan),
-        parts=len(list(folder.glob("parts/[!.]*.runs.parquet"))),
-        failed=tuple(sorted(folder.glob("failed/*.txt"))),
+        parts=len(parts.waiting(folder)),
+        failed=tuple(folder / "failed" / name for name in files.listed(folder / "failed") if name.endswith(".txt")),
     )
 
 
@@ -121,18 +127,37 @@ def status(sweep: Sweep, out: str | Path = "results", shard: plan.Shard | None =
     if shard is not None:
         grid = plan.expand(sweep)
         own = shard.runs(grid)
-        table, left = (part[tables.among(part["run_id"], own)] for part in work(sweep, folder, grid))
+        found = tables.stored(folder)
+        table, left = (part[tables.among(part["run_id"], own)] for part in work(sweep, found, grid))
         return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
     if not tables.has_runs(folder):
         planned = groups.planned(_first_level(sweep))
         return Status(sweep, tuple(planned), tuple(planned), stale)
-    if not stale and sweep.refine is None and sweep.initial is None and not _keeps_snapshots(sweep):
+    plain = sweep.refine is None and sweep.initial is None and not _keeps_snapshots(sweep)
+    if plain and not stale:
         planned = groups.planned(sweep)
         rows = sum(group.runs for group in planned), groups.curve_rows(planned, sweep)
         if tables.row_counts(folder) == rows:
             return Status(sweep, tuple(planned), (), stale)
-    table, left = work(sweep, folder, plan.expand(sweep))
+    found = tables.stored(folder)
+    if plain and not sweep.phases and len(sweep.grids) == 1:
+        return Status(sweep, *_counted(sweep, found), stale)
+    table, left = work(sweep, found, plan.expand(sweep))
     return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
+
+
+def _counted(sweep: Sweep, found: Stored) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
+    """The groups of one product of axes and what is left of them, by counting those on disk that lie on it.
+
+    So that few runs of millions are told without planning the others.
+    """
+    runs, curves = found.frames()
+    own = runs[plan.lie_on(sweep.grids[0], runs)]
+    done = own[tables.complete(own, curves, sweep.record)]
+    planned, finished = groups.planned(sweep), groups.of(done) if len(done) else []
+    count = {(group.shape, group.epochs): group.runs for group in finished}
+    left = (replace(g, runs=g.runs - count.get((g.shape, g.epochs), 0)) for g in planned)
+    return tuple(planned), tuple(group for group in left if group.runs)
 
 
 def is_stale(sweep: Sweep, folder: Path) -> bool:
@@ -157,37 +182,46 @@ def _keeps_snapshots(sweep: Sweep) -> bool:
     return any(sweep.record_of(phase).snapshots is not None for phase in range(1, len(sweep.phases) + 2))
 
 
-def work(sweep: Sweep, folder: Path, planned: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def work(sweep: Sweep, found: Stored, planned: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Of all runs of a sweep those wanted, of a refined one so far, and of these the ones that are to be trained."""
-    finished = _finished(sweep, planned, folder)
+    runs, curves = found.frames()
+    finished = _finished(sweep, planned, found, runs, curves)
     if sweep.refine is not None:
-        runs = tables.stored(folder)[0]
         done = runs[tables.among(runs["run_id"], planned.loc[finished, "run_id"])]
         wanted = analysis.refined(planned, done, levels=sweep.refine.levels, share=sweep.fit.share)
         planned, finished = planned[wanted].reset_index(drop=True), finished[wanted].reset_index(drop=True)
     return planned, planned[~finished]
 
 
-def _finished(sweep: Sweep, planned: pd.DataFrame, folder: Path) -> pd.Series:
+def _finished(
+    sweep: Sweep, planned: pd.DataFrame, found: Stored, runs: pd.DataFrame, curves: pd.DataFrame
+) -> pd.Series:
     """Which planned runs are on disk with all that is to be kept, and with their end where a later phase needs it."""
-    runs, curves = tables.stored(folder)
     finished = pd.Series(False, index=planned.index)
-    ends = tables.stored_ends(folder) if planned["parent"].notna().any() else {}
+    torn = _torn(runs)
     wanted: set[str] = set()  # runs from which runs that are left go on
     for phase in sorted(planned["phase"].unique(), reverse=True):
         record = sweep.record_of(phase)
         rows = planned[planned["phase"] == phase]
         valid = runs[runs["phase"] == phase]
-        valid = valid[tables.complete(valid, curves, record)]
-        done = tables.among(rows["run_id"], valid["run_id"]) & ~tables.among(rows["run_id"], wanted - ends.keys())
+        valid = valid[tables.complete(valid, curves, record) & ~tables.among(valid["run_id"], torn)]
+        done = tables.among(rows["run_id"], valid["run_id"]) & ~tables.among(rows["run_id"], wanted - found.ends.keys())
         if record.snapshots is not None:
             chosen = record.snapshots.chosen(rows)
-            epochs = {length: record.snapshots.schedule(length) for length in rows["epochs"].unique()}
+            asked = {length: set(record.snapshots.schedule(length).tolist()) for length in rows["epochs"].unique()}
             kept = [
-                tables.has_snapshots(folder, run_id, epochs[length])
+                run_id in found.snapshots and asked[length] <= set(found.snapshots[run_id].epochs)
                 for run_id, length in rows.loc[chosen, ["run_id", "epochs"]].itertuples(index=False)
             ]
             done[chosen] &= pd.array(kept, bool)
         finished[rows.index] = done
         wanted = set(rows.loc[~done, "parent"].dropna())
     return finished
+
+
+def _torn(runs: pd.DataFrame) -> set[str]:
+    """Runs of later phases that begin where no run ends: the one before was trained again, and ended elsewhere."""
+    later = runs[runs["parent"].notna()]
+    parents = runs.set_index("run_id")["ends_at"].dropna()
+    now = later["parent"].map(parents)
+    return set(later.loc[now.notna() & (now != later["begins_from"]), "run_id"])

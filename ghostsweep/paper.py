@@ -42,7 +42,7 @@ def read(sweep: str, out: str | Path) -> tables.Tables:
     Raises UsageError where there are none.
     """
     for candidate in (sweep, f"{sweep}_reduced", f"{sweep}-quick"):
-        if (Path(out) / candidate / "meta.json").exists():
+        if tables.has_runs(Path(out) / candidate):
             return tables.read(candidate, out)
     raise UsageError(f"{Path(out) / sweep}: found no results; allowed: train it first with `ghostsweep run {sweep}`")
 
@@ -56,6 +56,6 @@ def drawable(out: str | Path) -> list[str]:
     """The figures of the paper whose sweeps all have results."""
 
     def there(sweep: str) -> bool:
-        return any((Path(out) / name / "meta.json").exists() for name in (sweep, f"{sweep}_reduced", f"{sweep}-quick"))
+        return any(tables.has_runs(Path(out) / name) for name in (sweep, f"{sweep}_reduced", f"{sweep}-quick"))
 
     return [name for name, figure in PAPER.items() if all(map(there, figure.sweeps))]

@@ -164,6 +164,27 @@ def _expand_grid(grid: Grid) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def lie_on(grid: Grid, runs: pd.DataFrame) -> np.ndarray:
+    """Which rows of a table of runs are among those of a grid; booleans along `runs`. Nothing is written out."""
+    result = np.zeros(len(runs), bool)
+    names = sorted(grid.axes)
+    chosen = [name for name in names if name in CHOICES or None in grid.axes[name]]
+    axes = {name: grid.axes[name] for name in names if name not in chosen}
+    for values in itertools.product(*(grid.axes[name] for name in chosen)):
+        fixed = dict(grid.shared) | dict(zip(chosen, values, strict=True))
+        first = Run(**fixed, **{name: values[0] for name, values in axes.items()}).model_dump()
+        here = np.ones(len(runs), bool)
+        for name in FIELDS:
+            allowed = pd.Series(
+                list(axes.get(name, [first[name]])), dtype=_numpy_dtype(name) if name in axes else object
+            )
+            here &= (runs[name].astype(object) if allowed.dtype == object else runs[name]).isin(allowed).to_numpy() | (
+                runs[name].isna().to_numpy() & bool(allowed.isna().any())
+            )
+        result |= here
+    return result
+
+
 def _numpy_dtype(name: str) -> type:
     return {"string": object, "int64": int, "float64": float}[kind(name)]
 

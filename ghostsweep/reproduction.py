@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ghostsweep import api, figures, files, paper, tables
+from ghostsweep import api, columns, figures, files, paper, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import Sweep, load
 
@@ -103,14 +103,15 @@ def _scale(found: list[tables.Tables]) -> str:
 def _write(claims: pd.DataFrame, to: Path) -> None:
     """Write the table of claims, in the place of earlier rows of the same figures."""
     path = to / "claims.csv"
+    to.mkdir(parents=True, exist_ok=True)
     try:
         before = pd.read_csv(path)
         claims = pd.concat([before[~before["figure"].isin(claims["figure"])], claims]).sort_values("figure")
     except (OSError, ValueError, KeyError):
         pass
-    files.write(path, lambda new: new.write_text(claims.to_csv(index=False)))
+    files.write(path, lambda file: file.write(claims.to_csv(index=False).encode()))
     shown = claims.drop(columns="value").assign(holds=claims["holds"].map({True: "yes", False: "no"}))
-    files.write(to / "claims.md", lambda new: new.write_text(tables.markdown(shown) + "\n"))
+    files.write(to / "claims.md", lambda file: file.write((columns.markdown(shown) + "\n").encode()))
 
 
 def _peak_memory_mb() -> float:

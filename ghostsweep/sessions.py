@@ -8,7 +8,6 @@ import datetime
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -23,11 +22,14 @@ from typing import Any
 
 import pandas as pd
 
-from ghostsweep import files, groups, ledger, plan, tables
+from ghostsweep import files, groups, ledger, manifest, merging, parts, plan, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import UsageError
+from ghostsweep.locks import Held
+from ghostsweep.manifest import Manifest
 from ghostsweep.progress import Progress
-from ghostsweep.spec import ENGINE_VERSION, Initial, Sweep
+from ghostsweep.spec import ENGINE_VERSION, Sweep
+from ghostsweep.tables import Ends, Stored
 
 
 @dataclass(frozen=True)
@@ -52,75 +54,84 @@ def train(
     sweep: Sweep,
     planned: pd.DataFrame,
     left: pd.DataFrame,
-    folder: Path,
+    held: Held,
+    found: Stored,
     options: Options,
     progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Train the runs that are left of those planned into parts of `folder`, and write down what this session did."""
+    """Train the runs that are left of those planned into parts of the folder, and write down what this session did.
+
+    `found` is what the folder holds. Also of a session that is killed the file in sessions/ says where and with what
+    it ran; how many runs it trained, and how it ended, is added when it ends.
+    """
     if importlib.util.find_spec("jax") is None:
         raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
+    folder = held.folder
     needed, free = groups.disk_bytes(groups.of(left), sweep), shutil.disk_usage(folder).free
     if needed > free:
         raise UsageError(f"{folder}: found {free / 1e9:.3g} GB of disk free; allowed: {needed / 1e9:.3g}, the tables")
-    now = datetime.datetime.now(datetime.UTC)
-    session: dict[str, Any] = {"started": now.isoformat(timespec="seconds")}
-    path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
-    _write(path, session)  # where nothing can be written, now rather than at the end
-    try:
-        session |= _train(sweep, planned, left, folder, options, progress)
-    finally:
-        if any(folder.glob("parts/*")) or any(folder.glob("checkpoints/*")):
-            _write(path, session)
-        else:
-            path.unlink()
-            with contextlib.suppress(OSError):  # not empty
-                path.parent.rmdir()
-
-
-def _write(path: Path, data: dict[str, Any], **options: Any) -> None:
-    files.write(path, lambda new: new.write_text(json.dumps(data, **options) + "\n"))
-
-
-def _train(
-    sweep: Sweep,
-    planned: pd.DataFrame,
-    left: pd.DataFrame,
-    folder: Path,
-    options: Options,
-    progress: Callable[[Progress], None] | None,
-) -> dict[str, Any]:
-    """Train the runs that are left; return what to remember of this session."""
     import jax
 
     from ghostsweep import engine, memory
 
     devices = engine.local_devices(ledger.cores(), options.devices)
     engine.keep_programs(devices)
-    wide = devices[0].platform != "cpu"
     given = memory.usable_bytes(devices) if options.memory_bytes is None else options.memory_bytes
+    wide = devices[0].platform != "cpu"
     is_left = planned.index.isin(left.index)
     chunks = plan.chunks(planned, len(devices), given / len(devices), wide=wide, left=is_left)
-    parents = set(planned["parent"].dropna())
-    if sweep.initial is not None:
-        _store_initial(sweep.initial, chunks, folder)
-    with interruptible() as check:
-
-        def tell(now: Progress) -> None:
-            if progress is not None:
-                progress(now)
-            check()
-
-        spent = engine.train_chunks(chunks, sweep.record_of, folder, devices, tell, parents, options.checkpoint_seconds)
-    return {
-        "runs_trained": len(left),
-        "ghostsweep": importlib.metadata.version("ghostsweep"),
-        "git_commit": _git_commit(),
-        "engine_version": ENGINE_VERSION,
+    ends = _ends(sweep, chunks, folder, found)
+    now = datetime.datetime.now(datetime.UTC)
+    path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
+    session: dict[str, Any] = {
+        "id": path.stem,
+        "started": now.isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
         "jax": jax.__version__,
-        **{key: round(value, 3) for key, value in asdict(spent).items()},
+        "ghostsweep": importlib.metadata.version("ghostsweep"),
+        "git_commit": _git_commit(),
+        "engine_version": ENGINE_VERSION,
+        "runs_planned": len(left),
     }
+    if not found.manifest.about:
+        announce(sweep, folder)
+    files.write_json(path, session)  # where nothing can be written, now rather than at the end
+    where = engine.Store(folder, ends, found.manifest.generation, path.stem, held.check)
+    try:
+        with interruptible() as check:
+
+            def tell(now: Progress) -> None:
+                held.check()
+                if progress is not None:
+                    progress(now)
+                check()
+
+            engine.train_chunks(
+                chunks,
+                sweep.record_of,
+                where,
+                devices,
+                tell,
+                set(planned["parent"].dropna()),
+                options.checkpoint_seconds,
+            )
+        session["ended"] = "all done"
+    except KeyboardInterrupt:
+        session["ended"] = "interrupted"
+        raise
+    except BaseException as error:
+        session["ended"] = f"{type(error).__name__}"
+        raise
+    finally:
+        spent = where.spent
+        session |= {"runs_trained": where.runs} | {key: round(value, 3) for key, value in asdict(spent).items()}
+        with contextlib.suppress(OSError):  # what the error said that ended it is worth more
+            if where.runs or parts.waiting(folder) or files.listed(folder / "checkpoints"):
+                files.write_json(path, session)
+            else:
+                path.unlink()
+                path.parent.rmdir()  # not empty, as a rule
 
 
 @contextlib.contextmanager
@@ -154,42 +165,58 @@ def interruptible() -> Iterator[Callable[[], None]]:
             signal.signal(number, before[number])
 
 
-def _store_initial(initial: Initial, chunks: list[plan.Chunk], folder: Path) -> None:
-    """Put given parameters where runs find what they begin from; UsageError where they do not fit the model."""
+def _ends(sweep: Sweep, chunks: list[plan.Chunk], folder: Path, found: Stored) -> Ends:
+    """What runs begin from: ends that are stored, and parameters that the sweep gives, which are stored with them.
+
+    Raises UsageError where those do not fit the model.
+    """
+    initial = sweep.initial
+    if initial is None:
+        return Ends(folder, found)
     from ghostsweep import train
 
     for shape in {chunk.shape: None for chunk in chunks if chunk.phase == 1}:
         allowed = train.parameter_shapes(shape)
-        if (found := {name: value.shape for name, value in initial.params.items()}) != allowed:
-            raise UsageError(f"{initial.path}: found parameters {found}; allowed for this model: {allowed}")
-    params = {f"params/{name}": value[None] for name, value in initial.params.items()}
-    tables.write_ends(folder, pd.Series([initial.run_id]), params)
+        if (own := {name: value.shape for name, value in initial.params.items()}) != allowed:
+            raise UsageError(f"{initial.path}: found parameters {own}; allowed for this model: {allowed}")
+    params = {f"params/{name}": value for name, value in initial.params.items()}
+    return Ends(folder, found, {initial.run_id: params})
 
 
-def merge(sweep: Sweep, folder: Path, planned: pd.DataFrame) -> None:
-    """Put finished parts and sessions into the tables and meta.json of a sweep. The folder must be locked."""
-    waiting = sorted((folder / "sessions").glob("[!.]*.json"))
-    tables.merge(folder, planned["run_id"], _meta(sweep, folder, waiting))
-    for path in waiting:
-        path.unlink()
-    with contextlib.suppress(OSError):  # not there, or not empty
-        (folder / "sessions").rmdir()
+def merge(sweep: Sweep, held: Held, planned: pd.DataFrame) -> None:
+    """Put finished parts and sessions into the tables and meta.json of a sweep whose folder is held."""
+    held.check()
+    folder = held.folder
+    found = tables.stored(folder, mend=True)
+    about, done = _about(sweep, found.manifest.about.get("sessions", [])), dict[str, str]()
+    known = {session.get("id") for session in about["sessions"]}
+    for name in files.listed(folder / "sessions"):
+        path = folder / "sessions" / name
+        try:
+            data = files.read(path)
+            session = files.parsed_json(data, path)
+        except files.Damaged as error:
+            aside = files.set_aside(folder, path)
+            warnings.warn(f"{error} (kept as {aside}); what that session did is not known", stacklevel=2)
+            continue
+        if "runs_trained" not in session:  # it was killed
+            session["runs_trained"] = sum(
+                len(part.runs) for part in found.parts if part.about["session"] == session["id"]
+            )
+        if session["id"] not in known:
+            about["sessions"].append(session)
+        done[f"sessions/{name}"] = files.digest(data)
+    initial = {} if sweep.initial is None else {sweep.initial.run_id: sweep.initial.params}
+    merging.merge(folder, found, planned["run_id"], about, done, initial)
 
 
 def announce(sweep: Sweep, folder: Path) -> None:
     """Say in meta.json what a folder is of whose first parts are being trained."""
-    _write(folder / "meta.json", _meta(sweep, folder, []), indent=1)
+    manifest.write(folder, Manifest(about=_about(sweep, [])))
 
 
-def _meta(sweep: Sweep, folder: Path, waiting: list[Path]) -> dict[str, Any]:
-    """Where the tables come from: the spec, the code, the machine, and every session that trained."""
-    sessions = tables.read_meta(folder).get("sessions", [])
-    found = []
-    for path in waiting:
-        try:
-            found.append(json.loads(path.read_text()))
-        except ValueError as error:
-            warnings.warn(f"{path}: not readable ({error}); what that session did is not known", stacklevel=2)
+def _about(sweep: Sweep, sessions: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where the tables come from: the spec, the code, and every session that trained."""
     return {
         "name": sweep.name,
         "title": sweep.title,
@@ -201,7 +228,7 @@ def _meta(sweep: Sweep, folder: Path, waiting: list[Path]) -> dict[str, Any]:
         "engine_version": ENGINE_VERSION,
         "ghostsweep": importlib.metadata.version("ghostsweep"),
         "git_commit": _git_commit(),
-        "sessions": sessions + [session for session in found if session not in sessions],
+        "sessions": list(sessions),
     }
 
 

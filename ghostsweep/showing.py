@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep import analysis, plan, tables
+from ghostsweep import analysis, files, plan, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import CHOICES, FIELDS, Record, Run, Shape, fragment, is_null
+from ghostsweep.tables import Ends, Stored
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 """Relative difference up to which numbers of a run agree wherever it is trained, before its dynamics are chaotic."""
@@ -70,11 +71,11 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
     if not run_id or set(run_id) - set(string.hexdigits.lower()):
         raise UsageError(f"run id: found {run_id!r}; allowed: up to 16 of the digits 0-9 and a-f")
     places: dict[str, list[Path]] = {}
-    folders = sorted(path for path in Path(out).glob("*/") if tables.has_runs(path))
+    folders = [Path(out) / name for name in tables.results(out)]
     for folder in folders:
-        for found in tables.stored_ids(folder):
-            if found.startswith(run_id):
-                places.setdefault(found, []).append(folder)
+        for each in tables.stored_ids(folder):
+            if each.startswith(run_id):
+                places.setdefault(each, []).append(folder)
     if len(places) != 1:
         several = f"{len(places):,} runs ({', '.join(sorted(places)[:NAMED])}{' ...' if len(places) > NAMED else ''})"
         where = f"{len(folders)} sweeps below {out}"
@@ -82,7 +83,8 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
             f"run id {run_id}: found {several if places else 'no run'} in {where}; allowed: how one id begins"
         )
     ((whole, (folder, *others)),) = places.items()
-    runs, curves = tables.stored(folder)
+    found = tables.stored(folder)
+    runs, curves = found.frames()
     row = runs[runs["run_id"] == whole]
     if row.empty:
         raise UsageError(f"{folder}: found run {whole} in tables that cannot be read; allowed: run the sweep again")
@@ -102,7 +104,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         {column.name: _plain(row[column.name].iloc[0]) for column in tables.RESULTS},
         curve,
         origin | {"sessions": meta.get("sessions", [])},
-        _rerun(folder, runs, row, curve) if rerun else None,
+        _rerun(folder, found, runs, row, curve) if rerun else None,
     )
 
 
@@ -121,28 +123,37 @@ def _as_given(name: str, value: Any) -> Any:
     return value if value is None or as_kind is None or isinstance(value, str) else as_kind(value)
 
 
-def _rerun(folder: Path, runs: pd.DataFrame, row: pd.DataFrame, curve: pd.DataFrame) -> Rerun:
+def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, curve: pd.DataFrame) -> Rerun:
     """Train a stored run again, with the runs it goes on from before it, and compare."""
     if importlib.util.find_spec("jax") is None:
         raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
     from ghostsweep import engine
 
-    chain, by_id, ends = [row], runs.set_index("run_id", drop=False), tables.stored_ends(folder)
-    while (parent := chain[0]["parent"].iloc[0]) in by_id.index and parent not in ends:
+    chain, by_id, ends = [row], runs.set_index("run_id", drop=False), Ends(folder, found)
+    while (parent := chain[0]["parent"].iloc[0]) in by_id.index and parent not in found.ends:
         chain.insert(0, by_id.loc[[parent]].reset_index(drop=True))
+    given: dict[str, Mapping[str, np.ndarray]] = {}
+    if not is_null(parent):
+        try:
+            given = dict(zip([parent], ends.of([parent]), strict=True))
+        except (KeyError, FileNotFoundError, files.Damaged):
+            raise UsageError(
+                f"{folder / 'ends'}: found nothing of {parent}, the parameters that this run begins from; allowed: "
+                "where the sweep was trained"
+            ) from None
     with tempfile.TemporaryDirectory() as temporary:
         again = Path(temporary)
-        if not is_null(parent):
-            _copy_end(folder, again, str(parent))
         chunks = [_alone(run) for run in chain]
         record = Record.model_validate({"epochs": curve["epoch"].tolist()})
         last, nothing = chunks[-1].phase, Record.model_validate({})
         parents = {run["run_id"].iloc[0] for run in chain[:-1]}
+        store = engine.Store(again, Ends(again, given=given))
         devices = engine.local_devices(1)[:1]
-        engine.train_chunks(chunks, lambda phase: record if phase == last else nothing, again, devices, parents=parents)
-        new_runs, new_curves = tables.stored(again)
+        engine.train_chunks(chunks, lambda phase: record if phase == last else nothing, store, devices, parents=parents)
+        new_runs, new_curves = tables.stored(again).frames()
     new = new_runs[new_runs["run_id"] == row["run_id"].iloc[0]]
-    new_curve = new_curves[new_curves["run_id"] == row["run_id"].iloc[0]].drop(columns="run_id").reset_index(drop=True)
+    new_curve = new_curves[new_curves["run_id"] == row["run_id"].iloc[0]].drop(columns="run_id")
+    curve, new_curve = (each.sort_values("epoch", ignore_index=True) for each in (curve, new_curve))
     tolerance = TOLERANCE[row["dtype"].iloc[0]]
     apart = ~np.isclose(new_curve, curve, rtol=tolerance, atol=SMALLEST, equal_nan=True).all(axis=1)
     return Rerun(
@@ -152,18 +163,6 @@ def _rerun(folder: Path, runs: pd.DataFrame, row: pd.DataFrame, curve: pd.DataFr
         tolerance,
         int(curve["epoch"].to_numpy()[apart][0]) if apart.any() else None,
     )
-
-
-def _copy_end(folder: Path, to: Path, run_id: str) -> None:
-    """Put the initial parameters of a sweep where a run finds what it begins from."""
-    try:
-        (end,) = tables.read_ends(folder, [run_id])
-    except KeyError:
-        raise UsageError(
-            f"{folder / 'ends'}: found nothing of {run_id}, the parameters that this run begins from; allowed: where "
-            "the sweep was trained"
-        ) from None
-    tables.write_ends(to, pd.Series([run_id]), {name: value[None] for name, value in end.items()})
 
 
 def _alone(run: pd.DataFrame) -> plan.Chunk:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep import files, ledger, plan
+from ghostsweep import ledger, locks, plan, tables
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.plan import Shard
 from ghostsweep.progress import Progress
@@ -129,14 +129,14 @@ def script(
 
 def _missing(sweep: Sweep, folder: Path, shards: int | None) -> tuple[list[int], int]:
     """The shards, from 0, of which runs are left and that nobody is at, and how many shards there are."""
-    if holder := files.is_locked(folder):
+    if holder := locks.is_locked(folder):
         raise UsageError(f"{folder}: found a run at work there ({holder}); allowed: when it has ended")
     grid = plan.expand(sweep)
     n = n_shards(grid, shards)
-    left = ledger.work(sweep, folder, grid)[1]
+    left = ledger.work(sweep, tables.stored(folder), grid)[1]
     shard_of = pd.Series(plan.shards(grid, n), grid["run_id"])
     missing: list[int] = np.unique(shard_of[left["run_id"]]).tolist()
-    return [i for i in missing if not files.is_locked(shard_folder(folder, Shard(i + 1, n)))], n
+    return [i for i in missing if not locks.is_locked(shard_folder(folder, Shard(i + 1, n)))], n
 
 
 def _submitit() -> Any:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-import shutil
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep import files, groups, ledger, plan, sessions, tables
+from ghostsweep import files, groups, ledger, locks, manifest, parts, plan, recovery, sessions, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import TrainingError, UsageError
+from ghostsweep.locks import Held
 from ghostsweep.plan import Shard
 from ghostsweep.progress import Progress
 from ghostsweep.sessions import Options
 from ghostsweep.spec import Sweep, load
+from ghostsweep.tables import Stored
 
 SHARD_SECONDS, MAX_SHARDS = 60.0, 1000
 """Core-seconds of training of a shard where nobody says how many there are, and how many there are then at most."""
@@ -71,40 +73,60 @@ def run(
             raise UsageError("shard, executor: found both; allowed: one of them")
         _run_shard(sweep, folder, Shard.parse(shard), options, progress)
         return tables.read(sweep.name, out)
-    with files.locked(folder):
-        files.clean(folder)
+    with locks.locked(folder) as held:
+        _open(folder)
         grid = plan.expand(sweep)
-        planned, left = ledger.work(sweep, folder, grid)
-        for _ in range(_levels(sweep)):
+        for _ in range(_rounds(sweep)):
+            found, planned, left = _left(sweep, folder, grid)
             if left.empty:
+                if not tables.is_merged(found, planned["run_id"]) or ledger.is_stale(sweep, folder):
+                    sessions.merge(sweep, held, planned)
                 break
             try:
                 if executor is None:
-                    sessions.train(sweep, planned, left, folder, options, progress)
+                    sessions.train(sweep, planned, left, held, found, options, progress)
                 else:
-                    _train_elsewhere(sweep, grid, left, folder, options, progress, executor, shards)
-            finally:
-                if (folder / "parts").exists():
-                    sessions.merge(sweep, folder, planned)
-            if sweep.refine is not None:
-                planned, left = ledger.work(sweep, folder, grid)
-        _finish(sweep, folder, planned)
+                    _train_elsewhere(sweep, grid, left, held, options, progress, executor, shards)
+            except (KeyboardInterrupt, TrainingError):
+                if parts.waiting(folder):
+                    sessions.merge(sweep, held, planned)
+                raise
+            sessions.merge(sweep, held, planned)
+        _tidy(folder)
         return tables.read(sweep.name, out)
 
 
-def _levels(sweep: Sweep) -> int:
-    """How often what is left is trained: a refined sweep wants more runs once some are finished."""
-    return 1 + (sweep.refine.levels if sweep.refine else 0)
-
-
-def _finish(sweep: Sweep, folder: Path, planned: pd.DataFrame) -> None:
-    """Leave nothing but the tables of a sweep that is done."""
-    if not tables.is_merged(folder, planned["run_id"]) or ledger.is_stale(sweep, folder):
-        sessions.merge(sweep, folder, planned)
+def _open(folder: Path) -> None:
+    """Finish what a killed process began in a folder that is held, and heal its meta.json."""
+    files.refuse_links(folder)
     files.clean(folder)
-    for pattern in ("checkpoints", "failed", "shard-*"):  # of chunks it no longer has, and of killed processes
-        for leftover in folder.glob(pattern):
-            shutil.rmtree(leftover, ignore_errors=True)
+    manifest.settle(folder, recovery.load(folder, mend=True))
+
+
+def _left(sweep: Sweep, folder: Path, grid: pd.DataFrame) -> tuple[Stored, pd.DataFrame, pd.DataFrame]:
+    """What a folder that is held has of a sweep, the runs wanted so far, and those that are to be trained."""
+    found = tables.verified(folder, tables.stored(folder, mend=True))
+    planned, left = ledger.work(sweep, found, grid)
+    return found, planned, left
+
+
+def _rounds(sweep: Sweep) -> int:
+    """How often it is looked what is left.
+
+    A refined sweep wants more runs once some are finished; runs of later phases begin anew where the one that they go
+    on from was trained again and ended elsewhere.
+    """
+    return 2 + sweep.refine.levels if sweep.refine else 2 + len(sweep.phases) if sweep.phases else 1
+
+
+def _tidy(folder: Path) -> None:
+    """Leave nothing but the tables of a sweep that is done: nothing of chunks it no longer has, or killed processes."""
+    files.clean(folder)
+    files.delete_own(folder / "checkpoints", r"[0-9a-f]{16}\.npz")
+    files.delete_own(folder / "failed", r"[0-9a-f]{16}\.txt")
+    for place in files.listed(folder):
+        if re.fullmatch(r"shard-[0-9]+-of-[0-9]+", place):
+            files.delete_own(folder / place, r"lock|lock\.alone")
 
 
 def _run_shard(
@@ -114,28 +136,33 @@ def _run_shard(
 
     Parts are left in the folder until then, so that shards never wait for one another nor lose what others store.
     """
-    with files.locked(folder, shared=True):
+    with locks.locked(folder, shared=True) as held:
         train_shard(sweep, folder, shard, options, progress)
-    with contextlib.suppress(UsageError), files.locked(folder):  # another one is at work, and will do it
-        planned, left = ledger.work(sweep, folder, plan.expand(sweep))
+        held.check()
+    with contextlib.suppress(UsageError), locks.locked(folder, doing=locks.MERGING) as held:
+        _open(folder)  # where another one is at work, that one will do it
+        grid = plan.expand(sweep)
+        _, planned, left = _left(sweep, folder, grid)
         if left.empty:
-            _finish(sweep, folder, planned)
+            sessions.merge(sweep, held, planned)
+            _tidy(folder)
 
 
 def train_shard(
     sweep: Sweep, folder: Path, shard: Shard, options: Options, progress: Callable[[Progress], None] | None = None
 ) -> None:
     """Train what is left of one share into parts of a folder. Raises UsageError where another process is at it."""
-    with files.locked(shard_folder(folder, shard)):
-        if not (folder / "meta.json").exists():
-            sessions.announce(sweep, folder)
+    files.refuse_links(folder)
+    held = locks.hold(folder)
+    with locks.locked(shard_folder(folder, shard)):
         grid = plan.expand(sweep)
         own = shard.runs(grid)
-        for _ in range(_levels(sweep)):
-            planned, left = (part[tables.among(part["run_id"], own)] for part in ledger.work(sweep, folder, grid))
+        for _ in range(_rounds(sweep)):
+            found, *both = _left(sweep, folder, grid)
+            planned, left = (part[tables.among(part["run_id"], own)] for part in both)
             if left.empty:
                 break
-            sessions.train(sweep, planned, left, folder, options, progress)
+            sessions.train(sweep, planned, left, held, found, options, progress)
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
@@ -147,7 +174,7 @@ def _train_elsewhere(
     sweep: Sweep,
     grid: pd.DataFrame,
     left: pd.DataFrame,
-    folder: Path,
+    held: Held,
     options: Options,
     progress: Callable[[Progress], None] | None,
     executor: Any,
@@ -157,7 +184,7 @@ def _train_elsewhere(
 
     Raises TrainingError, after all others have ended, for those that failed.
     """
-    n = n_shards(grid, n)
+    n, folder = n_shards(grid, n), held.folder
     shard_of = pd.Series(plan.shards(grid, n), grid["run_id"])[left["run_id"]].to_numpy()
     waiting, at_work, failures = np.unique(shard_of).tolist(), dict[int, Any](), dict[int, str]()
     tries, began, is_done = np.zeros(n, int), time.perf_counter(), np.zeros(n, bool)
@@ -189,7 +216,7 @@ def _train_elsewhere(
         finally:
             for future in at_work.values():
                 future.cancel()
-    if failures and not ledger.work(sweep, folder, grid)[1].empty:
+    if failures and not _left(sweep, folder, grid)[2].empty:
         lines = "".join(f"\n  shard {number + 1}/{n}: {line}" for number, line in sorted(failures.items()))
         raise TrainingError(f"{folder}: {len(failures)} of {n} shards could not be trained; all else is stored{lines}")
 

@@ -1,82 +1,39 @@
-"""The result tables: their columns, and the only code that writes or reads result files.
+"""The result tables: the only code that reads them from a result folder and puts finished chunks into them.
 
-A result folder holds `runs.parquet`, `curves.parquet`, `meta.json` and, while a sweep is under way or has
-shrunk, `parts/` with finished chunks; `snapshots/` has the parameters of named runs, a file each, and `ends/` what
-later phases begin from. `checkpoints/`, `failed/`, `sessions/` and `shard-*/` are there only while a sweep is not
-finished; `jobs/` has what jobs on a cluster printed.
+A result folder holds `runs.parquet`, `curves.parquet` and `meta.json`, which names them and all else that counts
+(see `manifest`): `snapshots/` with the parameters of named runs, `ends/` with what later phases begin from, and
+`unplanned_runs.parquet` and `unplanned_curves.parquet` once a sweep has shrunk. `parts/` has finished chunks that wait
+to be put into the tables, `damaged/` what was found damaged. `checkpoints/`, `failed/`, `sessions/` and `shard-*/` are
+there only while a sweep is not finished; `jobs/` has what jobs on a cluster printed.
 """
 
 import contextlib
+import functools
 import hashlib
-import json
-import shutil
+import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from ghostsweep import files
+from ghostsweep import files, manifest, parts, recovery
+from ghostsweep.columns import CURVES, RESULTS, RUNS, Column, empty, frame
 from ghostsweep.errors import UsageError
-from ghostsweep.spec import FIELDS, Record, Run, kind, required_fields
+from ghostsweep.files import Damaged
+from ghostsweep.manifest import Changed, Manifest
+from ghostsweep.parts import Part
+from ghostsweep.spec import Record
 
+__all__ = ["CURVES", "RESULTS", "RUNS", "Column", "Stored", "Tables", "read", "stored"]
 
-class Column(NamedTuple):
-    """One column of a result table."""
-
-    name: str
-    kind: str
-    unit: str
-    meaning: str
-
-
-RESULTS = (
-    Column("status", "string", "", "done, or diverged: a loss or gradient was not finite"),
-    Column("epochs_done", "int64", "epochs", "epochs with finite numbers; where diverged, the epoch that was not"),
-    Column("initial_loss", "float64", "", "loss at epoch 0"),
-    Column("final_loss", "float64", "", "loss at the last epoch"),
-    Column("mean_loss", "float64", "", "mean loss over all finite epochs"),
-    Column("min_loss", "float64", "", "lowest loss of any epoch"),
-    Column("min_loss_epoch", "int64", "epochs", "first epoch of the lowest loss"),
-    Column("recent_mean_loss", "float64", "", "mean loss over the last 50 epochs"),
-    Column("initial_grad_norm", "float64", "", "gradient norm at epoch 0"),
-    Column("final_grad_norm", "float64", "", "gradient norm at the last epoch"),
-    Column("mean_grad_norm", "float64", "", "mean gradient norm over all finite epochs"),
-    Column("recent_mean_grad_norm", "float64", "", "mean gradient norm over the last 50 epochs"),
-    Column("final_accuracy", "float64", "", "share of right steps at the last epoch"),
-    Column("max_accuracy", "float64", "", "highest accuracy of any epoch"),
-    Column("recent_max_accuracy", "float64", "", "highest accuracy of the last 50 epochs"),
-    Column("learned_epoch", "int64", "epochs", "first epoch with loss below learned_loss; null if never"),
-    Column("final_weight_norm", "float64", "", "norm of all parameters at the last epoch, before its update"),
-)
-CURVES = (
-    Column("run_id", "string", "", "the run, as in the table of runs"),
-    Column("epoch", "int64", "epochs", "epoch, from 0"),
-    Column("loss", "float64", "", "loss; 0 where all is right, and 1 for an output of 0 in delayed activation"),
-    Column("grad_norm", "float64", "", "norm of the gradient; in cue tasks, of that of the recurrent weights"),
-    Column("accuracy", "float64", "", "share of right steps"),
-    Column("weight_norm", "float64", "", "norm of all parameters; for the canonical form the size of r"),
-)
-
-
-def _field_column(name: str) -> Column:
-    return Column(name, kind(name), FIELDS[name].unit, Run.model_fields[name].description or "")
-
-
-RUNS = (
-    Column("run_id", "string", "", "identity of the run: a hash of its fields"),
-    *(_field_column(name) for name in FIELDS),
-    *RESULTS,
-)
-
-
-UNPLANNED = "unplanned-"
-"""Prefix of parts with runs that the sweep no longer plans, kept for the day it plans them again."""
+READ_SECONDS = 60.0
+"""How long a reader tries again while others put the tables together."""
 
 
 @dataclass(frozen=True)
@@ -97,102 +54,193 @@ class Tables:
         return read_snapshots(self.folder, run_id)
 
 
-def data_dictionary() -> str:
-    """All columns of both tables as a Markdown table, from the lists the code itself uses."""
-    both = [("runs", column) for column in RUNS] + [("curves", column) for column in CURVES]
-    rows = [(table, f"`{column.name}`", column.unit, column.meaning) for table, column in both]
-    return markdown(pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"]))
+class Place(NamedTuple):
+    """Where the end or the snapshots of a run are: a file that the manifest names, or a part."""
+
+    file: str
+    epochs: tuple[int, ...] = ()
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A frame as a Markdown table, numbers to six digits."""
-    lines = [" | ".join(map(str, table.columns)), " | ".join("---" for _ in table.columns)]
-    for row in table.itertuples(index=False):
-        lines.append(" | ".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row))
-    return "\n".join(f"| {line} |" for line in lines)
+class Stored(NamedTuple):
+    """All that a result folder holds, each run once: of two trainings the later one, whole."""
+
+    manifest: Manifest
+    runs: pa.Table
+    curves: pa.Table
+    parts: tuple[Part, ...]
+    ends: dict[str, Place]
+    snapshots: dict[str, Place]
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """What a folder holds that is not there."""
+        return cls(Manifest(), empty(RUNS), empty(CURVES), (), {}, {})
+
+    def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Runs and curves as users get them."""
+        return frame(self.runs, RUNS), frame(self.curves, CURVES)
+
+
+def consistent(folder: Path, look: Callable[[Manifest], Any]) -> Any:
+    """What `look` makes of a manifest and its files, looked at again where the manifest was replaced meanwhile.
+
+    Raises OSError where that goes on for READ_SECONDS.
+    """
+    began = time.monotonic()
+    while True:
+        current = recovery.load(folder)
+        try:
+            found = look(current)
+            manifest.check(folder, current)
+            return found
+        except Changed:
+            if time.monotonic() - began > READ_SECONDS:
+                raise OSError(11, "the tables are being replaced again and again", str(folder)) from None
+        time.sleep(0.01)
+
+
+def stored(folder: Path, *, unplanned: bool = True, mend: bool = False) -> Stored:
+    """All finished runs in a result folder and their curves; empty tables if there are none.
+
+    Without `unplanned`, runs that an earlier version of the sweep had are left out. Damaged files are named in a
+    warning, and their runs count as missing; with `mend`, for who holds the folder, they are set aside. What cannot
+    be read for another reason raises OSError or MemoryError: it is not called absent.
+    """
+    told: list[str] = []
+    found: Stored = consistent(folder, functools.partial(_look, folder, unplanned, mend, told))
+    if told:
+        warnings.warn("; ".join(dict.fromkeys(told)) + "; these runs count as missing", stacklevel=2)
+    return found
+
+
+def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], current: Manifest) -> Stored:
+    sources = []
+    told.clear()
+    for kinds in ((("unplanned_runs", "unplanned_curves"),) if unplanned else ()) + (("runs", "curves"),):
+        names = [manifest.TABLES[kind] for kind in kinds]
+        if all(name in current.files for name in names):
+            pair = _pair(folder, current, names, mend, told)
+            sources += [pair] if pair is not None else []
+    found = []
+    for name in parts.waiting(folder):
+        try:
+            part = parts.read(folder, name)
+        except FileNotFoundError:
+            manifest.check(folder, current)
+            continue  # of a shard that was trained again under this name, or deleted by hand
+        except Damaged as error:
+            _tell(folder, error, [folder / name], mend, told)
+            continue
+        if current.discard.get(name) != part.sha256:
+            found.append(part)
+    found.sort(key=lambda part: part.order)
+    runs, curves = _joined([*sources, *((part.runs, part.curves) for part in found)])
+    arrays = {name: e for name, e in current.files.items() if e.runs and manifest.is_there(folder, current, name)}
+    ends = {run: Place(name) for name, e in arrays.items() if e.holds == "ends" for run in e.runs}
+    kept = {run: Place(name, e.epochs) for name, e in arrays.items() if e.holds == "snapshots" for run in e.runs}
+    for part in found:
+        own = part.runs["run_id"].to_pylist()
+        for run in own:
+            ends.pop(run, None)
+            kept.pop(run, None)
+        ends |= dict.fromkeys(part.ends, Place(part.name))
+        kept |= {run: Place(part.name, epochs) for run, epochs in part.snapshots.items()}
+    return Stored(current, runs, curves, tuple(found), ends, kept)
+
+
+def _pair(
+    folder: Path, current: Manifest, names: list[str], mend: bool, told: list[str]
+) -> tuple[pa.Table, pa.Table] | None:
+    """A table of runs and that of their curves; None where either is damaged or gone."""
+    found = []
+    for name in names:
+        try:
+            data = manifest.fetch(folder, current, name)
+            found.append(recovery.decoded(data, folder / name, current.files[name]))
+        except (FileNotFoundError, Damaged) as error:
+            rest = [folder / each for each in names if (folder / each).exists()] if mend else []
+            _tell(folder, error, rest, mend, told)
+    if len(found) < len(names):
+        return None
+    runs, curves = found
+    if current.generation == 0:  # before there were manifests, a kill could leave curves whose runs were not there
+        curves = curves.filter(pc.is_in(curves["run_id"], value_set=runs["run_id"].combine_chunks()))
+    return runs, curves
+
+
+def _tell(folder: Path, error: Exception, paths: list[Path], mend: bool, told: list[str]) -> None:
+    """Note what is damaged or gone, and set it aside where it is to be mended."""
+    said = f"{error.filename}: is gone" if isinstance(error, FileNotFoundError) else str(error)
+    if mend:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # by another shard
+                said += f" (kept as {files.set_aside(folder, path)})"
+    told.append(said)
+
+
+def _joined(sources: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
+    """Tables of runs and curves, each run from the last source that has it, with no row of its curve from another."""
+    if not sources:
+        return empty(RUNS), empty(CURVES)
+    if len(sources) == 1:
+        return sources[0]
+    runs, curves = (pa.concat_tables([pair[i] for pair in sources]) for i in (0, 1))
+    ids = runs["run_id"].to_pandas().astype(object)
+    source_of, of_curves = (np.repeat(np.arange(len(sources)), [len(pair[i]) for pair in sources]) for i in (0, 1))
+    last = ~ids.duplicated(keep="last").to_numpy()
+    owner = pd.Series(source_of[last], ids[last])
+    own = owner.reindex(curves["run_id"].to_pandas().astype(object)).to_numpy() == of_curves
+    return runs.filter(pa.array(last)), curves.filter(pa.array(own))
 
 
 def read(name: str | Path, root: str | Path = "results") -> Tables:
     """Read the tables of a sweep, finished chunks of one under way included; runs it no longer plans are not.
 
-    `name` is a folder below `root`, or a path to a result folder. Units are in `.attrs["units"]` of each frame.
-    Raises UsageError if there are no readable results.
+    `name` is the name of a folder below `root`; a Path, or a text with a separator, is the result folder itself. Units
+    are in `.attrs["units"]` of each frame. Raises UsageError if there are no readable results.
     """
-    folder = Path(name) if (Path(name) / "meta.json").exists() else Path(root) / name
-    runs, curves = stored(folder, unplanned=False)
+    is_path = isinstance(name, Path) or Path(name).name != name
+    folder = Path(name) if is_path else Path(root) / name
+    found = stored(folder, unplanned=False) if folder.is_dir() else Stored.nothing()
+    runs, curves = found.frames()
     if runs.empty:
-        known = sorted(p.parent.name for p in Path(root).glob("*/meta.json"))
+        known = results(root)
         raise UsageError(f"{folder}: found no results; allowed: {', '.join(known) or 'none yet: run a sweep first'}")
-    return Tables(folder.name, runs, curves, read_meta(folder), folder)
+    return Tables(folder.name, runs, curves, dict(found.manifest.about), folder)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What meta.json says; empty where there is none that can be read."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return meta if isinstance(meta, dict) else {}
-
-
-def stored(folder: Path, *, unplanned: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All finished runs in a result folder and their curves, each run once; empty frames if there are none.
-
-    Without `unplanned`, runs that an earlier version of the sweep had are left out. Files that cannot be read, or in
-    which runs have no curves, are named in a warning and those runs passed over, so that they are computed again.
-    """
-    runs, curves, damaged = [], [], []
-    parts = sorted((folder / "parts").glob("*.runs.parquet"))
-    prefixes = [f"{folder}/", *(str(part).removesuffix("runs.parquet") for part in parts)]
-    for prefix in prefixes:
-        if not unplanned and Path(prefix).name.startswith(UNPLANNED):
-            continue
-        if not Path(f"{prefix}runs.parquet").exists():
-            continue
-        try:
-            pair = _read(f"{prefix}runs.parquet", RUNS), _read(f"{prefix}curves.parquet", CURVES)
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            if not Path(f"{prefix}runs.parquet").exists():  # put into the tables meanwhile
-                return stored(folder, unplanned=unplanned)
-            damaged.append(f"{prefix}*.parquet: not readable ({str(error).splitlines()[0]})")
-            continue
-        known = among(pair[0]["run_id"], pair[1]["run_id"].unique())
-        if not known.all():
-            damaged.append(f"{prefix}curves.parquet: found no curves of {(~known).sum()} runs")
-        runs.append(pair[0][known])
-        curves.append(pair[1])
-    if damaged:
-        warnings.warn("; ".join(damaged) + "; these runs count as missing", stacklevel=2)
-    if not runs:
-        return _frame(RUNS, pa.schema(_arrow(RUNS)).empty_table()), _frame(
-            CURVES, pa.schema(_arrow(CURVES)).empty_table()
-        )
-    all_runs, all_curves = _joined(runs, ["run_id"]), _joined(curves, ["run_id", "epoch"])
-    return _with_units(all_runs, RUNS), _with_units(all_curves, CURVES)
+    """What is known of where the tables of a folder come from; empty where there are none."""
+    return dict(recovery.load(folder).about)
 
 
 def has_runs(folder: Path) -> bool:
     """Whether any finished runs are stored in a folder, or what looks like them."""
-    return (folder / "runs.parquet").exists() or any((folder / "parts").glob("*.runs.parquet"))
+    if not folder.is_dir():
+        return False
+    return bool(set(files.listed(folder)) & {"runs.parquet"}) or bool(parts.waiting(folder))
+
+
+def results(root: str | Path) -> list[str]:
+    """Names of the folders below `root` that hold results."""
+    return [name for name in files.listed(Path(root)) if has_runs(Path(root) / name)]
 
 
 def stored_ids(folder: Path) -> list[str]:
-    """Ids of all finished runs in a folder; files that cannot be read are passed over."""
-    found: list[str] = []
-    for path in (folder / "runs.parquet", *sorted((folder / "parts").glob("*.runs.parquet"))):
-        with contextlib.suppress(OSError, KeyError, pa.ArrowException):
-            found += pq.read_table(path, columns=["run_id"])["run_id"].to_pylist()
-    return list(dict.fromkeys(found))
+    """Ids of all finished runs in a folder, those that the sweep no longer has too."""
+    found: list[str] = stored(folder).runs["run_id"].to_pylist()
+    return found
 
 
 def row_counts(folder: Path) -> tuple[int, int] | None:
-    """Rows of the two tables, by their footers; None where they cannot be read or parts wait to be merged."""
-    if _waiting(folder):
+    """Rows of the two tables, by the manifest; None where parts wait to be put into them or a file is not there."""
+    current = recovery.load(folder)
+    names = [manifest.TABLES[kind] for kind in ("runs", "curves")]
+    if parts.waiting(folder) or any(name not in current.files for name in names):
         return None
-    try:
-        runs, curves = (pq.read_metadata(folder / f"{name}.parquet").num_rows for name in ("runs", "curves"))
-    except (OSError, pa.ArrowException):
+    if not all(manifest.is_there(folder, current, name) for name in current.files):
         return None
+    runs, curves = (current.files[name].rows for name in names)
     return runs, curves
 
 
@@ -211,185 +259,98 @@ def complete(runs: pd.DataFrame, curves: pd.DataFrame, record: Record) -> pd.Ser
     return result
 
 
-def chunk_name(run_ids: Iterable[str]) -> str:
-    """Name of what is stored of these runs together."""
-    return hashlib.blake2b("".join(run_ids).encode(), digest_size=8).hexdigest()
-
-
-def write_part(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame, prefix: str = "") -> str:
-    """Store the finished runs of a chunk and return the part's name; the runs file comes last and makes it count."""
-    name = prefix + chunk_name(runs["run_id"])
-    parts = folder / "parts"
-    _write(parts / f"{name}.curves.parquet", curves, CURVES)
-    _write(parts / f"{name}.runs.parquet", runs, RUNS)
-    return name
-
-
-def write_snapshots(folder: Path, run_id: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Store the snapshots of one run: `epochs` (S,) and parameters by name, (S, ...)."""
-    files.write_arrays(folder / "snapshots" / f"{run_id}.npz", arrays)
-
-
 def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
     """Snapshots of one run: `epochs` (S,) and parameters by name, (S, ...). Raises UsageError if there are none."""
-    path = folder / "snapshots" / f"{run_id}.npz"
+
+    def look(current: Manifest) -> dict[str, np.ndarray]:
+        found = _look(folder, True, False, [], current)
+        if run_id not in found.snapshots:
+            known = ", ".join(sorted(found.snapshots)) or "none here"
+            raise UsageError(f"{folder / 'snapshots'}: found no snapshots of {run_id}; allowed: {known}")
+        return arrays_at(folder, current, found.snapshots[run_id], f"snapshots/{run_id}/")
+
     try:
-        return files.read_arrays(path)
-    except (FileNotFoundError, files.Unreadable) as error:
-        known = sorted(p.stem for p in (folder / "snapshots").glob("*.npz"))
-        reason = "no snapshots" if isinstance(error, FileNotFoundError) else f"a file that cannot be read ({error})"
-        raise UsageError(f"{path}: found {reason}; allowed: {', '.join(known) or 'none here'}") from None
+        found: dict[str, np.ndarray] = consistent(folder, look)
+    except (Damaged, FileNotFoundError) as error:
+        said = f"{error.filename}: is gone" if isinstance(error, FileNotFoundError) else str(error)
+        raise UsageError(f"{said}; allowed: what was written; run the sweep again") from None
+    return found
 
 
-def has_snapshots(folder: Path, run_id: str, epochs: np.ndarray) -> bool:
-    """Whether the snapshots of one run are there, at these epochs at least."""
+def arrays_at(folder: Path, current: Manifest, place: Place, prefix: str) -> dict[str, np.ndarray]:
+    """Arrays from a file that the manifest names, or from a part, there under `prefix`.
+
+    Raises Damaged, FileNotFoundError, or Changed where there is another manifest by now.
+    """
+    if place.file in current.files:
+        data = manifest.fetch(folder, current, place.file)
+        return files.unpacked(data, folder / place.file, sealed=False)
     try:
-        return bool(
-            np.isin(epochs, files.read_arrays(folder / "snapshots" / f"{run_id}.npz", "epochs")["epochs"]).all()
-        )
-    except (FileNotFoundError, files.Unreadable):
+        found = parts.arrays(folder, place.file)
+    except FileNotFoundError:
+        manifest.check(folder, current)
+        raise
+    return {name.removeprefix(prefix): array for name, array in found.items() if name.startswith(prefix)}
+
+
+class Ends:
+    """What later phases begin from, found by run id in a folder to which parts are added meanwhile."""
+
+    def __init__(
+        self, folder: Path, found: Stored | None = None, given: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    ) -> None:
+        self.folder, self.manifest = folder, found.manifest if found else Manifest()
+        self.places, self.given = dict(found.ends if found else {}), dict(given or {})
+        self.read = functools.lru_cache(maxsize=4)(self._read)
+
+    def add(self, name: str, run_ids: Iterable[str]) -> None:
+        """Know of a part that has the ends of these runs."""
+        self.places |= dict.fromkeys(run_ids, Place(name))
+
+    def of(self, run_ids: Iterable[str]) -> list[Mapping[str, np.ndarray]]:
+        """What later phases of these runs begin from, by name. Raises KeyError where that is not stored, or Damaged."""
+        wanted = list(run_ids)
+        if missing := set(wanted) - self.places.keys() - self.given.keys():
+            raise KeyError(f"the end of {len(missing)} runs that these go on from is not there")
+        return [self.given[run] if run in self.given else self.read(self.places[run])[run] for run in wanted]
+
+    def _read(self, place: Place) -> dict[str, dict[str, np.ndarray]]:
+        arrays = arrays_at(self.folder, self.manifest, place, "ends")
+        ids = arrays.pop("run_id" if "run_id" in arrays else "_runs").tolist()
+        named = {name.removeprefix("/"): array for name, array in arrays.items()}
+        return {run_id: {name: array[i] for name, array in named.items()} for i, run_id in enumerate(ids)}
+
+
+def end_digest(end: Mapping[str, np.ndarray]) -> str:
+    """What tells the end of one training from that of another: 16 hexadecimal digits of names and values."""
+    text = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(end.items()):
+        text.update(f"{name}{value.dtype}{value.shape};".encode() + np.ascontiguousarray(value).tobytes())
+    return text.hexdigest()
+
+
+def is_merged(found: Stored, planned: Iterable[str]) -> bool:
+    """Whether runs.parquet holds the planned runs, in their order, and nothing waits to be merged."""
+    if found.parts or "runs.parquet" not in found.manifest.files:
         return False
+    n_unplanned = sum(entry.rows for entry in found.manifest.of("unplanned_runs").values())
+    return bool(found.runs["run_id"].to_pylist()[n_unplanned:] == list(planned))
 
 
-def write_ends(folder: Path, run_ids: pd.Series, ends: Mapping[str, np.ndarray]) -> None:
-    """Store what later phases begin from, arrays with the runs along the first axis."""
-    path = folder / "ends" / f"{chunk_name(run_ids)}.npz"
-    files.write_arrays(path, {"run_id": run_ids.to_numpy("U16")} | dict(ends))
+def verified(folder: Path, found: Stored) -> Stored:
+    """What is stored, less the ends and snapshots whose files are damaged or gone: those are set aside, with a warning.
 
-
-def stored_ends(folder: Path) -> dict[str, Path]:
-    """Where the end of each run is that has been stored; a file that cannot be read is named in a warning."""
-    places: dict[str, Path] = {}
-    for path in sorted((folder / "ends").glob("*.npz")):
-        try:
-            places |= dict.fromkeys(files.read_arrays(path, "run_id")["run_id"].tolist(), path)
-        except files.Unreadable as error:
-            warnings.warn(f"{path}: {error}; its runs are trained again", stacklevel=2)
-    return places
-
-
-def read_ends(folder: Path, run_ids: Iterable[str]) -> list[dict[str, np.ndarray]]:
-    """What later phases of these runs begin from, by name. Raises KeyError for a run whose end is not stored.
-
-    A file that turns out to be damaged is named in a warning and deleted, so that the next run trains those again.
+    For who holds the folder, before any of it is relied on.
     """
-    wanted, places = list(run_ids), stored_ends(folder)
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for path in {places[run_id] for run_id in wanted if run_id in places}:
+    told: list[str] = []
+    for name in {**found.manifest.of("ends"), **found.manifest.of("snapshots")}:
         try:
-            arrays = files.read_arrays(path)
-        except files.Unreadable as error:
-            warnings.warn(f"{path}: {error}; deleted", stacklevel=2)
-            path.unlink()
-            continue
-        ids = arrays.pop("run_id").tolist()
-        found |= {run_id: {name: array[i] for name, array in arrays.items()} for i, run_id in enumerate(ids)}
-    if missing := set(wanted) - found.keys():
-        raise KeyError(f"the end of {len(missing)} runs that these go on from is not there")
-    return [found[run_id] for run_id in wanted]
-
-
-def _waiting(folder: Path) -> bool:
-    """Whether there are parts that wait to be merged."""
-    return any(not part.name.startswith(UNPLANNED) for part in (folder / "parts").glob("[!.]*"))
-
-
-def is_merged(folder: Path, planned: Iterable[str]) -> bool:
-    """Whether runs.parquet holds the planned runs and nothing waits to be merged."""
-    if _waiting(folder) or not (folder / "runs.parquet").exists():
-        return False
-    ids = pq.read_table(folder / "runs.parquet", columns=["run_id"])["run_id"].to_pylist()
-    return bool(ids == list(planned))
-
-
-def merge(folder: Path, planned: Iterable[str], meta: dict[str, Any]) -> pd.DataFrame:
-    """Put all parts into the two tables, in planned order, and write meta.json; return the table of runs.
-
-    What meta.json says, with the number of runs of each status and their precision, is metadata of both files too.
-    Finished runs that the plan no longer has stay behind as a part, so that nothing computed is lost.
-    """
-    old_parts = list((folder / "parts").glob("[!.]*"))  # before they are read, so that a new one is not lost
-    runs, curves = stored(folder)
-    order = pd.Index(list(planned))
-    kept, others = _ordered(runs, order)
-    kept_curves, other_curves = _ordered(curves, order)
-    if len(others):
-        name = write_part(folder, others, other_curves, UNPLANNED)
-        old_parts = [part for part in old_parts if not part.name.startswith(name)]
-    counts = kept["status"].value_counts().to_dict()
-    meta = meta | {"counts": counts, "dtype": sorted(kept["dtype"].unique())}
-    file_meta = {b"ghostsweep": json.dumps(meta).encode()}
-    _write(folder / "curves.parquet", kept_curves, CURVES, file_meta)
-    _write(folder / "runs.parquet", kept, RUNS, file_meta)
-    files.write(folder / "meta.json", lambda new: new.write_text(json.dumps(meta, indent=1) + "\n"))
-    for part in sorted(
-        old_parts, key=lambda part: not part.name.endswith(".runs.parquet")
-    ):  # so that none seems broken
-        part.unlink(missing_ok=True)
-    if (folder / "parts").exists() and not any((folder / "parts").iterdir()):
-        shutil.rmtree(folder / "parts")
-    return _with_units(kept, RUNS)
-
-
-def _ordered(table: pd.DataFrame, order: pd.Index) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of the runs in `order`, sorted by it, and all other rows."""
-    place = order.get_indexer(pd.Index(table["run_id"]))  # -1 for the others
-    rows, n_others = place.argsort(kind="stable"), np.count_nonzero(place < 0)
-    return table.iloc[rows[n_others:]].reset_index(drop=True), table.iloc[rows[:n_others]]
-
-
-def _joined(frames: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
-    if len(frames) == 1:
-        return frames[0]
-    return pd.concat(frames, ignore_index=True).drop_duplicates(keys, keep="last", ignore_index=True)
-
-
-def _arrow(columns: tuple[Column, ...]) -> list[pa.Field]:
-    types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
-    return [pa.field(c.name, types[c.kind], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns]
-
-
-def _read(path: str, columns: tuple[Column, ...]) -> pd.DataFrame:
-    """Read one file; fields of a run that are newer than it are filled in. Raises KeyError if others are missing."""
-    table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
-    missing = [c for c in columns if c.name not in table.column_names]
-    newer = FIELDS.keys() - {"model", *required_fields({})}
-    unknown = set(table.column_names) - {c.name for c in columns}  # a name may be damaged too
-    lost = [c.name for c in missing if c.name not in newer or unknown]
-    if lost:
-        raise KeyError(f"columns {', '.join(lost)} are missing")
-    for c in missing:
-        (field,) = _arrow((c,))
-        table = table.append_column(field, pa.array(_defaults(c, table), field.type, from_pandas=True))
-    return _frame(columns, table.select([c.name for c in columns]).cast(pa.schema(_arrow(columns))))
-
-
-def _defaults(column: Column, table: pa.Table) -> pd.Series:
-    """What runs stored before there was this field have in it: their default, as in their ids, or null."""
-    info = FIELDS[column.name]
-    number = column.kind == "float64"
-    known = {choice: float(v) if number else v for choice, v in info.defaults.items() if v is not None}
-    choices: pd.Series = table[info.by].to_pandas()
-    filled = choices.map(known).astype(object)
-    return filled.where(table[info.needs].to_pandas().notna()) if info.needs else filled
-
-
-def _frame(columns: tuple[Column, ...], table: pa.Table) -> pd.DataFrame:
-    frame = table.to_pandas(ignore_metadata=True)
-    for c in columns:
-        if c.name == "learned_epoch":
-            frame[c.name] = frame[c.name].astype("Int64")
-    return _with_units(frame, columns)
-
-
-def _with_units(frame: pd.DataFrame, columns: tuple[Column, ...]) -> pd.DataFrame:
-    frame.attrs["units"] = {c.name: c.unit for c in columns}
-    return frame
-
-
-def _write(
-    path: Path, frame: pd.DataFrame, columns: tuple[Column, ...], metadata: dict[bytes, bytes] | None = None
-) -> None:
-    table = pa.Table.from_pandas(frame, schema=pa.schema(_arrow(columns)), preserve_index=False)
-    table = table.replace_schema_metadata((table.schema.metadata or {}) | (metadata or {}))
-    files.write(path, lambda new: pq.write_table(table, new, compression="zstd", write_page_checksum=True))
+            manifest.fetch(folder, found.manifest, name)
+        except (FileNotFoundError, Damaged) as error:
+            _tell(folder, error, [] if isinstance(error, FileNotFoundError) else [folder / name], True, told)
+            for places in (found.ends, found.snapshots):
+                for run in [run for run, place in places.items() if place.file == name]:
+                    del places[run]
+    if told:
+        warnings.warn("; ".join(told) + "; their runs are trained again where they are needed", stacklevel=2)
+    return found

@@ -12,7 +12,7 @@ from jax import lax
 from pydantic import ValidationError
 
 import ghostsweep
-from ghostsweep import Run, UsageError, analysis, figures, plan, tables, theory, train, train_one
+from ghostsweep import Run, UsageError, analysis, figures, files, parts, plan, tables, theory, train, train_one
 from ghostsweep.models import Evaluation, canonical, model_of
 from ghostsweep.spec import FIELDS, Shape, loads
 
@@ -200,10 +200,10 @@ def test_tables_older_than_the_fields_are_filled_in(tmp_path: Path) -> None:
     closed = found_there.runs
     assert closed[["confidence", "dt_steps", "threshold"]].isna().all(axis=None)
     curves = found_there.curves[found_there.curves["run_id"].isin(closed["run_id"].head(2))]
-    tables.write_part(tmp_path, closed.head(2).assign(confidence=[0.5, np.nan]), curves)
-    (part,) = (tmp_path / "parts").glob("*.runs.parquet")
-    pd.read_parquet(part).drop(columns=["dt_steps", "threshold"]).to_parquet(part)
-    found = tables.stored(tmp_path)[0]
+    part = tmp_path / parts.write(tmp_path, closed.head(2).assign(confidence=[0.5, np.nan]), curves)
+    older = parts._table(files.read_arrays(part, "runs")["runs"]).drop_columns(["dt_steps", "threshold"])
+    files.write_arrays(part, files.read_arrays(part) | {"runs": parts._stream(older)})
+    found = tables.stored(tmp_path).frames()[0]
     np.testing.assert_array_equal(found[["dt_steps", "threshold"]], [[0.1, 10.0], [np.nan, np.nan]])
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import stored
 from cluster import FINISHED, OPTIONS, SHORT, TEXT, assert_same, in_shards, kill_in_a_chunk, names, status, sweep_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ghostsweep
-from ghostsweep import UsageError, engine, files, ledger, plan, sweeping, tables
+from ghostsweep import UsageError, engine, ledger, locks, parts, plan, sweeping, tables
 from ghostsweep.errors import TrainingError
 from ghostsweep.sweeping import Shard
 
@@ -160,19 +161,20 @@ def test_tables_are_read_whole_while_another_process_puts_them_together(
 ) -> None:
     in_shards(tmp_path, 1)
     done = tables.read("x", tmp_path)
+    (tmp_path / "y").mkdir()
     for i in range(2):
         rows = done.runs.iloc[12 * i : 12 * i + 12]
-        tables.write_part(tmp_path / "y", rows, done.curves[done.curves["run_id"].isin(rows["run_id"])])
-    original, merged = tables._read, []
+        parts.write(tmp_path / "y", rows, done.curves[done.curves["run_id"].isin(rows["run_id"])])
+    original, merged = parts.read, []
 
-    def read(path: str, columns: Any) -> pd.DataFrame:
-        if "parts" in path and not merged:
-            merged.append(path)
-            tables.merge(tmp_path / "y", done.runs["run_id"], {})
-        return original(path, columns)
+    def read(folder: Path, name: str) -> parts.Part:
+        if not merged:
+            merged.append(name)
+            stored.merge(tmp_path / "y", done.runs["run_id"])
+        return original(folder, name)
 
-    monkeypatch.setattr(tables, "_read", read)
-    runs, curves = tables.stored(tmp_path / "y")
+    monkeypatch.setattr(parts, "read", read)
+    runs, curves = tables.stored(tmp_path / "y").frames()
     assert merged and not (tmp_path / "y" / "parts").exists()
     pd.testing.assert_frame_equal(runs, done.runs)
     pd.testing.assert_frame_equal(curves, done.curves)
@@ -284,4 +286,4 @@ def test_shards_are_a_minute_of_a_core_each_where_nobody_says() -> None:
     assert sweeping.n_shards(grid, None) == pytest.approx(core_seconds / 60, abs=1) and sweeping.n_shards(grid, 7) == 7
     with pytest.raises(UsageError, match="shards: found 0"):
         sweeping.n_shards(grid, 0)
-    assert str(Shard.parse("2/8")) == "2/8" and files.is_locked(Path("nowhere")) == ""
+    assert str(Shard.parse("2/8")) == "2/8" and locks.is_locked(Path("nowhere")) == ""

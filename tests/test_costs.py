@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ghostsweep
-from ghostsweep import UsageError, api, groups, ledger, plan, tables, train
+from ghostsweep import UsageError, api, groups, ledger, parts, plan, tables, train
 from ghostsweep.groups import Group
 from ghostsweep.spec import Shape, load, loads
 
@@ -120,7 +121,8 @@ def test_parts_without_tables_are_a_partial_sweep(tmp_path: Path) -> None:
     sweep = loads(SMALL, name="x")
     found = ghostsweep.run(sweep, out=tmp_path)
     half = found.runs.iloc[:4]
-    tables.write_part(tmp_path / "y", half, found.curves[found.curves["run_id"].isin(half["run_id"])])
+    (tmp_path / "y").mkdir()
+    parts.write(tmp_path / "y", half, found.curves[found.curves["run_id"].isin(half["run_id"])])
     state = ghostsweep.status(loads(SMALL, name="y"), tmp_path)
     assert (state.state, state.done, state.runs) == ("partial", 4, 8)
     assert tables.row_counts(tmp_path / "y") is None
@@ -129,10 +131,13 @@ def test_parts_without_tables_are_a_partial_sweep(tmp_path: Path) -> None:
 def test_a_table_with_rows_missing_is_not_done(tmp_path: Path) -> None:
     sweep = loads(SMALL, name="x")
     found = ghostsweep.run(sweep, out=tmp_path)
-    tables.merge(tmp_path / "x", found.runs["run_id"][:5], found.meta)
-    for part in (tmp_path / "x/parts").iterdir():
-        part.unlink()
+    stored.merge(tmp_path / "x", found.runs["run_id"][:5], **found.meta)
     state = ghostsweep.status(sweep, tmp_path)
+    assert (state.state, state.done) == ("done", 8)  # three of them beside the tables
+    for kind in ("runs", "curves"):
+        (tmp_path / f"x/unplanned_{kind}.parquet").unlink()
+    with pytest.warns(UserWarning, match="unplanned_runs.parquet: is gone"):
+        state = ghostsweep.status(sweep, tmp_path)
     assert (state.state, state.done) == ("partial", 5)
 
 

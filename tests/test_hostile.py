@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import UsageError, cli, files, groups, load, plan, sessions
+from ghostsweep import UsageError, cli, engine, files, groups, load, plan
 from ghostsweep.spec import loads
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
@@ -146,7 +146,7 @@ def test_a_place_that_is_read_only_is_told_before_training_and_can_be_read(
 
     monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(files, "write", refuse_file)
-    monkeypatch.setattr(sessions, "_train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(engine, "train_chunks", lambda *_: pytest.fail("trained"))
     assert ghostsweep.run(sweep, out=tmp_path).runs.equals(done.runs)  # nothing to do
     more = loads(TEXT.replace("range = 3", "range = 4"), name="x")
     with pytest.raises(OSError, match="Read-only file system"):

@@ -216,9 +216,8 @@ def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch
     found = ghostsweep.run(loads(text, name="x"), out=tmp_path)
     trapped = found.runs[(found.runs["phase"] == 1) & (found.runs["final_grad_norm"] == 0)]
     assert 2 < len(trapped) < 12
-    counts = [
-        tables.read_ends(tmp_path / "x", [run])[0]["opt_state/sgd/linear[0][1].count"] for run in trapped["run_id"]
-    ]
+    ends = tables.Ends(tmp_path / "x", tables.stored(tmp_path / "x")).of(trapped["run_id"])
+    counts = [end["opt_state/sgd/linear[0][1].count"] for end in ends]
     assert counts == [400] * len(trapped)  # the schedule goes on from here
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import ghostsweep
-from ghostsweep import plan, tables
+from ghostsweep import columns, plan, tables
 from ghostsweep.spec import loads
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,7 @@ def block(language: str) -> list[str]:
 
 def test_the_data_dictionary_is_the_codes_own() -> None:
     shown = README.split("<!-- data dictionary -->")[1].split("<!-- end -->")[0].strip()
-    assert shown == tables.data_dictionary()
+    assert shown == columns.data_dictionary()
 
 
 def test_the_sweep_shown_is_valid() -> None:

@@ -17,6 +17,20 @@ ROOMS = {
     "tasks": ({"numpy", "jax"}, {"spec"}),
     "models": ({"jax", "numpy"}, {"tasks", "spec"}),
     "files": ({"numpy"}, set()),
+    "locks": (set(), {"files"}),
+    "columns": ({"pandas", "pyarrow"}, {"spec"}),
+    "manifest": (set(), {"files"}),
+    "recovery": ({"pyarrow"}, {"columns", "files", "machine", "manifest"}),
+    "parts": ({"numpy", "pandas", "pyarrow"}, {"columns", "files"}),
+    "tables": (
+        {"pyarrow", "pandas", "numpy"},
+        {"columns", "files", "manifest", "parts", "recovery", "spec"},
+    ),
+    "merging": (
+        {"pyarrow", "pandas", "numpy"},
+        {"columns", "files", "manifest", "parts", "recovery", "tables"},
+    ),
+    "machine": (set(), set()),
     "checkpoint": ({"numpy"}, {"files"}),
     "memory": ({"jax"}, set()),
     "plan": ({"numpy", "pandas"}, {"spec"}),
@@ -27,32 +41,39 @@ ROOMS = {
     "train": ({"jax", "numpy", "optax"}, {"models", "optimizers", "spec"}),
     "chunk": ({"jax", "numpy", "pandas"}, {"checkpoint", "plan", "train", "spec"}),
     "progress": (set(), {"plan"}),
-    "engine": ({"jax", "numpy"}, {"checkpoint", "chunk", "files", "plan", "progress", "train", "tables", "spec"}),
-    "tables": ({"pyarrow", "pandas", "numpy"}, {"files", "spec"}),
+    "engine": (
+        {"jax", "numpy", "pandas"},
+        {"checkpoint", "chunk", "files", "parts", "plan", "progress", "train", "tables", "spec"},
+    ),
     "analysis": ({"numpy", "scipy", "pandas"}, {"theory", "tables"}),
     "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "theory"}),
     "paper": ({"matplotlib"}, {"analysis", "figures", "tables"}),
-    "ledger": ({"numpy", "pandas"}, {"analysis", "files", "groups", "plan", "spec", "tables"}),
+    "ledger": (
+        {"numpy", "pandas"},
+        {"analysis", "files", "groups", "locks", "parts", "plan", "spec", "tables"},
+    ),
     "sessions": (
         {"pandas", "jax"},
-        {"checkpoint", "engine", "files", "groups", "ledger", "memory", "plan", "progress", "spec", "tables", "train"},
+        {"checkpoint", "engine", "files", "groups", "ledger", "locks", "manifest", "memory", "merging", "parts", "plan"}
+        | {"progress", "spec", "tables", "train"},
     ),
     "sweeping": (
         {"numpy", "pandas"},
-        {"checkpoint", "files", "groups", "ledger", "plan", "progress", "sessions", "spec", "tables"},
+        {"checkpoint", "files", "groups", "ledger", "locks", "manifest", "parts", "plan", "progress", "recovery"}
+        | {"sessions", "spec", "tables"},
     ),
     "slurm": (
         {"numpy", "pandas", "submitit"},
-        {"files", "ledger", "plan", "progress", "sessions", "spec", "sweeping"},
+        {"ledger", "locks", "plan", "progress", "sessions", "spec", "sweeping", "tables"},
     ),
-    "showing": ({"numpy", "pandas"}, {"analysis", "engine", "plan", "spec", "tables"}),
+    "showing": ({"numpy", "pandas"}, {"analysis", "engine", "files", "plan", "spec", "tables"}),
     "api": (
         {"pandas"},
         {"analysis", "estimating", "figures", "ledger", "paper", "plan", "sessions", "showing", "slurm", "sweeping"}
         | {"tables"},
     ),
-    "reproduction": ({"pandas"}, {"api", "figures", "files", "paper", "spec", "tables"}),
-    "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "progress", "spec", "tables"}),
+    "reproduction": ({"pandas"}, {"api", "columns", "figures", "files", "paper", "spec", "tables"}),
+    "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "columns", "progress", "spec", "tables"}),
     "cli": ({"typer"}, {"api", "checkpoint", "console", "reproduction", "spec", "tables"}),
     "errors": (set(), set()),
 }

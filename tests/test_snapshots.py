@@ -27,7 +27,7 @@ runs = { seed = [1, 2], learning_rate = 0.1 }
 def test_snapshots_are_what_training_one_run_passes_through(tmp_path: Path) -> None:
     found = ghostsweep.run(loads(TEXT, name="x"), out=tmp_path)
     chosen = found.runs.query("seed in (1, 2) and 0.05 < learning_rate < 0.5")
-    assert sorted(p.stem for p in (tmp_path / "x" / "snapshots").iterdir()) == sorted(chosen["run_id"])
+    assert sorted(p.name.split(".")[0] for p in (tmp_path / "x" / "snapshots").iterdir()) == sorted(chosen["run_id"])
     run_id = chosen["run_id"].iloc[1]
     taken = tables.read_snapshots(tmp_path / "x", run_id)
     assert taken.pop("epochs").tolist() == [0, 7, 59, 60]
@@ -37,7 +37,7 @@ def test_snapshots_are_what_training_one_run_passes_through(tmp_path: Path) -> N
         for name, value in train_one(run).params.items():
             np.testing.assert_allclose(taken[name][index], value, rtol=1e-5, atol=1e-7)
     assert not np.array_equal(taken["m"][0], taken["m"][1])
-    with pytest.raises(UsageError, match=f"found no snapshots; allowed: .*{run_id}"):
+    with pytest.raises(UsageError, match=f"found no snapshots of 0+; allowed: .*{run_id}"):
         tables.read_snapshots(tmp_path / "x", "0" * 16)
 
 
@@ -45,14 +45,18 @@ def test_a_run_without_its_snapshots_is_not_finished(tmp_path: Path) -> None:
     ghostsweep.run(loads(TEXT, name="x"), out=tmp_path)
     folder = tmp_path / "x" / "snapshots"
     first, second = sorted(folder.iterdir())
-    before = dict(np.load(second))
+    run_id = second.name.split(".")[0]
+    before = tables.read_snapshots(tmp_path / "x", run_id)
     first.unlink()
-    second.write_bytes(second.read_bytes()[:100])
+    second.write_bytes(damaged := second.read_bytes()[:100])
     more = loads(TEXT.replace("7, 59", "7, 8, 59"), name="x")
     assert (ghostsweep.status(loads(TEXT, name="x"), tmp_path).done, ghostsweep.status(more, tmp_path).done) == (7, 7)
-    ghostsweep.run(loads(TEXT, name="x"), out=tmp_path)
+    with pytest.warns(UserWarning, match=f"{second.name}: not the bytes that were written") as told:
+        ghostsweep.run(loads(TEXT, name="x"), out=tmp_path)
     assert (ghostsweep.status(loads(TEXT, name="x"), tmp_path).done, ghostsweep.status(more, tmp_path).done) == (9, 7)
-    for name, value in dict(np.load(second)).items():
+    assert f"{first.name}: is gone" in str(told[0].message)
+    assert [path.read_bytes() for path in (tmp_path / "x" / "damaged").iterdir()] == [damaged]
+    for name, value in tables.read_snapshots(tmp_path / "x", run_id).items():
         np.testing.assert_allclose(value, before[name], rtol=1e-5, atol=1e-7)
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghostsweep import UsageError, tables
+from ghostsweep import UsageError, files, parts, tables
 from ghostsweep.spec import Record
 
 
@@ -32,8 +33,8 @@ def test_parquet_round_trip(values: list[float], tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("round")
     ids = [f"{i:016x}" for i in range(len(values))]
     runs, curves = frames(ids, values)
-    tables.write_part(folder, runs, curves)
-    tables.merge(folder, ids, {"name": "round"})
+    parts.write(folder, runs, curves)
+    stored.merge(folder, ids, name="round")
     found = tables.read(folder)
     pd.testing.assert_frame_equal(found.runs, runs, check_dtype=False)
     pd.testing.assert_frame_equal(found.curves, curves, check_dtype=False)
@@ -42,8 +43,9 @@ def test_parquet_round_trip(values: list[float], tmp_path_factory: pytest.TempPa
 
 
 def test_units_travel_with_the_frames(tmp_path: Path) -> None:
-    tables.write_part(tmp_path / "x", *frames(["a"], [1.0]))
-    tables.merge(tmp_path / "x", ["a"], {})
+    (tmp_path / "x").mkdir()
+    parts.write(tmp_path / "x", *frames(["a"], [1.0]))
+    stored.merge(tmp_path / "x", ["a"])
     found = tables.read("x", tmp_path)
     assert found.runs.attrs["units"]["timescale"] == "steps"
     assert found.runs.attrs["units"]["dt_ms"] == "ms"
@@ -53,55 +55,53 @@ def test_units_travel_with_the_frames(tmp_path: Path) -> None:
 
 
 def test_merge_keeps_the_order_of_the_plan_and_the_last_of_two_rows(tmp_path: Path) -> None:
-    tables.write_part(tmp_path, *frames(["b", "a"], [1.0, 2.0]))
-    tables.merge(tmp_path, ["a", "b"], {})
-    tables.write_part(tmp_path, *frames(["c", "b"], [3.0, 4.0]))
-    runs = tables.merge(tmp_path, ["a", "b", "c"], {})
+    parts.write(tmp_path, *frames(["b", "a"], [1.0, 2.0]))
+    stored.merge(tmp_path, ["a", "b"])
+    parts.write(tmp_path, *frames(["c", "b"], [3.0, 4.0]))
+    runs = stored.merge(tmp_path, ["a", "b", "c"])
     assert runs["run_id"].tolist() == ["a", "b", "c"]
     assert runs["final_loss"].tolist() == [2.0, 4.0, 3.0]
     assert tables.read(tmp_path).curves["run_id"].tolist() == ["a", "a", "b", "b", "c", "c"]
 
 
-@pytest.mark.parametrize("damage", ["truncate", "foreign", "empty", "no curves", "mean_loss", "learning_rate"])
+@pytest.mark.parametrize("damage", ["truncate", "foreign", "empty", "mean_loss", "learning_rate", "unsealed"])
 def test_damaged_parts_are_named_and_count_as_missing(tmp_path: Path, damage: str) -> None:
-    tables.write_part(tmp_path, *frames(["a"], [1.0]))
-    tables.write_part(tmp_path, *frames(["b"], [2.0]))
-    victim = next(p for p in (tmp_path / "parts").glob("*.runs.parquet") if pd.read_parquet(p)["run_id"][0] == "b")
+    parts.write(tmp_path, *frames(["a"], [1.0]))
+    victim = tmp_path / parts.write(tmp_path, *frames(["b"], [2.0]))
     if damage == "truncate":
         victim.write_bytes(victim.read_bytes()[:-20])
     elif damage == "empty":
         victim.write_bytes(b"")
-    elif damage in ("no result", "no rate"):
-        pd.read_parquet(victim).drop(columns="mean_loss" if damage == "no result" else "learning_rate").to_parquet(
-            victim
-        )
     elif damage == "foreign":
-        pd.DataFrame({"a": [1]}).to_parquet(victim)
+        files.write_arrays(victim, {"a": np.zeros(3)})
+    elif damage == "unsealed":
+        np.savez(victim, **files.read_arrays(victim))
     else:
-        victim.with_name(victim.name.replace("runs", "curves")).unlink()
-    with pytest.warns(UserWarning, match="not readable") as warned:
-        runs, curves = tables.stored(tmp_path)
-    assert victim.name.removesuffix("runs.parquet") in str(warned[0].message)
+        table = parts._table(files.read_arrays(victim, "runs")["runs"]).drop_columns(damage)
+        files.write_arrays(victim, files.read_arrays(victim) | {"runs": parts._stream(table)})
+    with pytest.warns(UserWarning, match="not (readable|the bytes that were written)") as warned:
+        runs, curves = tables.stored(tmp_path).frames()
+    assert str(victim) in str(warned[0].message)
     assert runs["run_id"].tolist() == ["a"]
     assert set(curves["run_id"]) == {"a"}
 
 
 def test_a_failed_write_leaves_the_old_table_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tables.write_part(tmp_path, *frames(["a"], [1.0]))
-    tables.merge(tmp_path, ["a"], {})
+    parts.write(tmp_path, *frames(["a"], [1.0]))
+    stored.merge(tmp_path, ["a"])
     old = (tmp_path / "runs.parquet").read_bytes()
 
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    tables.write_part(tmp_path, *frames(["b"], [2.0]))
+    parts.write(tmp_path, *frames(["b"], [2.0]))
     monkeypatch.setattr("ghostsweep.files.os.fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
-        tables.merge(tmp_path, ["a", "b"], {})
+        stored.merge(tmp_path, ["a", "b"])
     assert (tmp_path / "runs.parquet").read_bytes() == old
     assert not list(tmp_path.rglob("*.tmp"))
     monkeypatch.undo()
-    assert tables.merge(tmp_path, ["a", "b"], {})["run_id"].tolist() == ["a", "b"]
+    assert stored.merge(tmp_path, ["a", "b"])["run_id"].tolist() == ["a", "b"]
 
 
 def test_complete_means_every_epoch_asked_for(tmp_path: Path) -> None:
@@ -113,7 +113,8 @@ def test_complete_means_every_epoch_asked_for(tmp_path: Path) -> None:
 
 
 def test_missing_results_name_what_there_is(tmp_path: Path) -> None:
-    tables.write_part(tmp_path / "there", *frames(["a"], [1.0]))
-    tables.merge(tmp_path / "there", ["a"], {})
+    (tmp_path / "there").mkdir()
+    parts.write(tmp_path / "there", *frames(["a"], [1.0]))
+    stored.merge(tmp_path / "there", ["a"])
     with pytest.raises(UsageError, match="not_there: found no results; allowed: there"):
         tables.read("not_there", tmp_path)
