@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ghostsweep import groups, plan
 from ghostsweep.groups import Group
-from ghostsweep.ledger import Status, cores, status
+from ghostsweep.ledger import Status, status
+from ghostsweep.machine import cores
 from ghostsweep.spec import Shape, Sweep
 
 BUDGET_SECONDS = 5.0

@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 from ghostsweep import analysis, files, groups, plan, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.groups import Group
+from ghostsweep.machine import cores as cores  # for rooms that ask the ledger
 from ghostsweep.spec import ENGINE_VERSION, Sweep
 
 
@@ -86,11 +86,6 @@ def activity(name: str, out: str | Path = "results") -> Activity:
         parts=len(list(folder.glob("parts/[!.]*.runs.parquet"))),
         failed=tuple(sorted(folder.glob("failed/*.txt"))),
     )
-
-
-def cores() -> int:
-    """Number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:

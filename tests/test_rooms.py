@@ -18,11 +18,12 @@ ROOMS = {
     "models": ({"jax", "numpy"}, {"tasks", "spec"}),
     "files": ({"numpy"}, set()),
     "checkpoint": ({"numpy"}, {"files"}),
-    "memory": ({"jax"}, set()),
+    "machine": (set(), set()),
+    "memory": ({"jax"}, {"machine"}),
     "plan": ({"numpy", "pandas"}, {"spec"}),
     "groups": ({"numpy", "pandas"}, {"plan", "spec"}),
     "calibrate": ({"jax", "numpy"}, {"engine", "groups", "plan", "train"}),
-    "estimating": (set(), {"calibrate", "engine", "groups", "ledger", "memory", "plan", "spec"}),
+    "estimating": (set(), {"calibrate", "engine", "groups", "ledger", "machine", "memory", "plan", "spec"}),
     "optimizers": ({"jax", "optax"}, {"spec"}),
     "train": ({"jax", "numpy", "optax"}, {"models", "optimizers", "spec"}),
     "chunk": ({"jax", "numpy", "pandas"}, {"checkpoint", "plan", "train", "spec"}),
@@ -32,7 +33,7 @@ ROOMS = {
     "analysis": ({"numpy", "scipy", "pandas"}, {"theory", "tables"}),
     "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "theory"}),
     "paper": ({"matplotlib"}, {"analysis", "figures", "tables"}),
-    "ledger": ({"numpy", "pandas"}, {"analysis", "files", "groups", "plan", "spec", "tables"}),
+    "ledger": ({"numpy", "pandas"}, {"analysis", "files", "groups", "machine", "plan", "spec", "tables"}),
     "sessions": (
         {"pandas", "jax"},
         {"checkpoint", "engine", "files", "groups", "ledger", "memory", "plan", "progress", "spec", "tables", "train"},
@@ -48,8 +49,8 @@ ROOMS = {
     "showing": ({"numpy", "pandas"}, {"analysis", "engine", "plan", "spec", "tables"}),
     "api": (
         {"pandas"},
-        {"analysis", "estimating", "figures", "ledger", "paper", "plan", "sessions", "showing", "slurm", "sweeping"}
-        | {"tables"},
+        {"analysis", "estimating", "figures", "ledger", "machine", "paper", "plan", "sessions", "showing", "slurm"}
+        | {"sweeping", "tables"},
     ),
     "reproduction": ({"pandas"}, {"api", "figures", "files", "paper", "spec", "tables"}),
     "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "progress", "spec", "tables"}),
