@@ -1,4 +1,4 @@
-"""What this process may use of the machine: processor cores and memory, by every limit that is known. Without JAX.
+"""What this process may use of the machine, without JAX: cores and memory by every limit that is known; whether JAX.
 
 Limits are looked for where Linux keeps them: the process's control group and each of its parents, in the hierarchies
 of both versions, and in the variables of SLURM, whose limits need not be control groups. What cannot be read limits
@@ -6,10 +6,16 @@ nothing.
 `proc` is the folder of processes' files; where control groups are mounted is read from there.
 """
 
+import importlib
+import importlib.util
 import math
+import multiprocessing.context
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+
+from ghostsweep.errors import UsageError
 
 PROC = Path("/proc")
 DEFAULT_BYTES = 4 * 10**9
@@ -47,6 +53,36 @@ def free_bytes(proc: Path = PROC, environment: Mapping[str, str] = os.environ) -
     if (limit := _slurm_bytes(environment)) is not None:
         free = min(free, limit)
     return max(0, free)
+
+
+def load_jax() -> None:
+    """Import JAX; UsageError, a line, where it is not installed or a variable of its own is not as it can be read."""
+    if importlib.util.find_spec("jax") is None:
+        raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
+    try:
+        importlib.import_module("jax")
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"JAX: found a setting that it cannot start with ({error}); allowed: as JAX documents"
+        ) from error
+
+
+def check_executor(executor: object) -> None:
+    """Raise UsageError for a pool whose processes would be forks of this one, once JAX has started in it.
+
+    A fork has JAX's locks but none of its threads, and waits for them for ever.
+    """
+    context = getattr(executor, "_mp_context", None)  # of concurrent.futures; other executors have none
+    if not isinstance(context, multiprocessing.context.BaseContext) or context.get_start_method() != "fork":
+        return
+    if sys.modules.get("jax") is not None:
+        from ghostsweep import ambient
+
+        if ambient.is_started():
+            raise UsageError(
+                "executor: found a pool of forked processes, which would hang since JAX was used in this process; "
+                'allowed: ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))'
+            )
 
 
 def _available(proc: Path) -> int:

@@ -92,7 +92,7 @@ def _train(
     """Train the runs that are left; return what to remember of this session."""
     import jax
 
-    from ghostsweep import engine, memory
+    from ghostsweep import ambient, engine, memory
 
     devices = engine.local_devices(ledger.cores(), options.devices)
     engine.keep_programs(devices)
@@ -119,6 +119,7 @@ def _train(
         "host": socket.gethostname(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
         "jax": jax.__version__,
+        "jax_config": ambient.settings(),
         **{key: round(value, 3) for key, value in asdict(spent).items()},
     }
 
