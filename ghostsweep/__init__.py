@@ -10,6 +10,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ghostsweep import machine
 from ghostsweep.analysis import (
     Criteria,
     compare_scaling,
@@ -65,8 +66,9 @@ def train_one(run: Run, initial: "Mapping[str, np.ndarray] | None" = None, after
 
     `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides. `after`
     makes it a later phase, which goes on from the end of an earlier history. Each history has shape (epochs,),
-    measured before the epoch's update. See `ghostsweep.train.train_one`.
+    measured before the epoch's update. See `ghostsweep.train.train_one`. UsageError where JAX is not there.
     """
+    machine.load_jax()
     from ghostsweep.train import train_one as train  # here, so that importing the package needs no JAX
 
     return train(run, initial, after)

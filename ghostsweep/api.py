@@ -12,7 +12,8 @@ from pandas.api.types import is_numeric_dtype
 from ghostsweep import analysis, figures, paper, slurm, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.estimating import Estimate, estimate
-from ghostsweep.ledger import Activity, Status, activity, cores, find, status
+from ghostsweep.ledger import Activity, Status, activity, find, status
+from ghostsweep.machine import cores
 from ghostsweep.plan import Shard
 from ghostsweep.sessions import Options
 from ghostsweep.showing import Shown, show

@@ -136,10 +136,10 @@ def train_chunk(
                         index = kept[np.minimum(np.arange(width), len(kept) - 1)]
                         narrow = jax.tree.map(lambda array, index=index: array[index], (state, traced))
                         state, traced = jax.device_put(narrow, now.sharding)
+        index = np.flatnonzero(needed[lanes])
+        ends = {name: np.asarray(leaf)[index] for name, leaf in train.ends(shape, state).items()} if len(index) else {}
     log.add(stops[at:], lanes[:0], None)
     totals["epochs_done"][stopped] = epochs  # had they gone on, nothing would have changed
-    index = np.flatnonzero(needed[lanes])
-    ends = {name: np.asarray(leaf)[index] for name, leaf in train.ends(shape, state).items()} if len(index) else {}
     rows = _run_rows(chunk.runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
     return Trained(*rows, ends, album.by_run())
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ghostsweep import files, parts, plan, tables, train
+from ghostsweep import ambient, files, parts, plan, tables, train
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ghostsweep.chunk import Program, train_chunk
 from ghostsweep.errors import TrainingError, UsageError
@@ -78,14 +78,21 @@ class Failure(NamedTuple):
 def local_devices(cores: int, wanted: int | None = None) -> list[jax.Device]:
     """The devices of this machine, all or as many as `wanted`; on a CPU, all is one for each of `cores`.
 
-    (XLA alone leaves cores idle here.) The number of CPU devices can only be set before JAX is first used; later
-    calls get what there is. Raises UsageError where fewer are there than wanted.
+    (XLA alone leaves cores idle here.) The number of CPU devices can only be set before JAX is first used, so there
+    are as many as cores however few are wanted: the next sweep of the process may want more. Raises UsageError where
+    fewer are there than wanted, or where JAX does not start.
     """
-    with contextlib.suppress(RuntimeError):  # JAX is running already
-        jax.config.update("jax_num_cpu_devices", wanted or cores)
-    devices: list[jax.Device] = jax.local_devices()
+    started = ambient.is_started()
+    if not started:
+        jax.config.update("jax_num_cpu_devices", max(cores, wanted or 0))
+    devices = ambient.local_devices()
     if wanted is not None and not 1 <= wanted <= len(devices):
-        raise UsageError(f"devices: found {wanted}; allowed: a whole number from 1 to {len(devices)}, of those here")
+        fixed = "of those here"
+        if started and devices[0].platform == "cpu":
+            fixed = (
+                f"since this process had started JAX with that many; set JAX_NUM_CPU_DEVICES={wanted} before it does"
+            )
+        raise UsageError(f"devices: found {wanted}; allowed: a whole number from 1 to {len(devices)}, {fixed}")
     return devices[:wanted]
 
 
@@ -234,7 +241,8 @@ def _identity(chunk: Chunk, record: Record, needed: np.ndarray, devices: list[ja
     versions = ENGINE_VERSION, importlib.metadata.version("ghostsweep"), jax.__version__
     kinds = [(device.platform, device.device_kind) for device in devices]
     runs = chunk.shape, chunk.epochs, chunk.width, chunk.runs["run_id"].tolist(), needed.tolist()
-    return hashlib.blake2b(repr((versions, kinds, runs, record.model_dump_json())).encode()).hexdigest()
+    decided = versions, kinds, runs, record.model_dump_json(), ambient.settings()
+    return hashlib.blake2b(repr(decided).encode()).hexdigest()
 
 
 def _is_exhausted(error: Exception) -> bool:

@@ -6,9 +6,9 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from ghostsweep import groups, plan
+from ghostsweep import groups, machine, plan
 from ghostsweep.groups import Group
-from ghostsweep.ledger import Status, cores, status
+from ghostsweep.ledger import Status, status
 from ghostsweep.spec import Shape, Sweep
 
 BUDGET_SECONDS = 5.0
@@ -78,11 +78,12 @@ def estimate(
     """
     state = status(sweep, out, shard)
     can_measure = calibrate and len(state.left) > 0 and importlib.util.find_spec("jax") is not None
-    n_devices, wide, given = devices or cores(), False, math.inf if memory_bytes is None else memory_bytes
+    n_devices, wide, given = devices or machine.cores(), False, math.inf if memory_bytes is None else memory_bytes
     if can_measure:
+        machine.load_jax()
         from ghostsweep import engine, memory
 
-        found = engine.local_devices(cores(), devices)
+        found = engine.local_devices(machine.cores(), devices)
         n_devices, wide = len(found), found[0].platform != "cpu"
         given = memory.usable_bytes(found) if memory_bytes is None else memory_bytes
     cut = [_cut(group, n_devices, given / n_devices, wide) for group in state.left]

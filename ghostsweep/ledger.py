@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import math
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 from ghostsweep import analysis, files, groups, locks, parts, plan, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.groups import Group
+from ghostsweep.machine import cores as cores  # for rooms that ask the ledger
 from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.tables import Stored
 
@@ -92,11 +92,6 @@ def activity(name: str, out: str | Path = "results") -> Activity:
         parts=len(parts.waiting(folder)),
         failed=tuple(folder / "failed" / name for name in files.listed(folder / "failed") if name.endswith(".txt")),
     )
-
-
-def cores() -> int:
-    """Number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:

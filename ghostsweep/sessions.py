@@ -72,7 +72,7 @@ def train(
         raise UsageError(f"{folder}: found {free / 1e9:.3g} GB of disk free; allowed: {needed / 1e9:.3g}, the tables")
     import jax
 
-    from ghostsweep import engine, memory
+    from ghostsweep import ambient, engine, memory
 
     devices = engine.local_devices(ledger.cores(), options.devices)
     engine.keep_programs(devices)
@@ -89,6 +89,7 @@ def train(
         "host": socket.gethostname(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
         "jax": jax.__version__,
+        "jax_config": ambient.settings(),
         "ghostsweep": importlib.metadata.version("ghostsweep"),
         "git_commit": _git_commit(),
         "engine_version": ENGINE_VERSION,

@@ -5,7 +5,7 @@ Nothing here reads, writes or prints. What is carried (`State`) and what is repo
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from ghostsweep import optimizers
+from ghostsweep import ambient, optimizers
 from ghostsweep.models import model_of
 from ghostsweep.spec import INHERITED, Run, Shape
 
@@ -60,11 +60,9 @@ class Report(NamedTuple):
     slope: Array  # norm of the gradient of all parameters, where `grad_norm` is of some
 
 
-@contextlib.contextmanager
-def precision(shape: Shape) -> Iterator[None]:
-    """JAX's 64-bit mode as the shape needs it and full matrix products, around creating arrays and calling programs."""
-    with jax.enable_x64(shape.dtype == "float64"), jax.default_matmul_precision("highest"):
-        yield
+def precision(shape: Shape) -> contextlib.AbstractContextManager[None]:
+    """JAX's settings as the shape needs them, around creating arrays and compiling and calling programs."""
+    return ambient.pinned(x64=shape.dtype == "float64")
 
 
 def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[str, jax.Array]) -> State:
@@ -97,7 +95,9 @@ def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
 
 
 def _key(traced: Mapping[str, jax.Array], purpose: int) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(traced["seed"]), purpose)
+    """`fold_in(key(seed), purpose)`, whatever random generator and offset of seeds the user has set."""
+    seed = jnp.stack([jnp.zeros_like(traced["seed"]), traced["seed"]])  # the upper and the lower 32 bits
+    return jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), purpose)
 
 
 def train_stretch(
@@ -280,8 +280,9 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
     dtype; without it the seed decides. With `after`, the run is a later phase: it begins from the parameters and the
     optimizer's state at the end of that history, as `[[phases]]` of a sweep file do. Raises ValueError where names or
     shapes of `initial` do not fit, where both are given, or where `run` differs from the earlier one in a field that
-    a later phase inherits.
+    a later phase inherits; UsageError where JAX does not start.
     """
+    ambient.local_devices()
     if after is not None:
         if initial is not None:
             raise ValueError("initial and after: found both; allowed: one of them")

@@ -30,32 +30,33 @@ ROOMS = {
         {"pyarrow", "pandas", "numpy"},
         {"columns", "files", "manifest", "parts", "recovery", "tables"},
     ),
-    "machine": (set(), set()),
     "checkpoint": ({"numpy"}, {"files"}),
-    "memory": ({"jax"}, set()),
+    "machine": (set(), {"ambient"}),
+    "memory": ({"jax"}, {"machine"}),
     "plan": ({"numpy", "pandas"}, {"spec"}),
     "groups": ({"numpy", "pandas"}, {"plan", "spec"}),
     "calibrate": ({"jax", "numpy"}, {"engine", "groups", "plan", "train"}),
-    "estimating": (set(), {"calibrate", "engine", "groups", "ledger", "memory", "plan", "spec"}),
+    "estimating": (set(), {"calibrate", "engine", "groups", "ledger", "machine", "memory", "plan", "spec"}),
     "optimizers": ({"jax", "optax"}, {"spec"}),
-    "train": ({"jax", "numpy", "optax"}, {"models", "optimizers", "spec"}),
+    "ambient": ({"jax", "numpy"}, set()),
+    "train": ({"jax", "numpy", "optax"}, {"ambient", "models", "optimizers", "spec"}),
     "chunk": ({"jax", "numpy", "pandas"}, {"checkpoint", "plan", "train", "spec"}),
     "progress": (set(), {"plan"}),
     "engine": (
         {"jax", "numpy", "pandas"},
-        {"checkpoint", "chunk", "files", "parts", "plan", "progress", "train", "tables", "spec"},
+        {"ambient", "checkpoint", "chunk", "files", "parts", "plan", "progress", "train", "tables", "spec"},
     ),
     "analysis": ({"numpy", "scipy", "pandas"}, {"theory", "tables"}),
     "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "theory"}),
     "paper": ({"matplotlib"}, {"analysis", "figures", "tables"}),
     "ledger": (
         {"numpy", "pandas"},
-        {"analysis", "files", "groups", "locks", "parts", "plan", "spec", "tables"},
+        {"analysis", "files", "groups", "locks", "machine", "parts", "plan", "spec", "tables"},
     ),
     "sessions": (
         {"pandas", "jax"},
-        {"checkpoint", "engine", "files", "groups", "ledger", "locks", "manifest", "memory", "merging", "parts", "plan"}
-        | {"progress", "spec", "tables", "train"},
+        {"ambient", "checkpoint", "engine", "files", "groups", "ledger", "locks", "manifest", "memory", "merging"}
+        | {"parts", "plan", "progress", "spec", "tables", "train"},
     ),
     "sweeping": (
         {"numpy", "pandas"},
@@ -69,8 +70,8 @@ ROOMS = {
     "showing": ({"numpy", "pandas"}, {"analysis", "engine", "files", "plan", "spec", "tables"}),
     "api": (
         {"pandas"},
-        {"analysis", "estimating", "figures", "ledger", "paper", "plan", "sessions", "showing", "slurm", "sweeping"}
-        | {"tables"},
+        {"analysis", "estimating", "figures", "ledger", "machine", "paper", "plan", "sessions", "showing", "slurm"}
+        | {"sweeping", "tables"},
     ),
     "reproduction": ({"pandas"}, {"api", "columns", "figures", "files", "paper", "spec", "tables"}),
     "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "columns", "progress", "spec", "tables"}),
