@@ -1,6 +1,7 @@
 """Reads sweep files: TOML in, frozen `Sweep` out, every mistake of a file reported at once."""
 
 import itertools
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
@@ -21,6 +22,8 @@ MAX_CONTINUED = 1_000_000
 """Runs of later phases, which are planned one by one."""
 MAX_ROWS = 100_000_000
 """Rows of curves: 2 GB on disk, and about 25 GB of memory where they are put together."""
+MAX_CROSSED = 100_000
+"""Combinations of values of fields that depend on each other, which are checked one by one."""
 NULL = "none"
 """How the list of an axis says that a field is not given, for TOML has no null."""
 GIVEN = tuple(name for name in FIELDS if name not in PHASE_FIELDS)
@@ -184,7 +187,9 @@ def _phases(
             problems.add(f"{place}.epochs", "nothing", "a whole number >= 1, the epochs of this phase")
         own = {key: value for key, value in changes.items() if key in GIVEN and key not in INHERITED}
         before = result[-1].grids if result else grids
-        continued = tuple(_grid(problems, *_continued(grid, own, axes), place, own.keys()) for grid in before)
+        # As in [quick]: what a change of this phase makes of an inherited field is a mistake of this phase.
+        only = own.keys() if problems.lines else FIELDS.keys()
+        continued = tuple(_grid(problems, *_continued(grid, own, axes), place, only) for grid in before)
         if "confidence" not in own and any("train_confidence" in grid.axes for grid in continued):
             problems.add(f"{place}.confidence", "nothing", "a value, where train_confidence is an axis")
         chosen = _record(problems, table["record"], f"{place}.record") if "record" in table else inherited
@@ -245,14 +250,16 @@ def _grid(
     # Every combination of the fields that are checked against each other, then the other axes one value at a
     # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
     first = {key: values[0] for key, values in written.items()}
-    together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "reaction_ms")
+    together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "delay_ms", "reaction_ms")
     together += ("dt_steps", "threshold", "nesterov", "final_learning_rate")
     together += tuple(key for key, values in written.items() if None in values and key not in together)
     crossed = [key for key in together if key in written]
     combos = itertools.product(*(written[key] for key in crossed))
-    changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, 100_000)]
+    changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, MAX_CROSSED)]
     for key in written.keys() - set(crossed):
         changes += [{key: value} for value in _telling(written[key])]
+    if math.prod(len(written[key]) for key in crossed) > MAX_CROSSED:  # then at least every value once
+        changes += [{key: value} for key in crossed for value in written[key]]
     failed = axes.keys() - written.keys()
     for change in changes:
         here = change.keys() if where.startswith("axes") else only
