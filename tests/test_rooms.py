@@ -12,7 +12,7 @@ STANDARD = set(sys.stdlib_module_names)
 
 # room -> (third parties, own rooms); `errors` is open to all.
 ROOMS = {
-    "spec": ({"pydantic", "pydantic_core", "numpy"}, set()),
+    "spec": ({"pydantic", "pydantic_core", "numpy"}, {"terminal"}),
     "theory": ({"numpy"}, set()),
     "tasks": ({"numpy", "jax"}, {"spec"}),
     "models": ({"jax", "numpy"}, {"tasks", "spec"}),
@@ -43,7 +43,7 @@ ROOMS = {
     ),
     "slurm": (
         {"numpy", "pandas", "submitit"},
-        {"files", "ledger", "plan", "progress", "sessions", "spec", "sweeping"},
+        {"files", "ledger", "plan", "progress", "sessions", "spec", "sweeping", "terminal"},
     ),
     "showing": ({"numpy", "pandas"}, {"analysis", "engine", "plan", "spec", "tables"}),
     "api": (
@@ -52,9 +52,10 @@ ROOMS = {
         | {"tables"},
     ),
     "reproduction": ({"pandas"}, {"api", "figures", "files", "paper", "spec", "tables"}),
-    "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "progress", "spec", "tables"}),
-    "cli": ({"typer"}, {"api", "checkpoint", "console", "reproduction", "spec", "tables"}),
+    "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "progress", "spec", "tables", "terminal"}),
+    "cli": ({"typer"}, {"api", "checkpoint", "console", "reproduction", "spec", "tables", "terminal"}),
     "errors": (set(), set()),
+    "terminal": (set(), set()),
 }
 
 
