@@ -72,6 +72,8 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     """Draw a paper figure (`fig1` to `fig8`) or every figure a sweep's tables allow; return the files written."""
     if name in paper.PAPER:
         return paper.draw(name, out, to)
+    if Path(name).name in ("", ".."):  # what is drawn is named after it
+        raise UsageError(f"plot: found {name!r}; allowed: the name of a sweep that has results, or a paper figure")
     found = tables.read(name, out)
     runs = found.runs
     drawn: list[Path] = []
