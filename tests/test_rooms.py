@@ -49,7 +49,7 @@ ROOMS = {
     "api": (
         {"pandas"},
         {"analysis", "estimating", "figures", "ledger", "paper", "plan", "sessions", "showing", "slurm", "sweeping"}
-        | {"tables"},
+        | {"spec", "tables"},
     ),
     "reproduction": ({"pandas"}, {"api", "figures", "files", "paper", "spec", "tables"}),
     "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "progress", "spec", "tables", "terminal"}),
