@@ -3,7 +3,8 @@
 This is the one place that puts the rooms together; those that train are in `ghostsweep.sweeping`.
 """
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from ghostsweep.machine import cores
 from ghostsweep.plan import Shard
 from ghostsweep.sessions import Options
 from ghostsweep.showing import Shown, show
+from ghostsweep.spec import CHOICES
 from ghostsweep.sweeping import run
 
 __all__ = [
@@ -33,6 +35,10 @@ __all__ = [
     "estimate",
 ]
 __all__ += ["find", "fit", "plot", "run", "show", "slurm", "status"]
+
+
+MAX_PICTURES = 12
+"""Pictures into which `plot` splits what has too many panels for one, by fields of words."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,14 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
 
 
 def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
-    """Draw a paper figure (`fig1` to `fig8`) or every figure a sweep's tables allow; return the files written."""
+    """Draw a paper figure (`fig1` to `fig8`) or every figure a sweep's tables allow; return the files written.
+
+    Raises UsageError where nothing can be drawn.
+    """
     if name in paper.PAPER:
         return paper.draw(name, out, to)
+    if Path(name).name in ("", ".."):  # what is drawn is named after it
+        raise UsageError(f"plot: found {name!r}; allowed: the name of a sweep that has results, or a paper figure")
     found = tables.read(name, out)
     runs = found.runs
     drawn: list[Path] = []
@@ -86,26 +97,61 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     if figures.is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
         return figures.save(figures.dense_diagram(runs, _zoom(found.name, out)), Path(to) / f"{found.name}.dense")
     fitted = fit(found)
-    varying = [x for x in analysis.cell_fields(runs) if is_numeric_dtype(runs[x]) and _varies(runs, x)]
+    fields = [field for field in analysis.cell_fields(runs) if _varies(runs, field)]
+    varying = [field for field in fields if is_numeric_dtype(runs[field])]
+    words = [field for field in fields if field not in varying]
     for x in varying:
-        others = [f for f in varying if f != x and (runs.groupby(x)[f].nunique() > 1).any()]
-        if runs.groupby(["model", *others], dropna=False).ngroups <= figures.MAX_PANELS:
-            diagram = figures.phase_diagram(runs, x=x, critical=fitted.critical)
-            drawn += figures.save(diagram, Path(to) / f"{found.name}.phase_{x}")
+        for part, rows in _parts(runs, x, words):
+            cells = fitted.critical[_among(fitted.critical, rows, words)] if part else fitted.critical
+            drawn += figures.save(
+                figures.phase_diagram(rows, x=x, critical=cells), Path(to) / f"{found.name}.phase_{x}{part}"
+            )
     if not varying and runs["model"].nunique() == 1:
         prefer = found.meta.get("record", {}).get("epochs", ())
-        loss = figures.loss_against_learning_rate(found, found.meta.get("title", found.name), prefer)
-        drawn += figures.save(loss, Path(to) / f"{found.name}.loss")
+        for part, rows in _by_words(runs, words) if words else [("", runs)]:
+            one = replace(found, runs=rows)
+            loss = figures.loss_against_learning_rate(one, found.meta.get("title", found.name) + part, prefer)
+            drawn += figures.save(loss, Path(to) / f"{found.name}.loss{part}")
     drawn += _draw_fits(fitted, varying, Path(to) / found.name)
     if analysis.is_closed_form(runs) and runs["timescale"].nunique() > 1:
         drawn += figures.save(figures.eta_collapse(runs), Path(to) / f"{found.name}.eta")
+    if not drawn:
+        raise UsageError(
+            f"{name}: found runs that differ in {', '.join(fields)}; allowed: at most {figures.MAX_PANELS} "
+            f"combinations for each value of one of them, and {MAX_PICTURES} of fields of words; select runs in Python"
+        )
     return drawn
 
 
 def _varies(runs: pd.DataFrame, field: str) -> bool:
-    """Whether a field varies between runs of one model on one task, and not only with them."""
-    kinds = [name for name in ("model", "task") if name in runs]
-    return bool((runs.groupby(kinds, dropna=False)[field].nunique() > 1).any())
+    """Whether a field varies between runs alike in what decides which fields there are, and not only with that."""
+    kinds = [name for name in CHOICES if name in runs and name != field]
+    alike = runs.groupby(kinds, dropna=False)[field].nunique() if kinds else pd.Series([runs[field].nunique()])
+    return bool((alike > 1).any())
+
+
+def _parts(runs: pd.DataFrame, x: str, words: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    """What is drawn along x in one picture: all runs; where they are too many panels, those alike in words; else none.
+
+    Each with what its name ends in.
+    """
+    if figures.panel_count(runs, x) <= figures.MAX_PANELS:
+        return [("", runs)]
+    parts = _by_words(runs[runs[x].notna()], words)
+    return [(part, rows) for part, rows in parts if figures.panel_count(rows, x) <= figures.MAX_PANELS]
+
+
+def _by_words(runs: pd.DataFrame, words: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    """The runs alike in their fields of words, as in the optimizer, by those words; none where they are too many."""
+    if not words or (groups := runs.groupby(words, dropna=False)).ngroups > MAX_PICTURES:
+        return []
+    return [("_" + "_".join(str(word) for word in rows[words].iloc[0]), rows) for _, rows in groups]
+
+
+def _among(critical: pd.DataFrame, rows: pd.DataFrame, words: list[str]) -> "pd.Series[bool]":
+    """Which cells are of the runs `rows`, all alike in words."""
+    own = [critical[word].isin(rows[word].iloc[:1]) for word in words if word in critical]
+    return pd.concat(own, axis=1).all(axis=1) if own else pd.Series(True, index=critical.index)
 
 
 def _zoom(name: str, out: str | Path) -> pd.DataFrame | None:
@@ -131,7 +177,8 @@ def _draw_fits(fitted: Fitted, varying: list[str], base: Path) -> list[Path]:
         band = fitted.band[fitted.band[x].notna()]
         learns = (band["width_decades"] > 0).any()
         if learns and (band[x] > 0).all() and band.groupby(x).size().max() <= figures.MAX_SERIES:
-            drawn += figures.save(figures.band_plot(band, x=x), Path(f"{base}.band_{x}"))
+            with contextlib.suppress(UsageError):  # series of other x: more than there are colours
+                drawn += figures.save(figures.band_plot(band, x=x), Path(f"{base}.band_{x}"))
     return drawn
 
 

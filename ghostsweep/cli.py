@@ -2,6 +2,7 @@
 
 import errno
 import importlib.metadata
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -14,7 +15,6 @@ from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.console import (
     Format,
     complain,
-    console,
     duration,
     print_cost,
     print_estimate,
@@ -23,10 +23,12 @@ from ghostsweep.console import (
     print_run,
     print_status,
     print_tables,
+    say,
     train,
 )
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.spec import load
+from ghostsweep.terminal import forgiving, reason
 
 app = typer.Typer(
     help="Learning-rate phase diagrams: train sweeps, fit critical learning rates, draw figures.\n\n"
@@ -38,6 +40,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 OutOption = Annotated[Path, typer.Option("--out", help="Folder that holds the results, one subfolder per sweep.")]
+PRINTING = ("list", "status", "fit", "show")
+"""Commands whose result is what they print."""
 SweepsOption = Annotated[Path, typer.Option("--sweeps", help="Folder that holds the sweep files.")]
 
 
@@ -68,23 +72,31 @@ def list_command(
     of the engine, and `run` brings them up to date with what still applies. The time is an estimate for the cores of
     this machine, compilation apart; `run --dry-run` measures.
     """
-    paths = sorted(sweeps.glob("*.toml"))
+    paths = _sweep_files(sweeps)
     if not paths:
         raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
     broken, states = [], list[api.Status]()
     for path in paths:
-        try:
-            found = [load(path)]
-            if tables.has_runs(out / f"{path.stem}-quick"):
-                found.append(load(path, quick=True))
-        except UsageError as error:
-            broken.append(str(error))
-            continue
-        states += [api.status(sweep, out) for sweep in found]
+        for quick in (False, True):
+            try:
+                if not quick or tables.has_runs(out / f"{path.stem}-quick"):
+                    states.append(api.status(load(path, quick=quick), out))
+            except (UsageError, OSError) as error:
+                broken.append(_named(path, error))
     if states:
         print_list(states, style)
     if broken:
-        raise UsageError("\n".join(broken))
+        raise UsageError("\n".join(dict.fromkeys(broken)))
+
+
+def _sweep_files(folder: Path) -> list[Path]:
+    """The sweep files of a folder. Hidden ones are none: editors and other systems leave them beside each file."""
+    return sorted(path for path in folder.glob("*.toml") if not path.name.startswith("."))
+
+
+def _named(path: Path, error: UsageError | OSError) -> str:
+    """What is wrong with a sweep or its results; our own words name the file."""
+    return str(error) if isinstance(error, UsageError) else f"{path}: its results cannot be read: {reason(error)}"
 
 
 @app.command("run")
@@ -189,11 +201,20 @@ def status_command(
     paths = [api.find(spec, sweeps) for spec in specs or ()]
     if not specs:
         suffix = "-quick" if quick else ""
-        paths = [path for path in sorted(sweeps.glob("*.toml")) if (out / f"{path.stem}{suffix}").is_dir()]
+        paths = [path for path in _sweep_files(sweeps) if (out / f"{path.stem}{suffix}").is_dir()]
     if not paths:
         raise UsageError(f"{out}: found no results of the sweeps in {sweeps}; allowed: after `ghostsweep run`")
-    states = [api.status(load(path, quick=quick), out) for path in paths]
-    print_status([(state, api.activity(state.sweep.name, out)) for state in states], style)
+    broken, found = [], []
+    for path in paths:
+        try:
+            state = api.status(load(path, quick=quick), out)
+            found.append((state, api.activity(state.sweep.name, out)))
+        except (UsageError, OSError) as error:
+            broken.append(_named(path, error))
+    if found:
+        print_status(found, style)
+    if broken:
+        raise UsageError("\n".join(broken))
 
 
 @app.command("fit")
@@ -267,7 +288,7 @@ def plot_command(
             failed.append(f"{each}: not drawn: {error}")
             continue
         for path in drawn:
-            console.print(f"drew {path}", highlight=False, soft_wrap=True)
+            say(f"drew {path}")
     if failed:
         raise UsageError("\n".join(failed))
 
@@ -302,38 +323,56 @@ def reproduce_command(
             print_cost(state)
         total = sum(state.core_seconds_left for state in left) / api.cores()
         if left:
-            console.print(f"in all about {duration(total)} on {api.cores()} cores, compilation apart", highlight=False)
+            say(f"in all about {duration(total)} on {api.cores()} cores, compilation apart")
     made = reproduction.reproduce(
         work, quick=quick, from_results=from_results, out=out, to=to, sweeps=sweeps, train=lambda s: train(s, out)
     )
     for path in made.figures:
-        console.print(f"drew {path}", highlight=False, soft_wrap=True)
+        say(f"drew {path}")
     for claim in made.claims.itertuples():
         verdict = "holds" if claim.holds else "DOES NOT HOLD"
-        console.print(f"{claim.figure}: {claim.claim}: {verdict}", highlight=False, markup=False, soft_wrap=True)
-        console.print(f"    {claim.measured} [{claim.scale}]", highlight=False, markup=False, soft_wrap=True)
+        say(f"{claim.figure}: {claim.claim}: {verdict}")
+        say(f"    {claim.measured} [{claim.scale}]")
     for cost in made.costs.itertuples():
-        console.print(
+        say(
             f"{cost.figure}: trained in {cost.training_s:.1f} s, drawn in {cost.drawing_s:.1f} s, "
-            f"peak memory so far {cost.peak_memory_mb:.0f} MB",
-            highlight=False,
+            f"peak memory so far {cost.peak_memory_mb:.0f} MB"
         )
     if made.failed:
         raise UsageError("\n".join(f"{name}: not drawn: {reason}" for name, reason in made.failed.items()))
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user is one clear line and exit code 2, a failure 1."""
+    """Run the command line; a mistake of the user is one clear line and exit code 2, a failure 1.
+
+    A pipe whose reader goes away is no failure, here and in what comes after: `list | head -1` ends with 0, and a
+    training goes on. Where output is lost otherwise (a full disk) a line says so, and commands that only print fail.
+    """
+    with forgiving() as lost:
+        code = _run()
+        if lines := lost.lines():
+            complain("\n".join(lines))
+            code = code or int(sys.argv[1] in PRINTING)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command line; return the exit code."""
     warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+    kept = "; what is finished is kept, and the same command goes on from there"
     try:
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UsageError as error:
         complain(str(error))
-        sys.exit(2)
+        return 2
     except TrainingError as error:
         complain(str(error))
-        sys.exit(1)
     except OSError as error:
-        kept = "; what is finished is kept, and the same command goes on from there"
-        complain(f"{error.filename}: {error.strerror}{kept if error.errno == errno.ENOSPC else ''}")
-        sys.exit(1)
+        complain(f"{reason(error)}{kept if error.errno == errno.ENOSPC else ''}")
+    except MemoryError as error:  # numpy's and Arrow's too
+        complain(f"no memory: {reason(error)}{kept}")
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 1

@@ -1,9 +1,11 @@
 """What the command line shows: tables, progress, costs and times in words."""
 
 import json
+import math
 import signal
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from rich.table import Table
 
 from ghostsweep import api, columns, tables
 from ghostsweep.progress import Progress as Report
+from ghostsweep.progress import harmless
 from ghostsweep.spec import Shape, Sweep
+from ghostsweep.terminal import reason, visible
 
 MAX_EPOCHS = 16
 """Rows of a curve that are shown."""
@@ -25,10 +29,14 @@ MAX_WIDTH = 160
 """Characters of a line of a list that is not on a terminal."""
 MIN_QUESTION = 12
 """Characters of a question below which it is left out of a list."""
+MAX_REASON = 2_000
+"""Bytes of a file that says why a chunk failed that are read for its line in the status."""
 MAX_GROUPS = 20
 """Groups of a sweep whose costs are written out."""
-console = Console()
-errors = Console(stderr=True)
+PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+"""Texts are printed as they are: brackets of a path are no colours, and :cat: is no picture."""
+console = Console(**PLAIN)
+errors = Console(stderr=True, **PLAIN)
 
 
 class Format(StrEnum):
@@ -38,6 +46,14 @@ class Format(StrEnum):
     csv = "csv"
     json = "json"
     markdown = "markdown"
+
+
+def is_live() -> bool:
+    """Whether standard output is a terminal, on which a line may be drawn again; FORCE_COLOR does not make it one."""
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # none at all, or closed
+        return False
 
 
 class Meter:
@@ -51,7 +67,7 @@ class Meter:
             TextColumn("{task.fields[left]} left"),
             TimeElapsedColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not is_live(),
         )
         self.task = self.bar.add_task("", total=1.0, runs="0", rate="-", left="-")
         self.told = 0
@@ -67,35 +83,34 @@ class Meter:
         runs = f"{now.runs_done:,} / {now.runs:,}"
         rate, left = f"{now.updates / now.seconds:.2g}", duration(now.seconds_left)
         self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
-        if not console.is_terminal and now.runs_done > self.told:
+        if self.bar.disable and now.runs_done > self.told:
             self.told = now.runs_done
-            console.print(f"{runs} runs, {rate} epochs/s, {left} left", highlight=False)
+            say(f"{runs} runs, {rate} epochs/s, {left} left")
 
 
 def train(sweep: Sweep, out: Path, **options: Any) -> None:
     """Train what is missing of a sweep and tell how it goes; leave with 128 + signal where it is interrupted."""
     state = api.status(sweep, out)
     reused = f", {state.done:,} of them done before" if state.done else ""
-    console.print(f"{sweep.name}: {count(state)} runs{reused}", highlight=False)
+    say(f"{sweep.name}: {count(state)} runs{reused}")
     before = len(tables.read_meta(out / sweep.name).get("sessions", []))
     try:
         with Meter() as meter:
-            found = api.run(sweep, out=out, progress=meter, **options)
+            found = api.run(sweep, out=out, progress=harmless(meter), **options)
     except KeyboardInterrupt as interrupt:
         state = api.status(sweep, out)
-        errors.print(
+        complain(
             f"interrupted: {state.done:,} of {state.runs:,} runs are finished and kept in {out / sweep.name}; "
-            "the same command goes on from there",
-            highlight=False,
+            "the same command goes on from there"
         )
         raise typer.Exit(128 + (interrupt.args or (signal.SIGINT,))[0]) from None
     counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
     spent = found.meta["sessions"][before:]
     seconds = [sum(session.get(f"{what}_seconds", 0) for session in spent) for what in ("run", "compile")]
     took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
-    console.print(f"{out / sweep.name}: {counts}{took}", highlight=False, soft_wrap=True)
+    say(f"{out / sweep.name}: {counts}{took}")
     if options.get("shard") and (state := api.status(sweep, out)).left:
-        _say(f"{state.runs - state.done:,} of {count(state)} runs are left, for others or once these are done")
+        say(f"{state.runs - state.done:,} of {count(state)} runs are left, for others or once these are done")
 
 
 def print_list(states: Sequence[api.Status], style: Format) -> None:
@@ -115,7 +130,7 @@ def print_list(states: Sequence[api.Status], style: Format) -> None:
     rows = [
         (
             state.sweep.name,
-            state.sweep.title,
+            visible(state.sweep.title),
             count(state),
             f"{state.done:,}" if state.done else "",
             state.state,
@@ -123,7 +138,7 @@ def print_list(states: Sequence[api.Status], style: Format) -> None:
         )
         for state in states
     ]
-    to = console if console.is_terminal else Console(width=MAX_WIDTH)
+    to = console if is_live() else Console(width=MAX_WIDTH, **PLAIN)
     widths = [max(map(len, column)) + 2 for column in zip(names, *rows, strict=True)]
     room = to.width - sum(widths) + widths[1] - 2
     shown = [i for i in range(len(names)) if i != 1 or room >= MIN_QUESTION]
@@ -133,7 +148,7 @@ def print_list(states: Sequence[api.Status], style: Format) -> None:
     for row in rows:
         question = row[1] if len(row[1]) <= room else f"{row[1][: room - 1]}…"
         table.add_row(*(question if i == 1 else row[i] for i in shown))
-    to.print(table, markup=False, highlight=False)
+    to.print(table)
 
 
 def print_status(found: Sequence[tuple[api.Status, api.Activity]], style: Format) -> None:
@@ -149,59 +164,72 @@ def print_status(found: Sequence[tuple[api.Status, api.Activity]], style: Format
         return
     for state, now in found:
         time = f"; about {duration(state.core_seconds_left / api.cores())} on {api.cores()} cores" if state.left else ""
-        _say(f"{_head(state)} ({state.state}){time}")
+        say(f"{_head(state)} ({state.state}){time}")
         for holder in now.at_work:
-            _say(f"  at work: {holder}")
+            say(f"  at work: {holder}")
         if now.checkpoints:
-            _say(f"  {now.checkpoints:,} chunks under way, the last checkpoint {duration(now.checkpoint_age)} ago")
+            say(f"  {now.checkpoints:,} chunks under way, the last checkpoint {duration(now.checkpoint_age)} ago")
         if now.parts:
-            _say(f"  {now.parts:,} finished chunks wait to be put into the tables; they are read as they are")
+            say(f"  {now.parts:,} finished chunks wait to be put into the tables; they are read as they are")
         for path in now.failed:
-            _say(f"  failed: {path}: {path.read_text().splitlines()[0]}")
+            say(f"  failed: {path}: {_first_line(path)}")
+
+
+def _first_line(path: Path) -> str:
+    """How a file that says why something failed begins; in words where it says nothing."""
+    if not path.is_file():
+        return "no plain file"
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(MAX_REASON).decode(errors="replace").splitlines()
+    except OSError as error:
+        return f"cannot be read: {reason(error)}"
+    return lines[0] if lines else "says nothing"
 
 
 def print_jobs(sweep: Sweep, out: Path, jobs: Sequence[str]) -> None:
     """What was submitted, and how to follow it."""
     if not jobs:
-        _say(f"{sweep.name}: nothing to submit: all runs are done, or at work")
+        say(f"{sweep.name}: nothing to submit: all runs are done, or at work")
         return
     ids = jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
-    _say(f"{sweep.name}: submitted {len(jobs)} jobs, {ids}; what they print is in {out / sweep.name / 'jobs'}")
-    _say("how far they are: `ghostsweep status`; if any fails, the same command submits what is missing")
+    say(f"{sweep.name}: submitted {len(jobs)} jobs, {ids}; what they print is in {out / sweep.name / 'jobs'}")
+    say("how far they are: `ghostsweep status`; if any fails, the same command submits what is missing")
 
 
 def print_cost(state: api.Status) -> None:
     """One line on what is left of a sweep, by the constants of the plan, and its axes."""
     left = state.runs - state.done
     time = f"; about {duration(state.core_seconds_left / api.cores())} on {api.cores()} cores, compilation apart"
-    _say(f"{_head(state)}{time if left else ''}; {state.curve_rows:,} rows of curves")
+    say(f"{_head(state)}{time if left else ''}; {state.curve_rows:,} rows of curves")
     _print_axes(state)
 
 
 def print_estimate(found: api.Estimate) -> None:
     """What a sweep will take: its axes, a line per group of runs, and the sum."""
     state = found.status
-    _say(f"{_head(state)}; {state.curve_rows:,} rows of curves")
+    say(f"{_head(state)}; {state.curve_rows:,} rows of curves")
     _print_axes(state)
     for cost in found.costs[:MAX_GROUPS]:
         group = cost.group
         phase = f"phase {group.phase}, " if state.sweep.phases else ""
         compiling = f"{duration(cost.compile_seconds)} of compilation, " if cost.compile_seconds else ""
-        _say(
+        say(
             f"  {phase}{_words(group.shape)}: {group.runs:,} runs of {group.epochs:,} epochs, "
             f"{cost.chunks:,} x {cost.width:,} at once: {compiling}{duration(cost.run_seconds)}"
         )
     if len(found.costs) > MAX_GROUPS:
-        _say(f"  and {len(found.costs) - MAX_GROUPS:,} groups more")
+        say(f"  and {len(found.costs) - MAX_GROUPS:,} groups more")
     timed = sum(cost.measured for cost in found.costs)
     source = f"{timed:,} of {len(found.costs):,} groups timed here" if timed else "by the constants of the plan"
     total = f"about {duration(found.compile_seconds + found.run_seconds)} on {found.devices} devices ({source})"
     space = f"up to {found.memory_bytes / 1e6:,.0f} MB of memory, {found.disk_bytes / 1e6:,.1f} MB on disk"
-    _say(f"  in all {total if found.costs else 'nothing to train'}; {space}")
+    say(f"  in all {total if found.costs else 'nothing to train'}; {space}")
 
 
-def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+def say(line: str) -> None:
+    """Print a line."""
+    console.print(visible(line), soft_wrap=True)
 
 
 def _head(state: api.Status) -> str:
@@ -210,10 +238,10 @@ def _head(state: api.Status) -> str:
 
 def _print_axes(state: api.Status) -> None:
     for grid in state.sweep.grids:
-        _say("  " + (", ".join(_spans(grid.axes)) or "one run"))
+        say("  " + (", ".join(_spans(grid.axes)) or "one run"))
     for number, phase in enumerate(state.sweep.phases, 2):
         own = _spans({name: phase.grids[0].axes[name] for name in phase.axes})
-        _say(f"  phase {number}, of each: {', '.join(own) or 'one run'}")
+        say(f"  phase {number}, of each: {', '.join(own) or 'one run'}")
 
 
 def _words(shape: Shape) -> str:
@@ -237,11 +265,16 @@ def _spans(axes: Mapping[str, Sequence[object]]) -> list[str]:
 
 
 def print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
-    """Print tables by title; as JSON one object, as CSV blocks that a comment line heads."""
+    """Print tables by title; as JSON one object, as CSV blocks that a comment line heads.
+
+    JSON and CSV have all digits of a number, and null or nothing for one that is none. Control characters in texts
+    are written out, in JSON as its escapes.
+    """
     if style is Format.json:
-        print(json.dumps({title: json.loads(table.to_json(orient="records")) for title, table in found.items()}))
+        print_json(found)
         return
     for title, table in found.items():
+        table, title = _legible(table), visible(title)
         if style is Format.csv:
             print(f"# {title}\n{table.to_csv(index=False)}")
         elif style is Format.markdown:
@@ -253,6 +286,34 @@ def print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
             print(title + (f" ({same})" if same else ""))
             text = table.drop(columns=constant).map(_short)
             print(text.T.to_string(header=False) if len(table) == 1 else text.to_string(index=False), end="\n\n")
+
+
+def print_json(data: Any) -> None:
+    """Print data that may hold tables, as lists of records, and numbers of numpy."""
+    print(json.dumps(_plain(data), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, every digit kept: what is no number is null, as is a field that is not there."""
+    if isinstance(value, pd.DataFrame):
+        columns = [[_plain(item) for item in value[name].tolist()] for name in value]
+        return [dict(zip(map(str, value), row, strict=True)) for row in zip(*columns, strict=True)]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if isinstance(value, str | bool | int | float) else str(value)
+
+
+def _legible(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts, and names of columns, have their control characters written out."""
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    legible = table.assign(**{str(c): table[c].map(lambda v: visible(v) if isinstance(v, str) else v) for c in texts})
+    return legible.rename(columns=lambda name: visible(str(name)))
 
 
 def print_run(shown: api.Shown, style: Format) -> None:
@@ -273,8 +334,7 @@ def print_run(shown: api.Shown, style: Format) -> None:
         apart = "all numbers agree" if again.apart_from is None else f"they differ from epoch {again.apart_from} on"
         frames[f"trained again: {again.outcome}, {apart} (tolerance {again.tolerance:g})"] = again.differences
     if style is Format.json:
-        named = asdict(replace(shown, again=None)) | {"again": again and vars(again)}
-        print(json.dumps(named, default=lambda table: json.loads(table.to_json(orient="records"))))
+        print_json(vars(shown) | {"again": again and vars(again)})
         return
     if style is Format.table:
         kept = np.unique(np.linspace(0, len(shown.curve) - 1, MAX_EPOCHS).round().astype(int))
@@ -300,4 +360,5 @@ def duration(seconds: float) -> str:
 
 
 def complain(text: str) -> None:
-    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print lines as errors."""
+    errors.print(visible(text, keep="\n"), soft_wrap=True)

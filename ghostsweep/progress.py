@@ -1,6 +1,8 @@
 """How far a sweep is: reported between calls of the compiled program, with an estimate of what is left."""
 
+import contextlib
 import time
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +18,26 @@ class Progress(NamedTuple):
     share: float  # of the estimated work
     seconds: float  # since the start
     seconds_left: float
+
+
+def harmless(report: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """The same report, but that its first failure to write ends it, with a warning: no training stops for its log.
+
+    A full disk, a pipe whose reader left and a closed stream come as OSError or ValueError.
+    """
+    failed: list[Exception] = []
+
+    def tell(now: Progress) -> None:
+        if failed:
+            return
+        try:
+            report(now)
+        except (OSError, ValueError) as error:
+            failed.append(error)
+            with contextlib.suppress(OSError, ValueError):  # a warning may go the same way
+                warnings.warn(f"progress is no longer reported: {error}", stacklevel=2)
+
+    return tell
 
 
 class Meter:

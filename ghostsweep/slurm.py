@@ -1,8 +1,10 @@
 """Sweeps as SLURM job arrays: a job for every shard of which runs are left. Needs submitit (the extra `slurm`)."""
 
 import math
+import os
 import re
 import shlex
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +17,11 @@ import pandas as pd
 from ghostsweep import ledger, locks, plan, tables
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.plan import Shard
-from ghostsweep.progress import Progress
+from ghostsweep.progress import Progress, harmless
 from ghostsweep.sessions import Options
 from ghostsweep.spec import Sweep
 from ghostsweep.sweeping import n_shards, run, shard_folder
+from ghostsweep.terminal import forgiving
 
 RENAMED = {"name": "job_name", "timeout_min": "time", "mem_gb": "mem", "tasks_per_node": "ntasks_per_node"}
 """What all executors of submitit call a parameter, and what its SLURM executor does."""
@@ -29,6 +32,8 @@ WHOLE = (
 )
 """Parameters that are whole numbers, those in OPTIONAL from 0."""
 LISTS = ("setup", "teardown", "srun_args")
+ALONE = ("nodes", "ntasks_per_node")
+"""Parameters that may be 1 only: every task of a job would train the job's one share, and all but one be refused."""
 
 
 @dataclass
@@ -42,8 +47,9 @@ class Job:
     told: int = field(default=0, init=False)
 
     def __call__(self) -> None:
-        run(self.sweep, out=self.out, shard=self.shard, progress=self._tell, **vars(self.options))
-        print(f"shard {self.shard} of {self.sweep.name} is done", flush=True)
+        with forgiving():  # a log on a full disk, or without the characters, stops no job
+            run(self.sweep, out=self.out, shard=self.shard, progress=harmless(self._tell), **vars(self.options))
+            print(f"shard {self.shard} of {self.sweep.name} is done", flush=True)
 
     def checkpoint(self) -> Any:
         """What is queued instead when the time limit comes near, or another job takes the place."""
@@ -82,6 +88,7 @@ def submit(
         executor = submitit.SlurmExecutor(folder / "jobs")
     except RuntimeError:
         raise UsageError("slurm: found no srun here; allowed: a machine with SLURM's commands") from None
+    _keep_private(folder / "jobs")
     executor.update_parameters(**{"job_name": sweep.name} | given)
     jobs = [Job(sweep, folder.parent, str(Shard(i + 1, n)), options or Options()) for i in missing]
     try:
@@ -106,6 +113,9 @@ def script(
     of the jobs goes, must be there when they start. Raises UsageError as `submit` does.
     """
     submitit, folder, given = _submitit(), Path(out).resolve() / sweep.name, parameters(slurm)
+    for option, path in (("--out", folder), ("sweep", Path(spec).resolve())):
+        if not str(path).isprintable():  # a second line would be a command of the script
+            raise UsageError(f"{option}: found {str(path)!r}; allowed with --print-sbatch: no control characters")
     missing, n = _missing(sweep, folder, shards)
     if not missing:
         return f"# {sweep.name}: nothing is left to train\n"
@@ -115,7 +125,7 @@ def script(
     arguments += [] if asked.devices is None else ["--devices", str(asked.devices)]
     words = [sys.executable, "-m", "ghostsweep", "run", str(Path(spec).resolve()), "--out", str(folder.parent)]
     more = given.pop("additional_parameters", {})
-    note = f"# Before this is submitted: mkdir -p {shlex.quote(str(folder / 'jobs'))}"
+    note = f"# Before this is submitted: mkdir -p -m 700 {shlex.quote(str(folder / 'jobs'))}"
     numbers = f"shards=({' '.join(str(i + 1) for i in missing)})"
     text: str = submitit.slurm.slurm._make_sbatch_string(  # as submitit has it, but for the command
         command=f'{shlex.join([*words, *arguments])} --shard "${{shards[$SLURM_ARRAY_TASK_ID]}}/{n}"',
@@ -139,6 +149,29 @@ def _missing(sweep: Sweep, folder: Path, shards: int | None) -> tuple[list[int],
     return [i for i in missing if not locks.is_locked(shard_folder(folder, Shard(i + 1, n)))], n
 
 
+def _keep_private(folder: Path) -> None:
+    """Make the folder of a job's files, for its user alone; UsageError where others could write in it.
+
+    submitit puts pickles there, and what is unpickled runs as whoever submitted the job.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.name != "posix":
+        return
+    about = folder.lstat()
+    if stat.S_ISLNK(about.st_mode) or not stat.S_ISDIR(about.st_mode):
+        found = "a link, or no folder"
+    elif about.st_uid != os.geteuid():
+        found = f"a folder of another user ({about.st_uid})"
+    elif about.st_mode & 0o022:
+        found = f"mode {stat.S_IMODE(about.st_mode):o}"
+    else:
+        return
+    raise UsageError(
+        f"{folder}: found {found}; allowed: a folder of yours that no other can write to, since jobs run what is "
+        f"pickled there: chmod go-w, or remove it"
+    )
+
+
 def _submitit() -> Any:
     try:
         import submitit
@@ -160,6 +193,8 @@ def parameters(slurm: Mapping[str, Any]) -> dict[str, Any]:
         name = RENAMED.get(given, given)
         if name in found:
             raise UsageError(f"slurm.{given}: found {value!r}, and {name} too; allowed: one of them")
+        if name in ALONE and value != 1:
+            raise UsageError(f"slurm.{given}: found {value!r}; allowed: 1, for each job is one task; see --shards")
         allowed, fits = _kind(given if given == "mem_gb" else name)
         if not fits(value):
             raise UsageError(f"slurm.{given}: found {value!r}; allowed: {allowed}")

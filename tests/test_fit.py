@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from planted import band_of
 
-from ghostsweep import api, tables
+from ghostsweep import UsageError, api, tables
 
 RATES = np.logspace(-4, 1, 26)
 
@@ -88,3 +88,41 @@ def test_what_is_legible_is_drawn(
     drawn = {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}
     assert {name for name in drawn if name.startswith("scaling")} == laws
     assert ("band_timescale" in drawn) == (len(ranks) <= 6) and "band_rank" in drawn
+
+
+WORDS = ["adagrad", "adam", "adamax", "adamw", "amsgrad", "lion", "rmsprop", "sgd"]
+
+
+def worded(n_words: int, timescales: list[float], more: list[str] | None = None) -> tables.Tables:
+    """Planted results of several optimizers, each with its own momentum; `more` has values of a second text field."""
+    parts = [
+        planted(timescales, [1.0]).runs.assign(optimizer=word, beta2=0.9 + 0.09 * (i % 2), schedule=other)
+        for i, word in enumerate(WORDS[:n_words])
+        for other in more or ["constant"]
+    ]
+    runs = pd.concat(parts, ignore_index=True).assign(run_id=lambda table: table.index.astype(str))
+    curves = pd.DataFrame({"run_id": runs["run_id"], "epoch": 99, "loss": runs["recent_mean_loss"]})
+    return tables.Tables("planted", runs, curves, {"fit": {"share": 0.5}}, Path("planted"))
+
+
+def test_fields_of_words_are_panels_or_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(results: tables.Tables) -> set[str]:
+        monkeypatch.setattr(tables, "read", lambda name, out: results)
+        return {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}
+
+    assert "phase_timescale" in drawn(worded(2, [5.0, 10.0]))
+    many = drawn(worded(8, [5.0, 10.0]))
+    assert {name for name in many if name.startswith("phase_t")} == {f"phase_timescale_{word}" for word in WORDS}
+    assert drawn(worded(8, [5.0])) == {f"loss_{word}" for word in WORDS}  # beta2 goes along with the optimizer
+    with pytest.raises(UsageError, match="planted: found runs that differ in .*optimizer.*; allowed: at most 6 comb"):
+        drawn(worded(8, [5.0, 10.0], ["constant", "linear"]))
+
+
+def test_runs_without_a_field_take_no_panels_along_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_rank, without = planted([5.0, 10.0], [1.0, 2.0]), planted([20.0], [float(k) for k in range(1, 9)])
+    cue = without.runs.assign(delay_ms=10.0 * without.runs["rank"], task="dcdt", timescale=np.nan)
+    runs = pd.concat([with_rank.runs.assign(task="delayed_activation", delay_ms=np.nan), cue], ignore_index=True)
+    runs["run_id"] = runs.index.astype(str)
+    results = SimpleNamespace(name="planted", runs=runs, curves=pd.DataFrame(), meta={"fit": {"share": 0.5}})
+    monkeypatch.setattr(tables, "read", lambda name, out: results)
+    assert "phase_timescale" in {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}

@@ -38,6 +38,12 @@ def test_ids_of_runs_without_the_new_fields_have_not_changed() -> None:
         ({"model": "low_rank", "timescale": 20, "n_units": 5, "rank": 6}, "rank: found 6; allowed: at most n_units"),
         ({"model": "full_rank", "task": "dcdt", "delay_ms": 5.0, "input_ms": 5.0}, "run.reaction_ms: found nothing"),
         ({"model": "full_rank", "task": "dcdt", **CUES, "input_ms": 4.0}, "allowed: at least dt_ms = 5, one step"),
+        ({"model": "full_rank", "task": "dcdt", **CUES, "delay_ms": 24.9},
+         "run.delay_ms: found 24.9; allowed: a whole number of steps of dt_ms = 5; nearest: 20 or 25"),
+        ({"model": "full_rank", "task": "dcdt", **CUES, "delay_ms": 1.0}, "dt_ms = 5; nearest: 0 or 5"),
+        ({"model": "full_rank", "task": "dmts", **CUES, "reaction_ms": 7.5}, "run.reaction_ms: found 7.5; allowed: a"),
+        ({"model": "low_rank", "rank": 2, "task": "dmts", **CUES, "input_ms": 6, "dt_ms": 5},
+         "run.input_ms: found 6; allowed: a whole number of steps of dt_ms = 5; nearest: 5 or 10"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_one_line_that_says_what_is_allowed(fields: dict[str, Any], line: str) -> None:
@@ -56,6 +62,39 @@ def test_a_run_that_lacks_a_duration_says_which() -> None:
 @pytest.mark.parametrize(("duration", "dt", "n"), [(0.3, 0.1, 3), (30, 5, 6), (34.9, 5, 6), (0.7, 0.1, 7), (0, 5, 0)])
 def test_steps_of_a_duration(duration: float, dt: float, n: int) -> None:
     assert steps(duration, dt) == n
+
+
+@pytest.mark.parametrize(
+    ("delay", "dt"), [(0.3, 0.1), (0.7, 0.1), (0.0, 5.0), (9e5, 0.1), (2.1, 0.7), (100 / 3, 5 / 3)]
+)
+def test_a_duration_of_whole_steps_is_one_whatever_its_last_bit(delay: float, dt: float) -> None:
+    cues: dict[str, Any] = {"input_ms": dt, "delay_ms": delay, "reaction_ms": 2 * dt}
+    run = Run(model="full_rank", task="dcdt", dt_ms=dt, tau_ms=10 * dt, **cues, **BASE)
+    assert steps(run.delay_ms or 0.0, dt) == round(delay / dt)
+    with pytest.raises(ValidationError, match="a whole number of steps of dt_ms"):
+        Run(model="full_rank", task="dcdt", dt_ms=dt, tau_ms=10 * dt, **cues | {"delay_ms": delay + 0.4 * dt}, **BASE)
+
+
+@pytest.mark.parametrize("where", ["quick", "phases"])
+def test_a_step_that_cuts_inherited_durations_is_refused_where_it_is_given(where: str) -> None:
+    fields = {"model": "full_rank", "task": "dcdt", **CUES, **BASE}
+    text = "[run]\n" + "\n".join(f"{key} = {value!r}" for key, value in fields.items())
+    table = "[quick]\ndt_ms = 4.0" if where == "quick" else "[[phases]]\nepochs = 3\ndt_ms = 4.0"
+    with pytest.raises(UsageError, match=rf"{where}.*delay_ms: found 15.0; allowed: a whole number of steps of dt_ms"):
+        loads(f"{text}\n{table}", name="x", quick=where == "quick")
+
+
+def test_every_value_of_long_axes_is_checked() -> None:
+    lines = ["[run]", "model = 'full_rank'", "task = 'dcdt'", "input_ms = 10", "reaction_ms = 10", "epochs = 3"]
+    lines += [
+        "learning_rate = 0.1",
+        "[axes]",
+        "n_units = { range = [1, 401] }",
+        f"delay_ms = {[5.0 * i for i in range(400)]}",
+    ]
+    assert len(loads("\n".join(lines), name="x").grids[0]) == 160_000
+    with pytest.raises(UsageError, match="axes.delay_ms: found 1995.5; allowed: a whole number of steps"):
+        loads("\n".join(lines).replace("1995.0", "1995.5"), name="x")
 
 
 def test_noise_splits_a_grid_into_runs_with_and_without() -> None:

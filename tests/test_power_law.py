@@ -135,6 +135,17 @@ def test_laws_along_other_fields_and_what_is_not_a_scale() -> None:
         fit_power_law(critical, x="twice")
 
 
+def test_a_law_is_looked_for_where_other_cells_lack_its_field() -> None:
+    delays, timescales = np.array([10.0, 20.0, 40.0, 80.0]), np.array([5.0, 10.0, 20.0, 40.0])
+    with_delay = critical_table(delays, -np.log(delays), 0.05).rename(columns={"timescale": "delay_ms"})
+    both = pd.concat([critical_table(timescales, -2 * np.log(timescales), 0.05), with_delay], ignore_index=True)
+    assert both["timescale"].isna().sum() == both["delay_ms"].isna().sum() == 4
+    assert scales(both[["timescale", *both.columns.drop("timescale")]]) == ["timescale", "delay_ms"]
+    assert scales(both[["delay_ms", *both.columns.drop("delay_ms")]]) == ["delay_ms", "timescale"]
+    laws = {x: fit_power_law(both, x=x)["exponent"].tolist() for x in ("timescale", "delay_ms")}
+    assert laws == {"timescale": [pytest.approx(-2)], "delay_ms": [pytest.approx(-1)]}
+
+
 LAWS = {
     "power": lambda x: -2.5 * np.log(x),
     "exponential": lambda x: -0.08 * x,

@@ -12,7 +12,7 @@ STANDARD = set(sys.stdlib_module_names)
 
 # room -> (third parties, own rooms); `errors` is open to all.
 ROOMS = {
-    "spec": ({"pydantic", "pydantic_core", "numpy"}, set()),
+    "spec": ({"pydantic", "pydantic_core", "numpy"}, {"terminal"}),
     "theory": ({"numpy"}, set()),
     "tasks": ({"numpy", "jax"}, {"spec"}),
     "models": ({"jax", "numpy"}, {"tasks", "spec"}),
@@ -65,18 +65,19 @@ ROOMS = {
     ),
     "slurm": (
         {"numpy", "pandas", "submitit"},
-        {"ledger", "locks", "plan", "progress", "sessions", "spec", "sweeping", "tables"},
+        {"ledger", "locks", "plan", "progress", "sessions", "spec", "sweeping", "tables"} | {"terminal"},
     ),
     "showing": ({"numpy", "pandas"}, {"analysis", "engine", "files", "plan", "spec", "tables"}),
     "api": (
         {"pandas"},
         {"analysis", "estimating", "figures", "ledger", "machine", "paper", "plan", "sessions", "showing", "slurm"}
-        | {"sweeping", "tables"},
+        | {"spec", "sweeping", "tables"},
     ),
     "reproduction": ({"pandas"}, {"api", "columns", "figures", "files", "paper", "spec", "tables"}),
-    "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "columns", "progress", "spec", "tables"}),
-    "cli": ({"typer"}, {"api", "checkpoint", "console", "reproduction", "spec", "tables"}),
+    "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "columns", "progress", "spec", "tables", "terminal"}),
+    "cli": ({"typer"}, {"api", "checkpoint", "console", "reproduction", "spec", "tables", "terminal"}),
     "errors": (set(), set()),
+    "terminal": (set(), set()),
 }
 
 

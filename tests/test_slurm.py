@@ -1,10 +1,12 @@
 """Job arrays on a real SLURM of one node: submitted, killed, preempted, and submitted again."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import slurm_node
@@ -43,6 +45,7 @@ def test_a_job_array_of_which_one_job_is_killed(whole: tables.Tables, node: Path
     began = time.monotonic()
     assert "submitted 2 jobs" in run_command(*command)
     assert time.monotonic() - began < 20 and not (folder / "runs.parquet").exists()
+    assert (folder / "jobs").stat().st_mode & 0o777 == 0o700
     slurm_node.wait(lambda: len(ledger.activity("x", tmp_path / "out").at_work) == 2, 60, "both jobs to be at work")
     assert "nothing to submit: all runs are done, or at work" in run_command(*command)
     kill_in_a_chunk(folder)
@@ -95,6 +98,10 @@ def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -
         (["--slurm", "partition=x"], "slurm: found no srun here"),
         (["--slurm", "timeout_min=abc"], "slurm.timeout_min: found 'abc'; allowed: a whole number from 1"),
         (["--slurm", "timeout_min=0"], "slurm.timeout_min: found 0; allowed: a whole number from 1"),
+        (["--slurm", "nodes=2"], "slurm.nodes: found 2; allowed: 1, for each job is one task; see --shards"),
+        (["--slurm", "tasks_per_node=2"], "slurm.tasks_per_node: found 2; allowed: 1, for each job is one task"),
+        (["--slurm", "ntasks_per_node=8"], "slurm.ntasks_per_node: found 8; allowed: 1, for each job is one task"),
+        (["--slurm", "nodes=true"], "slurm.nodes: found True; allowed: a whole number from 1"),
         (["--slurm", "gpus_per_node=-1"], "slurm.gpus_per_node: found -1; allowed: a whole number from 0"),
         (["--slurm", "mem_gb=lots"], "slurm.mem_gb: found 'lots'; allowed: a number above 0"),
         (["--slurm", "mem_gb=nan"], "slurm.mem_gb: found nan; allowed: a number above 0"),
@@ -120,6 +127,77 @@ def test_bad_options_are_one_line(
             cli.app, ["run", str(tmp_path / "x.toml"), "--out", str(tmp_path / "out"), *options], catch_exceptions=False
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["out\ntouch stolen", "a\rb", "a\x1b[2Jb", "a\u2028b"])
+def test_a_path_of_two_lines_is_no_command_of_a_script(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
+    with pytest.raises(UsageError, match="--out: found '.*'; allowed with --print-sbatch: no control") as caught:
+        slurm.script(sweep_of(SHORT), tmp_path / "x.toml", {}, out=tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(UsageError, match="sweep: found '.*'; allowed with --print-sbatch: no control characters"):
+        slurm.script(sweep_of(SHORT), tmp_path / name / "x.toml", {}, out=tmp_path)
+    quoted = slurm.script(sweep_of(SHORT), tmp_path / "x.toml", {}, out=tmp_path / "a 'b' $(c)")
+    assert "mkdir -p -m 700 " in quoted and not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such modes")
+def test_what_jobs_unpickle_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "x" / "jobs"
+    before = os.umask(0o002)
+    try:
+        slurm._keep_private(folder)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    slurm._keep_private(folder)
+    for mode in (0o770, 0o702, 0o777):
+        folder.chmod(mode)
+        with pytest.raises(UsageError, match=f"jobs: found mode {mode:o}; allowed: a folder of yours"):
+            slurm._keep_private(folder)
+    folder.chmod(0o755)
+    slurm._keep_private(folder)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(UsageError, match=r"jobs: found a folder of another user \(\d+\); allowed: "):
+        slurm._keep_private(folder)
+    monkeypatch.undo()
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(UsageError, match="link: found a link, or no folder; allowed: "):
+        slurm._keep_private(tmp_path / "link")
+
+
+def test_jobs_are_submitted_only_from_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit = pytest.importorskip("submitit", reason="pip install 'ghostsweep[slurm]'")
+    modes = []
+
+    def submit(self: Any, jobs: Any) -> list[Any]:
+        modes.append(self.folder.stat().st_mode & 0o777)
+        return []
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda _: 2))
+    monkeypatch.setattr(submitit.SlurmExecutor, "submit_array", submit)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert slurm.submit(sweep_of(SHORT), {}, out=tmp_path, shards=1) == []
+    (tmp_path / "x" / "jobs").chmod(0o777)
+    with pytest.raises(UsageError, match="found mode 777"):
+        slurm.submit(sweep_of(SHORT), {}, out=tmp_path, shards=1)
+    assert modes == [0o700]
+
+
+def test_the_log_of_a_job_takes_any_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def run(sweep: Any, **options: Any) -> None:
+        asked.update(options)
+        print("η", flush=True)
+        print("η", file=sys.stderr, flush=True)
+
+    monkeypatch.setattr(slurm, "run", run)
+    with open(tmp_path / "log", "w", encoding="ascii") as log, open(os.devnull) as unwritable:
+        monkeypatch.setattr(sys, "stdout", log)
+        monkeypatch.setattr(sys, "stderr", unwritable)
+        slurm.Job(sweep_of(SHORT), tmp_path, "1/1", sessions.Options())()
+    assert (tmp_path / "log").read_text() == "\\u03b7\nshard 1/1 of x is done\n" and asked["shard"] == "1/1"
 
 
 def test_values_may_have_commas_and_a_share_is_previewed(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def scales(critical: pd.DataFrame) -> list[str]:
         values = critical[field]
         if not is_numeric_dtype(values) or is_bool_dtype(values) or not (values.dropna() > 0).all():
             continue
-        new = all((critical.groupby(earlier)[field].nunique() > 1).any() for earlier in found)
+        # Cells without the earlier field are cells too: there it does not go along with it.
+        new = all((critical.groupby(earlier, dropna=False)[field].nunique() > 1).any() for earlier in found)
         if new and any(len(points(cells, field)[0]) >= FIT_NEEDS for _, cells in series_along(critical, field)):
             found.append(field)
     return found

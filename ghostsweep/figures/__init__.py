@@ -11,7 +11,7 @@ from ghostsweep.figures.fig6 import fig6
 from ghostsweep.figures.fig7 import fig7
 from ghostsweep.figures.fig8 import fig8
 from ghostsweep.figures.loss_vs_rate import loss_against_learning_rate
-from ghostsweep.figures.phase import MAX_PANELS, phase_diagram
+from ghostsweep.figures.phase import MAX_PANELS, panel_count, phase_diagram
 from ghostsweep.figures.scaling import MAX_SERIES, eta_collapse, scaling_plot
 from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
 
@@ -33,6 +33,7 @@ __all__ = [
     "fig5",
     "is_dense",
     "loss_against_learning_rate",
+    "panel_count",
     "phase_diagram",
     "save",
     "scaling_plot",

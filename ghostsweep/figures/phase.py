@@ -98,6 +98,13 @@ def phase_diagram(
     return fig
 
 
+def panel_count(runs: pd.DataFrame, x: str) -> int:
+    """How many panels a phase diagram of these runs over x and the learning rate has; at most MAX_PANELS are drawn."""
+    kept = runs[runs[x].notna()]
+    facets = _facet_fields(kept, x, "learning_rate")
+    return int(kept.groupby(facets, dropna=False).ngroups) if facets else 1
+
+
 def _facet_fields(runs: pd.DataFrame, x: str, y: str) -> list[str]:
     """Return the fields that need a panel per value: they vary, and neither x nor model and task decide them."""
     kinds = ["model", "task"] if "task" in runs else ["model"]

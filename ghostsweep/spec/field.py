@@ -1,9 +1,11 @@
 """What is known about one field of a run, and the choices that it may belong to."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic import Field
+from pydantic_core import PydanticCustomError
 
 READOUTS = ("low_rank", "full_rank")
 NETWORKS = ("rank_one", *READOUTS)
@@ -62,3 +64,24 @@ def duration(meaning: str) -> Any:
 def steps(duration_ms: float, dt_ms: float) -> int:
     """Whole time steps in a duration, int(duration / dt), with 0.3 / 0.1 being 3."""
     return int(duration_ms / dt_ms * (1 + 1e-9))
+
+
+def check_duration(duration_ms: float, dt_ms: float, least: int) -> None:
+    """Raise PydanticCustomError unless a duration is a whole number of time steps, at least `least`.
+
+    A cut one would be the network of a shorter duration under another id.
+    """
+    count = duration_ms / dt_ms
+    if steps(duration_ms, dt_ms) < least:
+        raise PydanticCustomError("combination", f"at least dt_ms = {dt_ms:g}, one step")
+    if not math.isclose(count, round(count), rel_tol=5e-10):  # within what `steps` allows for
+        nearest = " or ".join(f"{n * dt_ms:.12g}" for n in (math.floor(count), math.ceil(count)) if n >= least)
+        raise PydanticCustomError("whole_steps", f"a whole number of steps of dt_ms = {dt_ms:g}; nearest: {nearest}")
+
+
+def check_euler_step(dt_steps: float, timescale: float) -> None:
+    """Raise PydanticCustomError unless a timescale is a whole number of Euler steps."""
+    count = timescale / dt_steps
+    if not 0.5 < count < MAX_STEPS + 0.5 or not math.isclose(count, round(count), rel_tol=1e-6):
+        allowed = f"timescale = {timescale:g} divided by a whole number from 1 to {MAX_STEPS}"
+        raise PydanticCustomError("combination", allowed)

@@ -1,6 +1,7 @@
 """Initial parameters that a sweep file names, for all its runs, instead of those that their seeds give."""
 
 import hashlib
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ghostsweep.spec.problems import Problems
+
+MAX_BYTES = 2_000_000_000
+"""Bytes of all arrays of such a file."""
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+"""Readers of what stands before the numbers of an array, by version of numpy's format; others are for texts."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,31 @@ def read_initial(problems: Problems, given: object, folder: Path) -> Initial | N
         return None
     path = folder / given
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for its other end
+            raise ValueError("no plain file")
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             params = {name: np.asarray(file[name]) for name in file.files}
         if not params or not all(v.dtype.kind in "fiu" and np.isfinite(v).all() for v in params.values()):
             raise ValueError("values that are not finite numbers")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damage comes out as anything, down to errors of Python's tokenizer
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        problems.add("initial", f"{path}: {reason}", allowed)
+        problems.add("initial", f"{path}: {reason or type(error).__name__}", allowed)
         return None
     return Initial(str(path), params)
+
+
+def _check_sizes(path: Path) -> None:
+    """Raise ValueError where arrays say that they are larger than what is there, before memory is taken for them."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if (total := sum(entry.file_size for entry in entries)) > MAX_BYTES:
+            raise ValueError(f"{total:,} bytes of numbers, at most {MAX_BYTES:,}")
+        for entry in entries:
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                if version not in HEADERS:
+                    raise ValueError(f"{entry.filename}: an array of format {version}")
+                shape, _, dtype = HEADERS[version](file)
+            if math.prod(shape) * max(dtype.itemsize, 1) > entry.file_size or min(shape, default=0) < 0:
+                raise ValueError(f"{entry.filename}: says that it has shape {shape}, more than there is")

@@ -1,6 +1,8 @@
 """Reads sweep files: TOML in, frozen `Sweep` out, every mistake of a file reported at once."""
 
 import itertools
+import math
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
@@ -15,12 +17,19 @@ from ghostsweep.spec.initial import Initial, read_initial
 from ghostsweep.spec.problems import Problems
 from ghostsweep.spec.run import CHOICES, FIELDS
 from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
+from ghostsweep.terminal import visible
 
 MAX_RUNS = 20_000_000
 MAX_CONTINUED = 1_000_000
 """Runs of later phases, which are planned one by one."""
 MAX_ROWS = 100_000_000
 """Rows of curves: 2 GB on disk, and about 25 GB of memory where they are put together."""
+MAX_BYTES = 64_000_000
+"""Size of a sweep file: axes of a million values written out are a third of it."""
+RESERVED = ("all", *(f"fig{number}" for number in range(1, 9)))
+"""What `plot` takes beside names of sweeps."""
+MAX_CROSSED = 100_000
+"""Combinations of values of fields that depend on each other, which are checked one by one."""
 NULL = "none"
 """How the list of an axis says that a field is not given, for TOML has no null."""
 GIVEN = tuple(name for name in FIELDS if name not in PHASE_FIELDS)
@@ -35,11 +44,16 @@ def load(path: str | Path, *, quick: bool = False) -> Sweep:
     """
     path = Path(path)
     try:
+        about = path.stat()  # first, since opening a pipe would wait for its other end
+        if not stat.S_ISREG(about.st_mode):
+            raise UsageError(visible(f"{path}: cannot be read: no plain file; allowed: a file of TOML"))
+        if about.st_size > MAX_BYTES:
+            raise UsageError(visible(f"{path}: found {about.st_size} bytes; allowed: at most {MAX_BYTES}"))
         text = path.read_bytes().decode("utf-8-sig")  # some editors begin files with a byte order mark
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UsageError(visible(f"{path}: cannot be read: {error.strerror or error}")) from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8 text (byte {error.start}); allowed: TOML in UTF-8") from None
+        raise UsageError(visible(f"{path}: is not UTF-8 text (byte {error.start}); allowed: TOML in UTF-8")) from None
     return loads(text, name=path.stem, source=str(path), folder=path.parent, quick=quick)
 
 
@@ -48,11 +62,20 @@ def loads(text: str, *, name: str, source: str = "<text>", folder: str | Path = 
     problems = Problems(source)
     if not name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in name):
         problems.add("file name", name, "letters, digits, _ and -")
+    elif name.endswith("-quick"):
+        problems.add(
+            "file name", name, "a name that ends otherwise: the results of another's --quick are in NAME-quick"
+        )
+    elif name in RESERVED:
+        problems.add("file name", name, "another name: `plot` and `reproduce` mean something else by this one")
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML's alone: Python limits the digits of whole numbers
         problems.add("TOML", str(error), "valid TOML")
         raise problems.error() from None
+    problems.plain(data)
+    if problems.lines:  # what follows computes with the numbers
+        raise problems.error()
     problems.unknown("", data, ("title", "initial", "run", "axes", "phases", "record", "fit", "refine", "quick"))
     title = data.get("title", name)
     if not isinstance(title, str):
@@ -184,7 +207,9 @@ def _phases(
             problems.add(f"{place}.epochs", "nothing", "a whole number >= 1, the epochs of this phase")
         own = {key: value for key, value in changes.items() if key in GIVEN and key not in INHERITED}
         before = result[-1].grids if result else grids
-        continued = tuple(_grid(problems, *_continued(grid, own, axes), place, own.keys()) for grid in before)
+        # As in [quick]: what a change of this phase makes of an inherited field is a mistake of this phase.
+        only = own.keys() if problems.lines else FIELDS.keys()
+        continued = tuple(_grid(problems, *_continued(grid, own, axes), place, only) for grid in before)
         if "confidence" not in own and any("train_confidence" in grid.axes for grid in continued):
             problems.add(f"{place}.confidence", "nothing", "a value, where train_confidence is an axis")
         chosen = _record(problems, table["record"], f"{place}.record") if "record" in table else inherited
@@ -245,14 +270,16 @@ def _grid(
     # Every combination of the fields that are checked against each other, then the other axes one value at a
     # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
     first = {key: values[0] for key, values in written.items()}
-    together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "reaction_ms")
+    together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "delay_ms", "reaction_ms")
     together += ("dt_steps", "threshold", "nesterov", "final_learning_rate")
     together += tuple(key for key, values in written.items() if None in values and key not in together)
     crossed = [key for key in together if key in written]
     combos = itertools.product(*(written[key] for key in crossed))
-    changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, 100_000)]
+    changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, MAX_CROSSED)]
     for key in written.keys() - set(crossed):
         changes += [{key: value} for value in _telling(written[key])]
+    if math.prod(len(written[key]) for key in crossed) > MAX_CROSSED:  # then at least every value once
+        changes += [{key: value} for key in crossed for value in written[key]]
     failed = axes.keys() - written.keys()
     for change in changes:
         here = change.keys() if where.startswith("axes") else only
@@ -277,9 +304,14 @@ def _axis(problems: Problems, place: str, given: Any) -> list[Any]:
         return []
     if not values:
         problems.add(place, given, "at least one value")
-    elif len({v if isinstance(v, int | float) else repr(v) for v in values}) < len(values):
-        repeated = next(v for i, v in enumerate(values) if v in values[:i])
-        problems.add(place, NULL if repeated is None else repeated, "every value once")
+        return values
+    seen = set()
+    for value in values:
+        key = value if isinstance(value, int | float) else repr(value)
+        if key in seen:
+            problems.add(place, NULL if value is None else value, "every value once")
+            break
+        seen.add(key)
     return values
 
 

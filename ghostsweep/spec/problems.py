@@ -9,9 +9,12 @@ from pydantic import BaseModel, ValidationError
 
 from ghostsweep.errors import UsageError
 from ghostsweep.spec.run import FIELDS, Run, required_fields
+from ghostsweep.terminal import visible
 
 MAX_LINES = 20
 """Mistakes that are written out."""
+MAX_DEPTH = 12
+"""Tables and lists within each other; a sweep has up to five."""
 
 
 class Problems:
@@ -22,9 +25,9 @@ class Problems:
         self.lines: list[str] = []
 
     def add(self, key: str, found: Any, allowed: str, nearest: str = "") -> None:
-        shown = found if key in ("TOML", "file name") or found == "nothing" else repr(found)
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        line = f"{self.source}: {key}: found {shown}; allowed: {allowed}{nearest}"
+        shown = str(found) if key in ("TOML", "file name") or found == "nothing" else _written(found)
+        shown, key = (text if len(text) <= 120 else text[:117] + "..." for text in (shown, key))
+        line = visible(f"{self.source}: {key}: found {shown}; allowed: {allowed}{nearest}")
         if line not in self.lines:
             self.lines.append(line)
 
@@ -55,6 +58,20 @@ class Problems:
             return [self.table(f"{key}[{i}]" if len(value) > 1 else key, item) for i, item in enumerate(value)]
         self.add(key, value, "a list of tables")
         return []
+
+    def plain(self, data: Mapping[str, Any]) -> None:
+        """Refuse what no field takes and few programs can print: numbers beyond 64 bits, tables nested without end."""
+        waiting: list[tuple[str, Any, int]] = [(key, value, 1) for key, value in data.items()]
+        while waiting:  # not by recursion, which nesting would exhaust
+            key, value, depth = waiting.pop()
+            if type(value) is int and not -(2**63) <= value < 2**63:
+                self.add(key, value, "whole numbers of at most 64 bits")
+            elif isinstance(value, dict | list) and depth > MAX_DEPTH:
+                self.add(key, "more tables and lists within each other", f"at most {MAX_DEPTH} deep")
+            elif isinstance(value, dict):
+                waiting += [(f"{key}.{name}", item, depth + 1) for name, item in value.items()]
+            elif isinstance(value, list):
+                waiting += [(key, item, depth + 1) for item in value]
 
     def model(self, cls: type[Any], key: str, data: Any) -> Any:
         """Validate `data` as a small model; None where that fails."""
@@ -115,6 +132,17 @@ class Problems:
             near = "; several values belong in [axes]"
         found = "nothing" if item["input"] is None else item["input"]
         self.add(f"{where}.{key}" if key else where, found, allowed, near)
+
+
+def _written(found: Any) -> str:
+    """A value as Python writes it; in words where that is more than Python writes."""
+    try:
+        return repr(found)
+    except ValueError:  # its limit of digits, some thousands
+        bits = f" of {found.bit_length():,} bits" if isinstance(found, int) else "s in it that are too long to print"
+        return f"a whole number{bits}"
+    except RecursionError:
+        return "tables in tables without end"
 
 
 def describe(cls: type[BaseModel], name: str) -> str:

@@ -32,9 +32,10 @@ from ghostsweep.spec.field import (
     OPTIMIZERS,
     READOUTS,
     FieldInfo,
+    check_duration,
+    check_euler_step,
     column,
     duration,
-    steps,
 )
 
 ENGINE_VERSION = 1
@@ -290,10 +291,7 @@ class Run(BaseModel):
     def _whole_euler_steps(cls, value: float | None, info: ValidationInfo) -> float | None:
         timescale = info.data.get("timescale")
         if value is not None and timescale is not None:
-            count = timescale / value
-            if not 0.5 < count < MAX_STEPS + 0.5 or not math.isclose(count, round(count), rel_tol=1e-6):
-                allowed = f"timescale = {timescale:g} divided by a whole number from 1 to {MAX_STEPS}"
-                raise PydanticCustomError("combination", allowed)
+            check_euler_step(value, timescale)
         return value
 
     @field_validator("tau_ms")
@@ -304,12 +302,12 @@ class Run(BaseModel):
             raise PydanticCustomError("leak", f"at least dt_ms = {dt_ms:g}, so that the leak is at most 1")
         return value
 
-    @field_validator("input_ms", "reaction_ms")
+    @field_validator("input_ms", "delay_ms", "reaction_ms")
     @classmethod
-    def _one_step(cls, value: float | None, info: ValidationInfo) -> float | None:
+    def _whole_duration(cls, value: float | None, info: ValidationInfo) -> float | None:
         dt_ms = info.data.get("dt_ms")
-        if value is not None and dt_ms is not None and steps(value, dt_ms) < 1:
-            raise PydanticCustomError("combination", f"at least dt_ms = {dt_ms:g}, one step")
+        if value is not None and dt_ms is not None:
+            check_duration(value, dt_ms, least=int(info.field_name != "delay_ms"))
         return value
 
     @field_validator("nesterov")

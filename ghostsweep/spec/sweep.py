@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -36,7 +37,11 @@ class Axis(_Strict):
             raise ValueError(f"a number of points from 1 to {MAX_VALUES}")
         if self.logspace is not None and max(map(abs, self.logspace[:2])) > 300:
             raise ValueError("exponents of ten from -300 to 300")
-        if len(self._range()) > MAX_VALUES:
+        try:
+            too_many = len(self._range()) > MAX_VALUES
+        except OverflowError:  # more than a machine's whole numbers count
+            too_many = True
+        if too_many:
             raise ValueError(f"at most {MAX_VALUES} values")
         return self
 
@@ -49,12 +54,22 @@ class Axis(_Strict):
         return range(*bounds)
 
     def values(self) -> list[Any]:
-        """The axis written out; `logspace` takes powers of ten, as numpy does."""
+        """The axis written out; `logspace` takes powers of ten, to twelve digits."""
         if self.logspace is not None:
-            return np.logspace(*self.logspace).tolist()  # type: ignore[no-any-return]
+            return [float(f"{10.0**exponent:.12g}") for exponent in _spaced(*self.logspace)]
         if self.linspace is not None:
-            return np.linspace(*self.linspace).tolist()  # type: ignore[no-any-return]
+            return _spaced(*self.linspace)
         return list(self._range())
+
+
+def _spaced(first: float, last: float, points: int) -> list[float]:
+    """Evenly spaced values, by exact fractions of the decimals given: the same where a grid grows by whole steps."""
+    low, high = (Fraction(repr(end)) for end in (first, last))
+    if points == 1:
+        return [first]
+    unit = low.denominator * high.denominator * (points - 1)
+    start, step = int(low * unit), int((high - low) * unit) // (points - 1)
+    return [(start + index * step) / unit for index in range(points)]
 
 
 class Snapshots(_Strict):
