@@ -127,10 +127,10 @@ def local_devices() -> list[jax.Device]:
         devices: list[jax.Device] = jax.local_devices()
     except Exception as error:  # of many kinds: AssertionError where a plug-in is not there
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        chosen = [f"{name.upper()}: found {now[name]!r}, and" for name in PLATFORM if now.get(name)]
+        chosen = [f"{name.upper()}: found {now[name]!r}, but" for name in PLATFORM if now.get(name)]
         raise UsageError(
-            f"{' '.join(chosen) or 'JAX:'} found no such device, or no driver or plug-in for it ({reason}); "
-            "allowed: JAX_PLATFORMS=cpu, or a platform that JAX finds here, or to say none"
+            f"{' '.join(chosen) or 'JAX: found'} no device here, or no driver or plug-in for it ({reason}); "
+            "allowed: JAX_PLATFORMS=cpu, a platform that JAX finds here, or not to set it"
         ) from error
     return devices
 
