@@ -180,7 +180,11 @@ def drawable(out: str | Path = "results") -> list[str]:
     """What `plot` can draw from the results that are there: sweeps over learning rates, then paper figures."""
     names = []
     for folder in sorted(p.parent for p in Path(out).glob("*/meta.json")):
-        if tables.read(folder.name, out).runs["learning_rate"].nunique() > 2:
+        try:
+            enough = tables.read(folder.name, out).runs["learning_rate"].nunique() > 2
+        except (UsageError, OSError):
+            enough = True  # for `plot` to say what is wrong with it
+        if enough:
             names.append(folder.name)
     names += paper.drawable(out)
     if not names:
