@@ -4,6 +4,7 @@ This is the one place that puts the rooms together; those that train are in `gho
 """
 
 import contextlib
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
     with three cells or more, the timescale for one.
     """
     found = results if isinstance(results, tables.Tables) else tables.read(results, out)
-    share = found.meta.get("fit", {}).get("share", 0.5) if share is None else share
+    share = _share(found) if share is None else share
     critical = analysis.critical_lr(found.runs, share=share)
     band = analysis.learnable_band(found.runs, share=1 - share)
     laws = (analysis.fit_power_law, analysis.local_exponent, analysis.compare_scaling)
@@ -72,6 +73,19 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
     if not along:
         return Fitted(critical, band)
     return Fitted(critical, band, *(pd.concat([law(critical, x=x) for x in along], ignore_index=True) for law in laws))
+
+
+def _share(found: tables.Tables) -> float:
+    """The share of seeds that boundaries take, as meta.json says it; with a warning 0.5 where it does not."""
+    given = found.meta.get("fit")
+    share = given.get("share") if isinstance(given, dict) else None
+    if isinstance(share, int | float) and 0 <= share < 1:
+        return share
+    warnings.warn(
+        f"{found.name}: meta.json says nothing of the share of seeds at which boundaries lie: 0.5 is taken",
+        stacklevel=3,
+    )
+    return 0.5
 
 
 def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:

@@ -91,6 +91,15 @@ def test_what_is_legible_is_drawn(
     assert ("band_timescale" in drawn) == (len(ranks) <= 6) and "band_rank" in drawn
 
 
+@pytest.mark.parametrize("meta", [{}, {"fit": None}, {"fit": []}, {"fit": {"share": "x"}}, {"fit": {"share": 2}}])
+def test_a_share_that_is_not_told_is_no_default_in_silence(meta: dict[str, object]) -> None:
+    found = planted([5.0], [1.0])
+    with pytest.warns(UserWarning, match="planted: meta.json says nothing of the share of seeds .*: 0.5 is taken"):
+        assert (
+            api.fit(tables.Tables("planted", found.runs, found.curves, meta, Path("."))).critical["share"] == 0.5
+        ).all()
+
+
 WORDS = ["adagrad", "adam", "adamax", "adamw", "amsgrad", "lion", "rmsprop", "sgd"]
 
 
