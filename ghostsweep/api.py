@@ -4,6 +4,7 @@ This is the one place that puts the rooms together; those that train are in `gho
 """
 
 import contextlib
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,12 +66,7 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
     with three cells or more, the timescale for one.
     """
     found = results if isinstance(results, tables.Tables) else tables.read(results, out)
-    if share is None:
-        try:
-            share = found.meta["fit"]["share"]
-        except (KeyError, TypeError):
-            where = f"{found.folder}: found nothing of the sweep's criterion, fit.share, beside its tables"
-            raise UsageError(f"{where}; allowed: run the sweep again, or give share (--share)") from None
+    share = _share(found) if share is None else share
     critical = analysis.critical_lr(found.runs, share=share)
     band = analysis.learnable_band(found.runs, share=1 - share)
     laws = (analysis.fit_power_law, analysis.local_exponent, analysis.compare_scaling)
@@ -78,6 +74,19 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
     if not along:
         return Fitted(critical, band)
     return Fitted(critical, band, *(pd.concat([law(critical, x=x) for x in along], ignore_index=True) for law in laws))
+
+
+def _share(found: tables.Tables) -> float:
+    """The share of seeds that boundaries take, as meta.json says it; with a warning 0.5 where it does not."""
+    given = found.meta.get("fit")
+    share = given.get("share") if isinstance(given, dict) else None
+    if isinstance(share, int | float) and 0 <= share < 1:
+        return share
+    warnings.warn(
+        f"{found.name}: meta.json says nothing of the share of seeds at which boundaries lie: 0.5 is taken",
+        stacklevel=3,
+    )
+    return 0.5
 
 
 def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
@@ -186,7 +195,11 @@ def drawable(out: str | Path = "results") -> list[str]:
     """What `plot` can draw from the results that are there: sweeps over learning rates, then paper figures."""
     names = []
     for name in tables.results(out):
-        if tables.read(name, out).runs["learning_rate"].nunique() > 2:
+        try:
+            enough = tables.read(name, out).runs["learning_rate"].nunique() > 2
+        except (UsageError, OSError):
+            enough = True  # for `plot` to say what is wrong with it
+        if enough:
             names.append(name)
     names += paper.drawable(out)
     if not names:

@@ -287,6 +287,11 @@ def plot_command(
         except UsageError as error:
             failed.append(f"{each}: not drawn: {error}")
             continue
+        except OSError as error:
+            if len(names) == 1:
+                raise
+            failed.append(f"{each}: not drawn: {reason(error)}")
+            continue
         for path in drawn:
             say(f"drew {path}")
     if failed:

@@ -93,7 +93,7 @@ def train(sweep: Sweep, out: Path, **options: Any) -> None:
     state = api.status(sweep, out)
     reused = f", {state.done:,} of them done before" if state.done else ""
     say(f"{sweep.name}: {count(state)} runs{reused}")
-    before = len(tables.read_meta(out / sweep.name).get("sessions", []))
+    before = len(_sessions(tables.read_meta(out / sweep.name)))
     try:
         with Meter() as meter:
             found = api.run(sweep, out=out, progress=harmless(meter), **options)
@@ -105,12 +105,22 @@ def train(sweep: Sweep, out: Path, **options: Any) -> None:
         )
         raise typer.Exit(128 + (interrupt.args or (signal.SIGINT,))[0]) from None
     counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
-    spent = found.meta["sessions"][before:]
+    spent = _sessions(found.meta)[before:]
     seconds = [sum(session.get(f"{what}_seconds", 0) for session in spent) for what in ("run", "compile")]
     took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
     say(f"{out / sweep.name}: {counts}{took}")
     if options.get("shard") and (state := api.status(sweep, out)).left:
         say(f"{state.runs - state.done:,} of {count(state)} runs are left, for others or once these are done")
+
+
+def _sessions(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The sessions that a meta.json tells of, whatever else may stand there."""
+    found = meta.get("sessions")
+    return [session for session in found if isinstance(session, dict)] if isinstance(found, list) else []
+
+
+def _joined(devices: object) -> str:
+    return ", ".join(map(str, devices)) if isinstance(devices, list) else ""
 
 
 def print_list(states: Sequence[api.Status], style: Format) -> None:
@@ -327,7 +337,7 @@ def print_run(shown: api.Shown, style: Format) -> None:
         "curve": shown.curve,
         "origin": pd.DataFrame([{k: v for k, v in shown.origin.items() if k != "sessions"}]),
         "sessions, of which one trained it": pd.DataFrame(
-            [session | {"devices": ", ".join(session.get("devices", []))} for session in shown.origin["sessions"]]
+            [session | {"devices": _joined(session.get("devices"))} for session in _sessions(shown.origin)]
         ),
     }
     if again is not None:

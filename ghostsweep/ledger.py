@@ -13,7 +13,6 @@ import pandas as pd
 from ghostsweep import analysis, files, groups, locks, parts, plan, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.groups import Group
-from ghostsweep.machine import cores as cores  # for rooms that ask the ledger
 from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.tables import Stored
 
@@ -96,12 +95,12 @@ def activity(name: str, out: str | Path = "results") -> Activity:
 
 def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
     """The file of a sweep, given as a path or as a name below `sweeps`."""
-    for path in (Path(spec), Path(sweeps) / f"{spec}.toml"):
-        if path.is_file():
-            return path
+    path = Path(spec) if Path(spec).suffix == ".toml" else Path(sweeps) / f"{spec}.toml"
+    if "\0" not in str(path) and path.is_file():
+        return path
     if Path(spec).suffix == ".toml":
         raise UsageError(f"{spec}: found no such file; allowed: a sweep file, or the name of one in {sweeps}")
-    known = sorted(p.stem for p in Path(sweeps).glob("*.toml"))
+    known = [Path(name).stem for name in files.listed(Path(sweeps)) if name.endswith(".toml")]
     near = difflib.get_close_matches(str(spec).removesuffix("-quick").lower(), known, n=3, cutoff=0.4)
     names = f"; did you mean {' or '.join(near)}?" if near else ""
     quick = "; the quick version of one is asked for by --quick" if str(spec).endswith("-quick") else ""

@@ -34,7 +34,7 @@ def harmless(report: Callable[[Progress], None]) -> Callable[[Progress], None]:
             report(now)
         except (OSError, ValueError) as error:
             failed.append(error)
-            with contextlib.suppress(OSError, ValueError):  # a warning may go the same way
+            with contextlib.suppress(OSError, ValueError, Warning):  # it may go the same way, or be an error here
                 warnings.warn(f"progress is no longer reported: {error}", stacklevel=2)
 
     return tell

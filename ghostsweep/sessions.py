@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import shutil
 import signal
@@ -22,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from ghostsweep import files, groups, ledger, manifest, merging, parts, plan, tables
+from ghostsweep import files, groups, machine, manifest, merging, parts, plan, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import UsageError
 from ghostsweep.locks import Held
@@ -64,8 +63,7 @@ def train(
     `found` is what the folder holds. Also of a session that is killed the file in sessions/ says where and with what
     it ran; how many runs it trained, and how it ended, is added when it ends.
     """
-    if importlib.util.find_spec("jax") is None:
-        raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
+    machine.load_jax()
     folder = held.folder
     needed, free = groups.disk_bytes(groups.of(left), sweep), shutil.disk_usage(folder).free
     if needed > free:
@@ -74,7 +72,7 @@ def train(
 
     from ghostsweep import ambient, engine, memory
 
-    devices = engine.local_devices(ledger.cores(), options.devices)
+    devices = engine.local_devices(machine.cores(), options.devices)
     engine.keep_programs(devices)
     given = memory.usable_bytes(devices) if options.memory_bytes is None else options.memory_bytes
     wide = devices[0].platform != "cpu"

@@ -1,6 +1,5 @@
 """`show`: one run out of all results, what it was, what became of it and where it came from; and trained again."""
 
-import importlib.util
 import string
 import tempfile
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep import analysis, files, plan, tables
+from ghostsweep import analysis, files, machine, plan, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import CHOICES, FIELDS, Record, Run, Shape, fragment, is_null
 from ghostsweep.tables import Ends, Stored
@@ -125,8 +124,7 @@ def _as_given(name: str, value: Any) -> Any:
 
 def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, curve: pd.DataFrame) -> Rerun:
     """Train a stored run again, with the runs it goes on from before it, and compare."""
-    if importlib.util.find_spec("jax") is None:
-        raise UsageError("training needs JAX, which is not installed here; allowed: pip install jax optax")
+    machine.load_jax()
     from ghostsweep import engine
 
     chain, by_id, ends = [row], runs.set_index("run_id", drop=False), Ends(folder, found)
@@ -148,7 +146,7 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
         last, nothing = chunks[-1].phase, Record.model_validate({})
         parents = {run["run_id"].iloc[0] for run in chain[:-1]}
         store = engine.Store(again, Ends(again, given=given))
-        devices = engine.local_devices(1)[:1]
+        devices = engine.local_devices(machine.cores(), 1)
         engine.train_chunks(chunks, lambda phase: record if phase == last else nothing, store, devices, parents=parents)
         new_runs, new_curves = tables.stored(again).frames()
     new = new_runs[new_runs["run_id"] == row["run_id"].iloc[0]]

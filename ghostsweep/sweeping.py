@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep import files, groups, ledger, locks, manifest, parts, plan, recovery, sessions, tables
+from ghostsweep import files, groups, ledger, locks, machine, manifest, parts, plan, recovery, sessions, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.locks import Held
@@ -186,6 +186,7 @@ def _train_elsewhere(
     """
     n, folder = n_shards(grid, n), held.folder
     shard_of = pd.Series(plan.shards(grid, n), grid["run_id"])[left["run_id"]].to_numpy()
+    machine.check_executor(executor)
     waiting, at_work, failures = np.unique(shard_of).tolist(), dict[int, Any](), dict[int, str]()
     tries, began, is_done = np.zeros(n, int), time.perf_counter(), np.zeros(n, bool)
     with sessions.interruptible() as check:

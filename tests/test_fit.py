@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from planted import band_of
+from typer.testing import CliRunner
 
-from ghostsweep import UsageError, api, tables
+from ghostsweep import UsageError, api, cli, tables
 
 RATES = np.logspace(-4, 1, 26)
 
@@ -90,6 +91,15 @@ def test_what_is_legible_is_drawn(
     assert ("band_timescale" in drawn) == (len(ranks) <= 6) and "band_rank" in drawn
 
 
+@pytest.mark.parametrize("meta", [{}, {"fit": None}, {"fit": []}, {"fit": {"share": "x"}}, {"fit": {"share": 2}}])
+def test_a_share_that_is_not_told_is_no_default_in_silence(meta: dict[str, object]) -> None:
+    found = planted([5.0], [1.0])
+    with pytest.warns(UserWarning, match="planted: meta.json says nothing of the share of seeds .*: 0.5 is taken"):
+        assert (
+            api.fit(tables.Tables("planted", found.runs, found.curves, meta, Path("."))).critical["share"] == 0.5
+        ).all()
+
+
 WORDS = ["adagrad", "adam", "adamax", "adamw", "amsgrad", "lion", "rmsprop", "sgd"]
 
 
@@ -126,3 +136,25 @@ def test_runs_without_a_field_take_no_panels_along_it(tmp_path: Path, monkeypatc
     results = SimpleNamespace(name="planted", runs=runs, curves=pd.DataFrame(), meta={"fit": {"share": 0.5}})
     monkeypatch.setattr(tables, "read", lambda name, out: results)
     assert "phase_timescale" in {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}
+
+
+def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_being_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c", "planted"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "meta.json").write_text("{}")
+
+    def read(name: str, out: object) -> SimpleNamespace:
+        if name in ("a", "b"):
+            raise (
+                UsageError("a: found no results") if name == "a" else PermissionError(13, "Permission denied", "out/b")
+            )
+        return planted([5.0, 10.0], [1.0] if name == "planted" else [1.0, 2.0])
+
+    monkeypatch.setattr(tables, "read", read)
+    assert api.drawable(tmp_path)[:4] == ["a", "b", "c", "planted"]
+    done = CliRunner().invoke(cli.app, ["plot", "all", "--out", str(tmp_path), "--to", str(tmp_path / "to")])
+    lines = str(done.exception).splitlines()
+    assert lines[:2] == ["a: not drawn: a: found no results", "b: not drawn: out/b: Permission denied"]
+    assert "planted.phase_timescale.png" in done.output

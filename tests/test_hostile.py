@@ -19,8 +19,11 @@ HOSTILE = r"""
 nan|-nan|inf|-1|0|1|1e400|-1e-400|1e308|9223372036854775808|0x10|1_0|true|"none"|""|'x'|"../../x"|[]|[[]]|{}|[1,"a"]|[nan]|[0,0]
 [1,2,[3]]|{range=0}|{range=-5}|{range=10000000000}|{range=[1,2,0]}|{linspace=[0,1,100000000]}|{logspace=[0,1]}|{a=1}|1e-300
 {logspace=[-999,999,5]}|{logspace=[0,nan,3]}|{linspace=[1,"a",2]}|{linspace=[0,1,3]}|{range=3}|[0.1,0.2]|[1,2,3]|1979-05-27|"\0"
+100000000000000000000000|{range=100000000000000000000000}|{range=[-9223372036854775808,9223372036854775807]}|[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]
+"\u001b[2J"|{linspace=[0,1,100000000000000000000000]}|{linspace=[-1e308,1e308,3]}|{logspace=[-4,-4.0000000000001,3]}|20.5|24.9
 """
 LINES = r"""
+delay_ms=24.9|dt_ms=4|dt_ms=[4.0,5.0]|dt_ms=2.5|"\u001b[2J"=1|"\u202e"=[1]|a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p=1
 '''a|[|]|{|}|#|"|\|=|[run]|[axes]|[[axes]]|[[phases]]|[quick]|[record.snapshots]|a.b.c=1|epochs=1|epochs=7|seed=[1]|rank=0
 model="canonical"|model="full_rank"|task="dmts"|task="dcdt"|rank=1e9|timescale=2.5|timescale=9|confidence="none"|points=1000000000
 epochs=[1e3]|learning_rate={logspace=[0,300,9]}|learning_rate=0.1|optimizer="adam"|momentum=2|momentum=0.5|train_confidence=1

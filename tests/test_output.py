@@ -154,6 +154,15 @@ def test_a_shown_run_is_legible(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["curve"] == [{"epoch": 0, "loss": 1e-11}, {"epoch": 1, "loss": None}]
 
 
+@pytest.mark.parametrize("sessions", [None, 3, "x", [3, None, {"devices": 3}, {"devices": [1]}], [[]]])
+def test_sessions_that_are_none_are_not_shown(sessions: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    curve = pd.DataFrame({"epoch": [0], "loss": [0.5]})
+    shown = api.Shown("ab", "x", (), {"model": "canonical"}, "learned", {}, curve, {"sessions": sessions})
+    for style in console.Format:
+        console.print_run(shown, style)
+    assert "run ab of x" in capsys.readouterr().out
+
+
 NUMBERS = pd.DataFrame(
     {
         "small": [1e-11, 1e-300, 0.1 + 0.2],
@@ -206,6 +215,7 @@ def test_progress_that_cannot_be_written_is_given_up_once() -> None:
         tell(now)
     tell(now)
     assert len(calls) == 1
+    progress.harmless(report)(now)  # warnings are errors here, and stop no training either
     with pytest.raises(KeyboardInterrupt):
         progress.harmless(lambda _: (_ for _ in ()).throw(KeyboardInterrupt))(now)
 

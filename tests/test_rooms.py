@@ -55,19 +55,19 @@ ROOMS = {
     ),
     "sessions": (
         {"pandas", "jax"},
-        {"ambient", "checkpoint", "engine", "files", "groups", "ledger", "locks", "manifest", "memory", "merging"}
+        {"ambient", "checkpoint", "engine", "files", "groups", "locks", "machine", "manifest", "memory", "merging"}
         | {"parts", "plan", "progress", "spec", "tables", "train"},
     ),
     "sweeping": (
         {"numpy", "pandas"},
-        {"checkpoint", "files", "groups", "ledger", "locks", "manifest", "parts", "plan", "progress", "recovery"}
-        | {"sessions", "spec", "tables"},
+        {"checkpoint", "files", "groups", "ledger", "locks", "machine", "manifest", "parts", "plan"}
+        | {"progress", "recovery", "sessions", "spec", "tables"},
     ),
     "slurm": (
         {"numpy", "pandas", "submitit"},
         {"ledger", "locks", "plan", "progress", "sessions", "spec", "sweeping", "tables"} | {"terminal"},
     ),
-    "showing": ({"numpy", "pandas"}, {"analysis", "engine", "files", "plan", "spec", "tables"}),
+    "showing": ({"numpy", "pandas"}, {"analysis", "engine", "files", "machine", "plan", "spec", "tables"}),
     "api": (
         {"pandas"},
         {"analysis", "estimating", "figures", "ledger", "machine", "paper", "plan", "sessions", "showing", "slurm"}
