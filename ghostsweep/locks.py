@@ -125,9 +125,9 @@ def _take(folder: Path, shared: bool, doing: str) -> Callable[[], None]:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         if others := [name for name in _created(folder) if not _is_left(folder / name)]:  # from where nothing locks
             raise BlockingIOError(errno.EAGAIN, "held", others[0])
-    except OSError as error:
+    except BaseException as error:
         os.close(descriptor)
-        if error.errno in UNLOCKABLE:
+        if isinstance(error, OSError) and error.errno in UNLOCKABLE:
             path.unlink(missing_ok=True)
             return _create(folder, shared, said)
         raise

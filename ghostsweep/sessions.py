@@ -232,9 +232,16 @@ def _about(sweep: Sweep, sessions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _git_commit() -> str:
-    """The commit of the source tree this package runs from; empty where it is not a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    """The commit of the source tree this package runs from; empty where it is not in a checkout of its own.
+
+    A repository around it (of a paper, with a virtual environment inside) is not where it comes from.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as in a hook
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

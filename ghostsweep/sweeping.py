@@ -122,8 +122,13 @@ def _rounds(sweep: Sweep) -> int:
 def _tidy(folder: Path) -> None:
     """Leave nothing but the tables of a sweep that is done: nothing of chunks it no longer has, or killed processes."""
     files.clean(folder)
-    files.delete_own(folder / "checkpoints", r"[0-9a-f]{16}\.npz")
-    files.delete_own(folder / "failed", r"[0-9a-f]{16}\.txt")
+    for place, own in (
+        ("checkpoints", r"[0-9a-f]{16}\.npz"),
+        ("failed", r"[0-9a-f]{16}\.txt"),
+        ("parts", ""),
+        ("sessions", ""),
+    ):
+        files.delete_own(folder / place, own)  # and the folder where it is empty
     for place in files.listed(folder):
         if re.fullmatch(r"shard-[0-9]+-of-[0-9]+", place):
             files.delete_own(folder / place, r"lock|lock\.alone")

@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_being_drawn(
 ) -> None:
     for name in ("a", "b", "c", "planted"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "meta.json").write_text("{}")
+        (tmp_path / name / "runs.parquet").touch()
 
     def read(name: str, out: object) -> SimpleNamespace:
         if name in ("a", "b"):

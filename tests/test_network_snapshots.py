@@ -11,7 +11,7 @@ from ghostsweep.tasks import cue_trials
 
 
 @pytest.mark.parametrize("task", ["dcdt", "dmts"])
-@pytest.mark.parametrize("durations", [(10.0, 50.0, 50.0, 5.0), (0.3, 1.0, 0.7, 0.1), (12.0, 0.0, 9.0, 5.0)])
+@pytest.mark.parametrize("durations", [(10.0, 50.0, 50.0, 5.0), (0.3, 1.0, 0.7, 0.1), (15.0, 0.0, 10.0, 5.0)])
 def test_inputs_are_those_of_training(task: str, durations: tuple[float, ...]) -> None:
     names = ("input_ms", "delay_ms", "reaction_ms", "dt_ms")
     run = Run(model="full_rank", task=task, learning_rate=1e-2, epochs=1, **dict(zip(names, durations, strict=True)))

@@ -1,0 +1,143 @@
+"""What must hold when an operation of a sweep failed or its process was killed there.
+
+Run as a command it tries every operation of every kind of sweep; the test suite tries some of them:
+
+    python tests/faults/check.py [KIND ...]
+"""
+
+import collections
+import errno
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+if __name__ == "__main__":  # as a package it is imported by the tests
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from faults.inject import ERRORS, READING, Killed, injected
+from faults.sweeps import KINDS, Kind, run
+from ghostsweep import UsageError, locks, tables
+from ghostsweep.errors import TrainingError
+
+FAULTS = (None, *ERRORS)
+LEFT = {"curves.parquet", "meta.json", "runs.parquet", "ends", "snapshots", "unplanned_runs.parquet"}
+LEFT |= {"unplanned_curves.parquet"}
+
+
+class Outcome(NamedTuple):
+    """What came of one fault: the operation, None where there were fewer, and how the sweep ended there."""
+
+    operation: str | None
+    ended: str
+
+
+def whole(kind: Kind, out: Path) -> tables.Tables:
+    """What comes out where nothing fails."""
+    kind.before(out)
+    kind.cut(out)
+    return run(kind.text, out)
+
+
+def prepared(kind: Kind, out: Path) -> None:
+    """A folder as it is before what is cut off."""
+    out.mkdir()
+    kind.before(out)
+
+
+def strike(
+    kind: Kind, expected: tables.Tables, start: Path, out: Path, at: int, fault: int | None, only: tuple[str, ...] = ()
+) -> Outcome:
+    """Let one operation fail in a copy of `start`, look at what is left, and finish it. Asserts what must hold."""
+    shutil.copytree(start, out)
+    before = ids(out)
+    ended = "done"
+    with injected(out, at, fault, only) as done, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            kind.cut(out)
+        except Killed:
+            ended = "killed"
+        except (OSError, UsageError, TrainingError) as error:
+            ended = type(error).__name__
+            assert len(str(error).splitlines()) <= 2, error
+    if len(done) < at:
+        return Outcome(None, ended)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what a fault leaves is never damage
+        assert ids(out) >= before, "finished runs are gone"
+        agree(out, expected)
+        found = run(kind.text, out)
+    pd.testing.assert_frame_equal(found.runs, expected.runs, check_exact=True)
+    pd.testing.assert_frame_equal(found.curves, expected.curves, check_exact=True)
+    for run_id, place in tables.stored(out / "x").snapshots.items():
+        if run_id in set(expected.runs["run_id"]):
+            assert place.file in tables.stored(out / "x").manifest.files
+            taken, theirs = found.snapshots(run_id), expected.snapshots(run_id)
+            assert all((taken[name] == theirs[name]).all() for name in theirs)
+    assert before <= ids(out)
+    names = set(os.listdir(out / "x"))
+    assert names <= LEFT, f"left behind: {names - LEFT}"
+    shutil.rmtree(out)
+    return Outcome(done[at - 1], ended)
+
+
+def ids(out: Path) -> set[str]:
+    """Finished runs that a folder tells of."""
+    return set(tables.stored(out / "x").runs["run_id"].to_pylist()) if (out / "x").is_dir() else set()
+
+
+def agree(out: Path, expected: tables.Tables) -> None:
+    """All that can be read of finished runs is what comes out in the end, the curves of another record apart."""
+    if not (out / "x").is_dir():
+        return
+    runs, curves = tables.stored(out / "x").frames()
+    own = runs[runs["run_id"].isin(expected.runs["run_id"])].set_index("run_id")
+    columns = [name for name in own if name not in ("begins_from", "ends_at")]  # known once a later phase is planned
+    theirs = expected.runs.set_index("run_id").loc[own.index]
+    pd.testing.assert_frame_equal(own[columns], theirs[columns], check_exact=True)
+    assert set(own.index) <= set(curves["run_id"])
+    both = curves.merge(expected.curves, on=["run_id", "epoch"], suffixes=("", "_theirs"))
+    assert (both["loss"] == both["loss_theirs"]).all()
+
+
+def count(kind: Kind, start: Path, out: Path, only: tuple[str, ...] = ()) -> int:
+    """Operations of what is cut off."""
+    shutil.copytree(start, out)
+    with injected(out, 0, errno.EIO, only) as done:
+        kind.cut(out)
+    shutil.rmtree(out)
+    return len(done)
+
+
+def main() -> None:
+    """Every operation of every kind, killed and failing in each way, reading ones apart."""
+    locks.PATIENCE_SECONDS = 0.0
+    house = Path(tempfile.mkdtemp())
+    for name in sys.argv[1:] or KINDS:
+        kind, began = KINDS[name], time.perf_counter()
+        (house / name).mkdir()
+        expected, start = whole(kind, house / name / "whole"), house / name / "start"
+        prepared(kind, start)
+        tally: collections.Counter[str] = collections.Counter()
+        for fault in FAULTS:
+            for at in range(1, 1_000_000):
+                outcome = strike(kind, expected, start, house / name / "out", at, fault)
+                if outcome.operation is None:
+                    break
+                label = "killed" if fault is None else errno.errorcode[fault]
+                tally[f"{label}: {outcome.ended}"] += 1
+                tally["reading"] += outcome.operation.startswith(READING)
+            shutil.rmtree(house / name / "out")
+        print(f"{name}: {dict(tally)} in {time.perf_counter() - began:.0f} s", flush=True)
+    shutil.rmtree(house)
+
+
+if __name__ == "__main__":
+    main()
