@@ -1,5 +1,6 @@
 """The columns of the result tables, and tables of them as arrow and pandas have them."""
 
+import functools
 from typing import NamedTuple
 
 import pandas as pd
@@ -67,14 +68,21 @@ def arrow_fields(columns: tuple[Column, ...]) -> list[pa.Field]:
     return [pa.field(c.name, types[c.kind], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns]
 
 
+@functools.cache
+def schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The arrow schema of a table of these columns."""
+    return pa.schema(arrow_fields(columns))
+
+
 def empty(columns: tuple[Column, ...]) -> pa.Table:
     """A table without rows."""
-    return pa.schema(arrow_fields(columns)).empty_table()
+    return schema(columns).empty_table()
 
 
 def from_frame(frame: pd.DataFrame, columns: tuple[Column, ...]) -> pa.Table:
     """A frame as an arrow table of these columns."""
-    return pa.Table.from_pandas(frame, schema=pa.schema(arrow_fields(columns)), preserve_index=False)
+    table = pa.Table.from_pandas(frame, schema=schema(columns), preserve_index=False)
+    return table.replace_schema_metadata(None)  # that of pandas, which nobody reads
 
 
 def conformed(table: pa.Table, columns: tuple[Column, ...]) -> pa.Table:
@@ -82,6 +90,8 @@ def conformed(table: pa.Table, columns: tuple[Column, ...]) -> pa.Table:
 
     Raises KeyError if others are missing, and arrow's own errors for columns of another type.
     """
+    if table.schema.equals(schema(columns), check_metadata=True):
+        return table
     missing = [c for c in columns if c.name not in table.column_names]
     newer = (FIELDS.keys() | DIGESTS) - {"model", *required_fields({})}
     unknown = set(table.column_names) - {c.name for c in columns}  # a name may be damaged too
@@ -92,7 +102,7 @@ def conformed(table: pa.Table, columns: tuple[Column, ...]) -> pa.Table:
         (field,) = arrow_fields((c,))
         filled = _defaults(c, table) if c.name in FIELDS else [None] * len(table)
         table = table.append_column(field, pa.array(filled, field.type, from_pandas=True))
-    return table.select([c.name for c in columns]).cast(pa.schema(arrow_fields(columns)))
+    return table.select([c.name for c in columns]).cast(schema(columns))
 
 
 def _defaults(column: Column, table: pa.Table) -> pd.Series:

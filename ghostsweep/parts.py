@@ -23,13 +23,12 @@ FOLDER = "parts"
 
 
 class Part(NamedTuple):
-    """What a part holds, but for the arrays. `ends`: runs that have one; `snapshots`: epochs, by run."""
+    """What a part holds, but for tables and arrays. `ends`: runs that have one; `snapshots`: epochs, by run."""
 
     name: str
     sha256: str
     about: Mapping[str, Any]
-    runs: pa.Table
-    curves: pa.Table
+    runs: tuple[str, ...]
     ends: tuple[str, ...]
     snapshots: Mapping[str, tuple[int, ...]]
 
@@ -70,20 +69,24 @@ def write(
     return name
 
 
-def read(folder: Path, name: str) -> Part:
-    """Read a part. Raises FileNotFoundError or Damaged."""
+def read(folder: Path, name: str) -> tuple[Part, pa.Table, pa.Table]:
+    """Read a part: what it is, its runs and their curves. Raises FileNotFoundError or Damaged."""
     path = folder / name
     data = files.read(path)
     said = files.unpacked(data, path, "about", "runs", "curves", "ends_runs")
     try:
-        about = json.loads(said["about"].tobytes())
-        runs, curves = _table(said["runs"]), _table(said["curves"])
-        held = tuple(said["ends_runs"].tolist())
-        found = Part(name, files.digest(data), about, conformed(runs, RUNS), conformed(curves, CURVES), held, {})
-        names = files.members(data)
-        kept = {member.split("/")[1] for member in names if member.startswith("snapshots/")}
+        runs, curves = conformed(_table(said["runs"]), RUNS), conformed(_table(said["curves"]), CURVES)
+        kept = {member.split("/")[1] for member in files.members(data) if member.startswith("snapshots/")}
         epochs = files.unpacked(data, path, *(f"snapshots/{run}/epochs" for run in kept), sealed=False) if kept else {}
-        return found._replace(snapshots={run: tuple(epochs[f"snapshots/{run}/epochs"].tolist()) for run in kept})
+        found = Part(
+            name,
+            files.digest(data),
+            json.loads(said["about"].tobytes()),
+            tuple(runs["run_id"].to_pylist()),
+            tuple(said["ends_runs"].tolist()),
+            {run: tuple(epochs[f"snapshots/{run}/epochs"].tolist()) for run in kept},
+        )
+        return found, runs, curves
     except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
         if isinstance(error, pa.ArrowMemoryError):
             raise
@@ -108,4 +111,5 @@ def _stream(table: pa.Table) -> np.ndarray:
 
 
 def _table(stream: np.ndarray) -> pa.Table:
-    return pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
+    options = pa.ipc.IpcReadOptions(use_threads=False)  # which cost more than so little data
+    return pa.ipc.open_stream(pa.py_buffer(stream), options=options).read_all()

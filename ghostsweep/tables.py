@@ -54,6 +54,10 @@ class Tables:
         return read_snapshots(self.folder, run_id)
 
 
+TOGETHER = 256
+"""Tables that wait to be put into one."""
+
+
 class Place(NamedTuple):
     """Where the end or the snapshots of a run are: a file that the manifest names, or a part."""
 
@@ -114,17 +118,18 @@ def stored(folder: Path, *, unplanned: bool = True, mend: bool = False) -> Store
 
 
 def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], current: Manifest) -> Stored:
-    sources = []
+    gathered, found = _Gathered(), list[tuple[Part, int]]()
     told.clear()
     for kinds in ((("unplanned_runs", "unplanned_curves"),) if unplanned else ()) + (("runs", "curves"),):
         names = [manifest.TABLES[kind] for kind in kinds]
         if all(name in current.files for name in names):
             pair = _pair(folder, current, names, mend, told)
-            sources += [pair] if pair is not None else []
-    found = []
+            if pair is not None:
+                gathered.add(*pair)
+    n_tables = gathered.sources
     for name in parts.waiting(folder):
         try:
-            part = parts.read(folder, name)
+            part, runs, curves = parts.read(folder, name)
         except FileNotFoundError:
             manifest.check(folder, current)
             continue  # of a shard that was trained again under this name, or deleted by hand
@@ -132,20 +137,59 @@ def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], current: M
             _tell(folder, error, [folder / name], mend, told)
             continue
         if current.discard.get(name) != part.sha256:
-            found.append(part)
-    found.sort(key=lambda part: part.order)
-    runs, curves = _joined([*sources, *((part.runs, part.curves) for part in found)])
+            found.append((part, gathered.add(runs, curves)))
+    found.sort(key=lambda pair: pair[0].order)
+    order = [*range(n_tables), *(source for _, source in found)]
     arrays = {name: e for name, e in current.files.items() if e.runs and manifest.is_there(folder, current, name)}
     ends = {run: Place(name) for name, e in arrays.items() if e.holds == "ends" for run in e.runs}
     kept = {run: Place(name, e.epochs) for name, e in arrays.items() if e.holds == "snapshots" for run in e.runs}
-    for part in found:
-        own = part.runs["run_id"].to_pylist()
-        for run in own:
+    for part, _ in found:
+        for run in part.runs:
             ends.pop(run, None)
             kept.pop(run, None)
         ends |= dict.fromkeys(part.ends, Place(part.name))
         kept |= {run: Place(part.name, epochs) for run, epochs in part.snapshots.items()}
-    return Stored(current, runs, curves, tuple(found), ends, kept)
+    return Stored(current, *gathered.joined(order), tuple(part for part, _ in found), ends, kept)
+
+
+class _Gathered:
+    """Runs and curves of many sources, each run whole from the last one that has it."""
+
+    def __init__(self) -> None:
+        self.runs, self.curves = list[pa.Table](), list[pa.Table]()
+        self.lengths = list[tuple[int, int]]()
+
+    @property
+    def sources(self) -> int:
+        """How many there are."""
+        return len(self.lengths)
+
+    def add(self, runs: pa.Table, curves: pa.Table) -> int:
+        """Add a source; return its number. Many small tables are put into one now and then, since each takes memory."""
+        self.runs.append(runs)
+        self.curves.append(curves)
+        self.lengths.append((len(runs), len(curves)))
+        if len(self.runs) > TOGETHER:
+            self.runs, self.curves = ([pa.concat_tables(each).combine_chunks()] for each in (self.runs, self.curves))
+        return len(self.lengths) - 1
+
+    def joined(self, order: list[int]) -> tuple[pa.Table, pa.Table]:
+        """Both tables, sources in the `order` given, no row of a run's curve from another source than its own."""
+        if not order:
+            return empty(RUNS), empty(CURVES)
+        runs, curves = pa.concat_tables(self.runs), pa.concat_tables(self.curves)
+        if len(order) == 1:
+            return runs, curves
+        rank = np.empty(len(order), int)
+        rank[order] = np.arange(len(order))
+        of_runs, of_curves = (np.repeat(rank, [length[i] for length in self.lengths]) for i in (0, 1))
+        rows = of_runs.argsort(kind="stable")
+        ids, of_runs = runs["run_id"].to_pandas().astype(object).iloc[rows], of_runs[rows]
+        last = ~ids.duplicated(keep="last").to_numpy()
+        owner = pd.Series(of_runs[last], ids[last])
+        own = owner.reindex(curves["run_id"].to_pandas().astype(object)).to_numpy() == of_curves
+        kept = of_curves.argsort(kind="stable")
+        return runs.take(rows[last]), curves.take(kept[own[kept]])
 
 
 def _pair(
@@ -176,21 +220,6 @@ def _tell(folder: Path, error: Exception, paths: list[Path], mend: bool, told: l
             with contextlib.suppress(FileNotFoundError):  # by another shard
                 said += f" (kept as {files.set_aside(folder, path)})"
     told.append(said)
-
-
-def _joined(sources: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
-    """Tables of runs and curves, each run from the last source that has it, with no row of its curve from another."""
-    if not sources:
-        return empty(RUNS), empty(CURVES)
-    if len(sources) == 1:
-        return sources[0]
-    runs, curves = (pa.concat_tables([pair[i] for pair in sources]) for i in (0, 1))
-    ids = runs["run_id"].to_pandas().astype(object)
-    source_of, of_curves = (np.repeat(np.arange(len(sources)), [len(pair[i]) for pair in sources]) for i in (0, 1))
-    last = ~ids.duplicated(keep="last").to_numpy()
-    owner = pd.Series(source_of[last], ids[last])
-    own = owner.reindex(curves["run_id"].to_pandas().astype(object)).to_numpy() == of_curves
-    return runs.filter(pa.array(last)), curves.filter(pa.array(own))
 
 
 def read(name: str | Path, root: str | Path = "results") -> Tables:
