@@ -126,6 +126,7 @@ def train(
         spent = where.spent
         session |= {"runs_trained": where.runs} | {key: round(value, 3) for key, value in asdict(spent).items()}
         with contextlib.suppress(OSError):  # what the error said that ended it is worth more
+            held.check()
             if where.runs or parts.waiting(folder) or files.listed(folder / "checkpoints"):
                 files.write_json(path, session)
             else:

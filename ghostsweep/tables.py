@@ -13,7 +13,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -110,22 +110,33 @@ def stored(folder: Path, *, unplanned: bool = True, mend: bool = False) -> Store
     warning, and their runs count as missing; with `mend`, for who holds the folder, they are set aside. What cannot
     be read for another reason raises OSError or MemoryError: it is not called absent.
     """
-    told: list[str] = []
-    found: Stored = consistent(folder, functools.partial(_look, folder, unplanned, mend, told))
+    told, lost = list[str](), list[str]()
+    found: Stored = consistent(folder, functools.partial(_look, folder, unplanned, mend, told, lost))
     if told:
         warnings.warn("; ".join(dict.fromkeys(told)) + "; these runs count as missing", stacklevel=2)
-    return found
+    return found._replace(manifest=_forget(folder, found.manifest, lost)) if mend else found
 
 
-def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], current: Manifest) -> Stored:
+def _forget(folder: Path, current: Manifest, lost: list[str]) -> Manifest:
+    """The manifest without files that are gone, or set aside."""
+    if not lost:
+        return current
+    kept = {name: entry for name, entry in current.files.items() if name not in lost}
+    return manifest.write(folder, replace(current, files=kept))
+
+
+def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], lost: list[str], current: Manifest) -> Stored:
     gathered, found = _Gathered(), list[tuple[Part, int]]()
     told.clear()
+    lost.clear()
     for kinds in ((("unplanned_runs", "unplanned_curves"),) if unplanned else ()) + (("runs", "curves"),):
         names = [manifest.TABLES[kind] for kind in kinds]
         if all(name in current.files for name in names):
             pair = _pair(folder, current, names, mend, told)
             if pair is not None:
                 gathered.add(*pair)
+            else:
+                lost += names
     n_tables = gathered.sources
     for name in parts.waiting(folder):
         try:
@@ -292,7 +303,7 @@ def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
     """Snapshots of one run: `epochs` (S,) and parameters by name, (S, ...). Raises UsageError if there are none."""
 
     def look(current: Manifest) -> dict[str, np.ndarray]:
-        found = _look(folder, True, False, [], current)
+        found = _look(folder, True, False, [], [], current)
         if run_id not in found.snapshots:
             known = ", ".join(sorted(found.snapshots)) or "none here"
             raise UsageError(f"{folder / 'snapshots'}: found no snapshots of {run_id}; allowed: {known}")
@@ -367,19 +378,23 @@ def is_merged(found: Stored, planned: Iterable[str]) -> bool:
 
 
 def verified(folder: Path, found: Stored) -> Stored:
-    """What is stored, less the ends and snapshots whose files are damaged or gone: those are set aside, with a warning.
+    """What is stored, less ends and snapshots whose files are gone, or damaged: those are set aside, with a warning.
 
     For who holds the folder, before any of it is relied on.
     """
-    told: list[str] = []
+    told, lost = list[str](), list[str]()
     for name in {**found.manifest.of("ends"), **found.manifest.of("snapshots")}:
         try:
             manifest.fetch(folder, found.manifest, name)
-        except (FileNotFoundError, Damaged) as error:
-            _tell(folder, error, [] if isinstance(error, FileNotFoundError) else [folder / name], True, told)
-            for places in (found.ends, found.snapshots):
-                for run in [run for run, place in places.items() if place.file == name]:
-                    del places[run]
+        except FileNotFoundError:
+            lost.append(name)  # as where results were copied without them
+        except Damaged as error:
+            lost.append(name)
+            _tell(folder, error, [folder / name], True, told)
     if told:
         warnings.warn("; ".join(told) + "; their runs are trained again where they are needed", stacklevel=2)
-    return found
+    ends, kept = (
+        {run: place for run, place in places.items() if place.file not in lost}
+        for places in (found.ends, found.snapshots)
+    )
+    return found._replace(manifest=_forget(folder, found.manifest, lost), ends=ends, snapshots=kept)

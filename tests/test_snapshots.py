@@ -51,10 +51,9 @@ def test_a_run_without_its_snapshots_is_not_finished(tmp_path: Path) -> None:
     second.write_bytes(damaged := second.read_bytes()[:100])
     more = loads(TEXT.replace("7, 59", "7, 8, 59"), name="x")
     assert (ghostsweep.status(loads(TEXT, name="x"), tmp_path).done, ghostsweep.status(more, tmp_path).done) == (7, 7)
-    with pytest.warns(UserWarning, match=f"{second.name}: not the bytes that were written") as told:
+    with pytest.warns(UserWarning, match=f"{second.name}: not the bytes that were written"):
         ghostsweep.run(loads(TEXT, name="x"), out=tmp_path)
     assert (ghostsweep.status(loads(TEXT, name="x"), tmp_path).done, ghostsweep.status(more, tmp_path).done) == (9, 7)
-    assert f"{first.name}: is gone" in str(told[0].message)
     assert [path.read_bytes() for path in (tmp_path / "x" / "damaged").iterdir()] == [damaged]
     for name, value in tables.read_snapshots(tmp_path / "x", run_id).items():
         np.testing.assert_allclose(value, before[name], rtol=1e-5, atol=1e-7)
