@@ -89,7 +89,7 @@ def is_locked(folder: Path) -> str:
     """Who holds a folder, in words; empty where nobody does or it cannot be told."""
     for name in _created(folder):
         if not _is_left(folder / name):
-            return _text(folder / name)
+            return f"{_text(folder / name)}; if it is no more, delete {folder / name}"
     try:
         import fcntl
 
