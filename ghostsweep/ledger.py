@@ -134,7 +134,7 @@ def status(sweep: Sweep, out: str | Path = "results", shard: plan.Shard | None =
         if tables.row_counts(folder) == rows:
             return Status(sweep, tuple(planned), (), stale)
     found = tables.stored(folder)
-    if plain and not sweep.phases and len(sweep.grids) == 1:
+    if plain and not sweep.phases and len(sweep.grids) == 1 and _of_this_engine(found):
         return Status(sweep, *_counted(sweep, found), stale)
     table, left = work(sweep, found, plan.expand(sweep))
     return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
@@ -152,6 +152,14 @@ def _counted(sweep: Sweep, found: Stored) -> tuple[tuple[Group, ...], tuple[Grou
     count = {(group.shape, group.epochs): group.runs for group in finished}
     left = (replace(g, runs=g.runs - count.get((g.shape, g.epochs), 0)) for g in planned)
     return tuple(planned), tuple(group for group in left if group.runs)
+
+
+def _of_this_engine(found: Stored) -> bool:
+    """Whether all that is stored was trained by this version of the engine, so that equal fields are equal ids."""
+    versions = {part.about["engine_version"] for part in found.parts}
+    if "runs.parquet" in found.manifest.files:
+        versions.add(found.manifest.about.get("engine_version"))
+    return versions <= {ENGINE_VERSION}
 
 
 def is_stale(sweep: Sweep, folder: Path) -> bool:

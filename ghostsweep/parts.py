@@ -18,6 +18,7 @@ import pyarrow as pa
 from ghostsweep import files
 from ghostsweep.columns import CURVES, RUNS, conformed, from_frame
 from ghostsweep.files import Damaged
+from ghostsweep.spec import ENGINE_VERSION
 
 FOLDER = "parts"
 
@@ -58,7 +59,7 @@ def write(
     ends: runs, and what later phases begin from of each, by name along the first axis. snapshots: by run id, `epochs`
     (S,) and parameters by name, (S, ...). generation: of the manifest when training began.
     """
-    about = {"generation": generation, "written": time.time_ns(), "session": session}
+    about = {"generation": generation, "written": time.time_ns(), "session": session, "engine_version": ENGINE_VERSION}
     arrays = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
     arrays |= {"runs": _stream(from_frame(runs, RUNS)), "curves": _stream(from_frame(curves, CURVES))}
     arrays |= {"ends_runs": np.array(list(ends[0]), "U16")} | {f"ends/{name}": a for name, a in ends[1].items()}

@@ -36,11 +36,11 @@ def load(folder: Path, *, mend: bool = False) -> Manifest:
     except Damaged as error:
         said = f" (kept as {files.set_aside(folder, folder / manifest.NAME)})" if mend else ""
         warnings.warn(f"{error}{said}; what it said is taken from the tables", stacklevel=3)
-    found = replace(_recovered(folder), seen=manifest.seen(folder))
+    found = replace(_recovered(folder, mend), seen=manifest.seen(folder))
     return manifest.write(folder, found) if mend and (found.files or found.about) else found
 
 
-def _recovered(folder: Path) -> Manifest:
+def _recovered(folder: Path, mend: bool) -> Manifest:
     """The manifest that the table of runs tells of; an empty one where there is no such table, or it is damaged."""
     path = folder / manifest.TABLES["runs"]
     try:
@@ -55,6 +55,14 @@ def _recovered(folder: Path) -> Manifest:
     except (pa.ArrowException, ValueError, Damaged, OSError) as error:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
+        said = str(error).splitlines()[0] if isinstance(error, Damaged) else f"{path}: not readable: {error}"
+        kept = [
+            files.set_aside(folder, folder / name)
+            for name in manifest.TABLES.values()
+            if mend and (folder / name).exists()
+        ]
+        aside = f" (kept as {', '.join(map(str, kept))})" if kept else ""
+        warnings.warn(f"{said}{aside}; its runs count as missing", stacklevel=4)
         return Manifest()
     return replace(found, files={path.name: runs, **found.files})
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import ghostsweep
 from ghostsweep import UsageError, api, groups, ledger, parts, plan, tables, train
 from ghostsweep.groups import Group
-from ghostsweep.spec import Shape, load, loads
+from ghostsweep.spec import Shape, load, loads, run
 
 ROOT = Path(__file__).parent.parent
 SWEEPS = sorted((ROOT / "sweeps").glob("*.toml"))
@@ -113,8 +113,12 @@ def test_states_go_from_new_to_done_and_stale(tmp_path: Path) -> None:
 def test_another_engine_makes_tables_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = loads(SMALL, name="x")
     ghostsweep.run(sweep, out=tmp_path)
-    monkeypatch.setattr(ledger, "ENGINE_VERSION", 2)
+    grown = loads(SMALL.replace("[-7, -3, 8]", "[-7, -3, 15]"), name="x")
+    assert ghostsweep.status(grown, tmp_path).done == 8
+    for module in (ledger, run):
+        monkeypatch.setattr(module, "ENGINE_VERSION", 2)
     assert ghostsweep.status(sweep, tmp_path).state == "stale"
+    assert ghostsweep.status(grown, tmp_path).done == 0
 
 
 def test_parts_without_tables_are_a_partial_sweep(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ ROOMS = {
     "columns": ({"pandas", "pyarrow"}, {"spec"}),
     "manifest": (set(), {"files"}),
     "recovery": ({"pyarrow"}, {"columns", "files", "machine", "manifest"}),
-    "parts": ({"numpy", "pandas", "pyarrow"}, {"columns", "files"}),
+    "parts": ({"numpy", "pandas", "pyarrow"}, {"columns", "files", "spec"}),
     "tables": (
         {"pyarrow", "pandas", "numpy"},
         {"columns", "files", "manifest", "parts", "recovery", "spec"},
