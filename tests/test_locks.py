@@ -1,4 +1,4 @@
-"""One writer of a folder: locks that are respected, waited for and let go of, links and pipes, folders that are moved."""
+"""One writer of a folder: locks that are respected, waited for and let go of, links, pipes, and folders that move."""
 
 import errno
 import os
