@@ -8,6 +8,7 @@ there only while a sweep is not finished; `jobs/` has what jobs on a cluster pri
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import time
@@ -99,7 +100,7 @@ def consistent(folder: Path, look: Callable[[Manifest], Any]) -> Any:
             return found
         except Changed:
             if time.monotonic() - began > READ_SECONDS:
-                raise OSError(11, "the tables are being replaced again and again", str(folder)) from None
+                raise OSError(errno.EAGAIN, "the tables are being replaced again and again", str(folder)) from None
         time.sleep(0.01)
 
 
