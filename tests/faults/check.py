@@ -2,9 +2,10 @@
 
 Run as a command it tries every operation of every kind of sweep; the test suite tries some of them:
 
-    python tests/faults/check.py [KIND ...]
+    python tests/faults/check.py [--every N] [KIND ...]
 """
 
+import argparse
 import collections
 import errno
 import os
@@ -127,16 +128,20 @@ def count(kind: Kind, start: Path, out: Path, only: tuple[str, ...] = ()) -> int
 
 
 def main() -> None:
-    """Every operation of every kind: killed there, and failing there in one way, each in turn."""
+    """Every operation of every kind, or every Nth: killed there, and failing there in one way, each in turn."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("kinds", nargs="*", default=list(KINDS))
+    given = parser.parse_args()
     locks.PATIENCE_SECONDS = 0.0
     house = Path(tempfile.mkdtemp())
-    for name in sys.argv[1:] or KINDS:
+    for name in given.kinds:
         kind, began = KINDS[name], time.perf_counter()
         (house / name).mkdir()
         expected, start = whole(kind, house / name / "whole"), house / name / "start"
         prepared(kind, start)
         tally: collections.Counter[str] = collections.Counter()
-        for at in range(1, count(kind, start, house / name / "out") + 1):
+        for at in range(1, count(kind, start, house / name / "out") + 1, given.every):
             for fault in (None, ERRORS[at % len(ERRORS)]):
                 outcome = strike(kind, expected, start, house / name / "out", at, fault)
                 shutil.rmtree(house / name / "out", ignore_errors=True)
