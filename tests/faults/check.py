@@ -141,8 +141,8 @@ def main() -> None:
         expected, start = whole(kind, house / name / "whole"), house / name / "start"
         prepared(kind, start)
         tally: collections.Counter[str] = collections.Counter()
-        for at in range(1, count(kind, start, house / name / "out") + 1, given.every):
-            for fault in (None, ERRORS[at % len(ERRORS)]):
+        for turn, at in enumerate(range(1, count(kind, start, house / name / "out") + 1, given.every)):
+            for fault in (None, ERRORS[turn % len(ERRORS)]):
                 outcome = strike(kind, expected, start, house / name / "out", at, fault)
                 shutil.rmtree(house / name / "out", ignore_errors=True)
                 label = "killed" if fault is None else errno.errorcode[fault]
