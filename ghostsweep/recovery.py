@@ -4,6 +4,7 @@ The table of runs has in its metadata all that meta.json said when it was writte
 """
 
 import json
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -45,15 +46,19 @@ def _recovered(folder: Path, mend: bool) -> Manifest:
     path = folder / manifest.TABLES["runs"]
     try:
         data = files.read(path)
+    except FileNotFoundError:
+        return Manifest()
+    except Damaged:  # no file at all
+        data = b""
+    try:
         said = pq.read_metadata(pa.BufferReader(data)).metadata or {}
         about = json.loads(said.get(METADATA, b"{}"))
         found = manifest.parsed(about, path) if "files" in about else _old(folder, about)
         runs = entry_of(data, "runs", rows=pq.read_metadata(pa.BufferReader(data)).num_rows)
         decoded(data, path, runs, verify=True)
-    except FileNotFoundError:
-        return Manifest()
     except (pa.ArrowException, ValueError, Damaged, OSError) as error:
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+        is_trouble = isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError)
+        if isinstance(error, MemoryError) or is_trouble:
             raise
         said = str(error).splitlines()[0] if isinstance(error, Damaged) else f"{path}: not readable: {error}"
         kept = [
@@ -74,9 +79,15 @@ def _old(folder: Path, about: dict[str, object]) -> Manifest:
     curves = entry_of(data, "curves", rows=pq.read_metadata(pa.BufferReader(data)).num_rows)
     decoded(data, path, curves, verify=True)
     entries = {path.name: curves}
-    for name in files.listed(folder / "snapshots"):
-        data, place = files.read(folder / "snapshots" / name), folder / "snapshots" / name
-        epochs = files.unpacked(data, place, "epochs", sealed=False)["epochs"].tolist()
+    own = [name for name in files.listed(folder / "snapshots") if re.fullmatch(r"[0-9a-f]{16}\.npz", name)]
+    for name in own:
+        place = folder / "snapshots" / name
+        try:
+            data = files.read(place)
+            epochs = files.unpacked(data, place, "epochs", sealed=False)["epochs"].tolist()
+        except Damaged as error:  # its run alone is trained again
+            warnings.warn(f"{error}; its run counts as without snapshots", stacklevel=4)
+            continue
         entry = entry_of(data, "snapshots", runs=(name.split(".")[0],), epochs=tuple(epochs))
         entries[f"snapshots/{name}"] = entry
     if left := [name for name in files.listed(folder / "parts") if name.endswith(".parquet")]:

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def train(
         "runs_planned": len(left),
     }
     if not found.manifest.about:
-        announce(sweep, folder)
+        announce(sweep, folder, found.manifest)
     files.write_json(path, session)  # where nothing can be written, now rather than at the end
     where = engine.Store(folder, ends, found.manifest.generation, path.stem, held.check)
     try:
@@ -210,9 +210,9 @@ def merge(sweep: Sweep, held: Held, planned: pd.DataFrame) -> None:
     merging.merge(folder, found, planned["run_id"], about, done, initial)
 
 
-def announce(sweep: Sweep, folder: Path) -> None:
-    """Say in meta.json what a folder is of whose first parts are being trained."""
-    manifest.write(folder, Manifest(about=_about(sweep, [])))
+def announce(sweep: Sweep, folder: Path, current: Manifest) -> None:
+    """Say in meta.json what a folder is of that does not tell yet; what it holds stays."""
+    manifest.write(folder, replace(current, about=_about(sweep, [])))
 
 
 def _about(sweep: Sweep, sessions: list[dict[str, Any]]) -> dict[str, Any]:

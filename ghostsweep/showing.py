@@ -19,8 +19,6 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 """Relative difference up to which numbers of a run agree wherever it is trained, before its dynamics are chaotic."""
 SMALLEST = 1e-9
 """Difference that counts as none, beside the tolerance: gradients that vanish are noise."""
-ORIGIN = ("title", "git_commit", "ghostsweep", "engine_version", "spec_sha256")
-"""What meta.json says of where a sweep's tables come from, beside its sessions."""
 NAMED = 10
 """Runs that are named where a prefix fits several."""
 

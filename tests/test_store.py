@@ -222,6 +222,26 @@ def test_damaged_tables_without_a_manifest_are_named_and_set_aside(tmp_path: Pat
     pd.testing.assert_frame_equal(again.runs, found.runs, check_exact=True)
 
 
+def test_folders_from_before_there_were_manifests_keep_what_is_sound(tmp_path: Path) -> None:
+    found = run(BASE + SNAPSHOTS, tmp_path)
+    folder = found.folder
+    for path in (folder / "snapshots").iterdir():
+        path.rename(path.with_name(f"{path.name.split('.')[0]}.npz"))
+    for name in ("runs", "curves"):  # as they were: without anything in their metadata
+        pd.read_parquet(folder / f"{name}.parquet").to_parquet(folder / f"{name}.parquet")
+    (folder / "meta.json").unlink()
+    (folder / "snapshots" / "My Notes.npz").write_text("mine")
+    victim = sorted(folder.glob("snapshots/*.npz"))[0]
+    victim.write_bytes(victim.read_bytes()[:50])
+    with pytest.warns(UserWarning, match=f"{victim.name}: not readable.*without snapshots"):
+        assert len(tables.read("x", tmp_path).runs) == 10
+    with pytest.warns(UserWarning, match=f"{victim.name}: not readable"):
+        again = run(BASE + SNAPSHOTS, tmp_path)
+    assert ghostsweep.status(sweep_of(BASE + SNAPSHOTS), tmp_path).done == 10
+    np.testing.assert_array_equal(again.runs["final_loss"], found.runs["final_loss"])
+    assert (folder / "snapshots" / "My Notes.npz").read_text() == "mine"
+
+
 def test_the_criterion_is_known_before_the_first_chunk_is_done(tmp_path: Path) -> None:
     text = BASE + "[fit]\nshare = 0.0\n"
 
