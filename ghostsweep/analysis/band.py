@@ -1,13 +1,13 @@
 """The learnable band: the range of learning rates at which enough seeds learn, a row a cell."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ghostsweep.analysis.cells import Cell, cell_fields, cells
-from ghostsweep.analysis.crossing import central, resample
+from ghostsweep.analysis.crossing import central, crossing, resample
 from ghostsweep.analysis.outcomes import CRITERIA, DEFAULT_CRITERIA, Criteria, with_criteria
 from ghostsweep.errors import UsageError
 
@@ -31,17 +31,16 @@ def learnable_band(
 
     A cell is as in `critical_lr`. The band is the range of rates with the largest excess of seeds that learned
     over `share` of all seeds there (of equal ones the longest), so that chance at a single rate does not cut
-    it in two. Its ends lie between its outermost rates and their neighbours outside, interpolated in log rate
-    to where the learned share is `share`.
+    it in two.
 
     Columns: the cell's fields; share; lr_low and lr_high, the ends (NaN where the band is empty);
     width_decades, log10(lr_high / lr_low), 0 where empty; width_low, width_high; censored ("below", "above",
     "both": the band reaches that end of the grid, and its width is a lower bound; else ""); contiguous (False:
     some rate inside falls short of `share`, or one outside reaches it); n_rates; n_seeds; level; the criteria.
 
-    The interval of the width at `level` is a bootstrap over seeds; in each sample both ends are drawn
-    log-uniformly within their own brackets, so it holds seeds and grid resolution. width_high is inf where too
-    many samples reach an end of the grid.
+    Each end is found as the boundaries of `critical_lr` are, from the rate of the band at which most learn; the
+    intervals of both, taken as independent, make that of the width. It is NaN with one seed, and ends at inf where
+    an end may lie outside the grid. Of an empty band it is a bootstrap over seeds.
 
     Raises UsageError for missing columns and for values out of range.
     """
@@ -53,27 +52,31 @@ def learnable_band(
 
 
 def _row(cell: Cell, share: float, n_boot: int, level: float, seed: int) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
     log_lr, learned, seen = np.log10(cell.rates), cell.having(["learned"]), cell.seen
     n_seeds, n = seen.shape
-    p = learned.sum(axis=0) / seen.sum(axis=0)
-    first, last = (int(index) for index in _widest(learned.sum(axis=0), seen.sum(axis=0), share))
+    counts = learned.sum(axis=0), seen.sum(axis=0)
+    p = counts[0] / counts[1]
+    first, last = (int(index) for index in _widest(*counts, share))
     inside = (np.arange(n) >= first) & (np.arange(n) <= last)
     low = high = np.nan
-    width, censored = 0.0, ""
+    width, width_low, width_high, censored = 0.0, 0.0, np.nan, ""
     if last >= first:
-        low, high = _end(log_lr, p, first, first - 1, share), _end(log_lr, p, last, last + 1, share)
-        width = high - low
-        reached = [side for side, reaches in (("below", first == 0), ("above", last == n - 1)) if reaches]
+        # From the rate at which most learn, upwards and downwards.
+        best = first + int(
+            np.argmax(np.where(p[first : last + 1] == p[first : last + 1].max(), counts[1][first : last + 1], 0))
+        )
+        failed = seen - learned
+        up = _end(log_lr[best:], failed[:, best:], seen[:, best:], 1 - share, n_boot, level, seed)
+        down = _end(-log_lr[best::-1], failed[:, best::-1], seen[:, best::-1], 1 - share, n_boot, level, seed)
+        high, low, width = up[0], -down[0], up[0] + down[0]
+        width_low = max(width - float(np.hypot(up[0] - up[1], down[0] - down[1])), 0.0)
+        width_high = width + float(np.hypot(up[2] - up[0], down[2] - down[0]))
+        reached = [side for side, found in (("below", down), ("above", up)) if found[3]]
         censored = "both" if len(reached) == 2 else "".join(reached)
-
-    drawn = resample(n_seeds, n_boot, rng)
-    firsts, lasts = _widest(drawn @ learned, drawn @ seen, share)
-    starts = _within(log_lr[np.maximum(firsts - 1, 0)], log_lr[np.minimum(firsts, n - 1)], rng)
-    ends = _within(log_lr[np.maximum(lasts, 0)], log_lr[np.minimum(lasts + 1, n - 1)], rng)
-    empty, open_end = lasts < firsts, (firsts == 0) | (lasts == n - 1)
-    width_low = min(central(np.where(empty, 0.0, ends - starts), level)[0], width)
-    width_high = max(central(np.where(empty, 0.0, np.where(open_end, np.inf, ends - starts)), level)[1], width)
+    elif n_seeds > 1:
+        width_high = _empty(log_lr, learned, seen, share, n_boot, level, np.random.default_rng(seed))
+    if n_seeds == 1:
+        width_low = width_high = np.nan
     return cell.fields | {
         "share": share,
         "lr_low": 10**low,
@@ -89,6 +92,38 @@ def _row(cell: Cell, share: float, n_boot: int, level: float, seed: int) -> dict
     }
 
 
+class _End(NamedTuple):
+    """Where the share that failed exceeds its level: estimate and interval, and whether that is beyond the grid."""
+
+    middle: float
+    low: float
+    high: float
+    is_beyond: bool
+
+
+def _end(
+    u: np.ndarray, failed: np.ndarray, seen: np.ndarray, share: float, n_draws: int, level: float, seed: int
+) -> _End:
+    """The end of a band along ascending u, from a position in it."""
+    found = crossing(u, failed, seen, share, n_draws, level, seed)
+    if found.above == len(u):
+        return _End(u[-1], max(found.low, u[0]), np.inf, True)
+    if np.isnan(found.middle):  # so near the position that it may lie before it
+        return _End(u[0], u[0], found.high, False)
+    return _End(found.middle, max(found.low, u[0]), found.high, False)
+
+
+def _empty(
+    log_lr: np.ndarray, learned: np.ndarray, seen: np.ndarray, share: float, n_boot: int, level: float,
+    rng: np.random.Generator,
+) -> float:  # fmt: skip
+    """Upper end of the interval of the width of a band that is empty, from samples of the seeds."""
+    drawn = resample(len(seen), n_boot, rng)
+    firsts, lasts = _widest(drawn @ learned, drawn @ seen, share)
+    widths = log_lr[np.minimum(lasts + 1, len(log_lr) - 1)] - log_lr[np.maximum(firsts - 1, 0)]
+    return central(np.where(lasts < firsts, 0.0, widths), level)[1]
+
+
 def _widest(learned: np.ndarray, seen: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Return first and last index of the range with the largest sum of learned - share * seen; last < first if empty.
 
@@ -102,16 +137,3 @@ def _widest(learned: np.ndarray, seen: np.ndarray, share: float) -> tuple[np.nda
     end = np.argmax(total - lowest, axis=-1)
     reached = np.take_along_axis(lowest, end[..., None], axis=-1)
     return np.argmax(total == reached, axis=-1), end - 1
-
-
-def _end(log_lr: np.ndarray, p: np.ndarray, inner: int, outer: int, share: float) -> float:
-    """Return the log rate between the rates inner (in the band) and outer (not) where the share is met."""
-    if not 0 <= outer < len(log_lr):
-        return float(log_lr[inner])
-    weight = np.clip((p[inner] - share) / (p[inner] - p[outer]), 0.0, 1.0)
-    return float(log_lr[inner] + weight * (log_lr[outer] - log_lr[inner]))
-
-
-def _within(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    drawn: np.ndarray = low + rng.random(low.shape) * (high - low)
-    return drawn

@@ -35,29 +35,25 @@ def critical_lr(
     """Return two rows for each cell: the rate above which learning collapses, and that below which it is too slow.
 
     A cell is a combination of model, timescale and every other run field that varies in the table,
-    learning_rate and seed apart. The UPPER boundary is the lowest rate where the share of seeds whose outcome
-    is in `collapsed`, made rising by isotonic regression, exceeds `share`. At share 0 it is the ONSET, the
-    lowest rate where any seed has collapsed. The canonical theory gives the onset, eta = 3/4; the collapsed
-    share climbs from 0 there to 1 near eta = 0.772, since some starts settle on a cycle, so the 50% boundary
-    lies about 1.7% above the onset. The LOWER boundary mirrors it: the highest rate where the share of seeds
-    whose outcome is in `too_slow` (for the epochs they were given), made falling, exceeds `share`. It is
-    looked for up to the upper boundary only: beyond, a plateau is not a matter of patience.
+    learning_rate and seed apart. The UPPER boundary is the rate above which more than `share` of the seeds have an
+    outcome in `collapsed`; at share 0 it is the ONSET, where the first of all seeds would collapse. The canonical
+    theory gives the onset, eta = 3/4; the collapsed share climbs from 0 there to 1 near eta = 0.772, since some
+    starts settle on a cycle, so the 50% boundary lies about 1.7% above the onset. A run whose outcome is in
+    `too_slow` had not the time to show whether it would collapse: it is not looked at. The LOWER boundary mirrors the
+    upper: the rate below which more than `share` of the seeds have an outcome in `too_slow` (for the epochs they were
+    given). It is looked for up to the upper boundary only: beyond, a plateau is not a matter of patience.
 
     Columns: the cell's fields; boundary (upper, lower); share; lr_below and lr_above, the rates on either
-    side; lr_critical, the estimate; ci_low, ci_high; method, how it was estimated (see `crossing`): bracket,
-    the geometric middle of lr_below and lr_above, where seeds are separated and for the onset; logistic, a
-    logistic regression on the log rate, which may put it just outside lr_below..lr_above; or isotonic,
-    interpolated in the isotonic fit, where the share is not monotone, not logistic or does not go all the way;
-    censored
-    (where the boundary lies if not on the grid: "below" it, "above" it, else ""; the estimates are NaN then);
-    n_rates that were looked at; n_seeds; monotone (False: the share turns back by more than sampling noise,
-    see `is_monotone`); level; counted, the outcomes; the criteria.
+    side of where the share, made rising by isotonic regression, exceeds `share`; lr_critical, the estimate;
+    ci_low, ci_high; method, how it was estimated: quantile of the seeds' thresholds, onset (see `thresholds`), or
+    bracket, the geometric middle of lr_below and lr_above, of one seed; censored: where the boundary lies if it was
+    not seen, "below" the grid, "above" it, or, the upper one, below lr_above by an amount that the "epochs" hide, since
+    too few runs had the time to collapse at lower rates; else "" (where it is not, lr_critical is NaN, and ci_low to ci_high is what is known: at most ci_high, or at least
+    ci_low); n_rates that were looked at; n_seeds that had the time; monotone (False: the share turns back by more than sampling
+    noise, see `is_monotone`); level; counted, the outcomes; the criteria.
 
-    The interval at `level` is a bootstrap over seeds, common to all rates of the cell since a seed's start is
-    too; in each sample the boundary is drawn log-uniformly within its own bracket, so it holds seeds and grid
-    resolution. With one seed it is the bracket. An end is 0 or inf where too many samples cross outside the
-    grid. The onset is an extreme of the seeds at hand, which more seeds can move and no resampling of them
-    shows: its draws, and so its interval, therefore begin one rate beyond the bracket.
+    The interval at `level` holds what few seeds and a coarse grid leave open, of all seeds that could be drawn; see
+    `thresholds`. With one seed there is none (NaN). An end is 0 or inf where it lies outside the grid.
 
     Raises UsageError for missing columns and for values out of range.
     """
@@ -69,9 +65,12 @@ def critical_lr(
     for cell in cells(runs, criteria, "critical_lr"):
         log_lr = np.log(cell.rates)
         # A cell's interval depends on that cell alone: every crossing starts from the same seed.
-        upper = crossing(log_lr, cell.having(collapsed), cell.seen, share, n_boot, level, seed)
+        slow = cell.having(too_slow)
+        timely = cell.seen * (1 - cell.having([name for name in too_slow if name not in collapsed]))
+        upper = crossing(log_lr, cell.having(collapsed), timely, share, n_boot, level, seed)
+        hidden = upper.below < 0 and bool((slow[:, : upper.above].sum() > 0))
         n = min(upper.above + 1, len(log_lr))
-        slow, seen = cell.having(too_slow)[:, :n], cell.seen[:, :n]
+        slow, seen = slow[:, :n], cell.seen[:, :n]
         mirrored = crossing(-log_lr[n - 1 :: -1], slow[:, ::-1], seen[:, ::-1], share, n_boot, level, seed)
         lower = mirrored._replace(
             below=n - 1 - mirrored.above, above=n - 1 - mirrored.below,
@@ -82,7 +81,11 @@ def critical_lr(
             ("lower", too_slow, lower, cell.rates[:n]),
         ):
             shared = {"boundary": name, "share": share, "level": level, "counted": " ".join(counted)}
-            rows.append(shared | _row(cell, found, rates))
+            row = shared | _row(cell, found, rates)
+            if name == "upper":
+                row["n_seeds"] = int(timely.any(axis=1).sum())
+                row["censored"] = "epochs" if hidden else row["censored"]
+            rows.append(row)
     columns = [*cell_fields(runs), *(column for column in ESTIMATES if column not in CRITERIA)]
     return with_criteria(pd.DataFrame(rows, columns=columns), asdict(criteria))
 

@@ -3,15 +3,17 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import isotonic_regression, minimize
-from scipy.special import expit, log_expit, logit
+from scipy.optimize import isotonic_regression
+
+from ghostsweep.analysis import thresholds
 
 
 class Crossing(NamedTuple):
     """Where the share crosses its level along ascending positions u, shape (n,).
 
-    below, above: indices around the crossing, -1 or n where it lies outside. middle, low, high: the estimate
-    and its interval, in u; NaN outside. method: bracket, logistic or isotonic, "" outside. monotone: False if
+    below, above: indices around the crossing, -1 or n where it lies outside or where too few seeds were seen on that
+    side to tell. middle, low, high: the estimate and its interval, in u; outside, NaN and what is known: at most high
+    (low is -inf), or at least low. method: bracket, quantile or onset, "" outside. monotone: False if
     the share falls again by more than sampling noise.
     """
 
@@ -25,44 +27,35 @@ class Crossing(NamedTuple):
 
 
 def crossing(
-    u: np.ndarray, bad: np.ndarray, seen: np.ndarray, share: float, n_boot: int, level: float, seed: int
+    u: np.ndarray, bad: np.ndarray, seen: np.ndarray, share: float, n_draws: int, level: float, seed: int
 ) -> Crossing:
     """Return where the share of bad seeds exceeds `share`; bad and seen are (n_seeds, n) of 0 and 1.
 
-    The bracket is where the rising (isotonic) fit of the shares does so, and the interval is of that bracket:
-    see `_interval`. The estimate in it: for the onset, share 0, the middle of the bracket. Else, where the
-    shares rise, a logistic regression on u (`_logistic`) over the transition, from the last position below
-    the bracket where no seed is bad to the first above it where all are, so that nothing far away can pull
-    it. Where nothing lies between these two, the seeds are separated and the estimate is the middle of the
-    bracket. Where the shares fall again, or never become 0 or 1, or the logistic crossing lies outside the
-    interval, which assumes no shape, it is interpolated in the isotonic fit.
+    The bracket is where the rising (isotonic) fit of the shares does so. Estimate and interval come from the
+    distribution of the seeds' own thresholds, `thresholds.quantile` and, for share 0, `thresholds.onset`. One seed
+    says nothing of the others: its estimate is the middle of its bracket, without an interval.
     """
     rng = np.random.default_rng(seed)
-    n_seeds, n = seen.shape
     n_bad, n_seen = bad.sum(axis=0), seen.sum(axis=0)
-    p = n_bad / n_seen
     below, above = (int(index) for index in find(n_bad, n_seen, share))
-    monotone = is_monotone(p, n_seen, rng)
-    if below < 0 or above == n:
-        return Crossing(below, above, np.nan, np.nan, np.nan, "", monotone)
-    if n_seeds == 1:
-        low, high = u[below], u[above]
-    else:
-        low, high = _interval(u, bad, seen, share, n_boot, level, rng)
-    none, every = np.flatnonzero(p[: below + 1] == 0), above + np.flatnonzero(p[above:] == 1)
-    complete = monotone and len(none) > 0 and len(every) > 0
-    if share == 0 or (complete and (none[-1], every[0]) == (below, above)):
-        method, middle = "bracket", (u[below] + u[above]) / 2
-    else:
-        rising = isotonic_regression(p, weights=n_seen).x
-        weight = np.clip((share - rising[below]) / (rising[above] - rising[below]), 0.0, 1.0)
-        method, middle = "isotonic", u[below] + weight * (u[above] - u[below])
-        if complete:
-            part = slice(none[-1], every[0] + 1)
-            logistic = _logistic(u[part], n_bad[part], n_seen[part], share)
-            if low <= logistic <= high:
-                method, middle = "logistic", logistic
-    return Crossing(below, above, middle, min(low, middle), max(high, middle), method, monotone)
+    some = n_seen > 0
+    monotone = is_monotone(n_bad[some] / n_seen[some], n_seen[some], rng) if some.any() else True
+    if below < 0:
+        return Crossing(below, above, np.nan, -np.inf, u[above] if above < len(u) else np.nan, "", monotone)
+    if above == len(u):
+        return Crossing(below, above, np.nan, u[below], np.inf, "", monotone)
+    known = seen.any(axis=1)
+    if known.sum() == 1:
+        return Crossing(below, above, (u[below] + u[above]) / 2, np.nan, np.nan, "bracket", monotone)
+    told = u[some], bad[np.ix_(known, some)], seen[np.ix_(known, some)]
+    if share == 0:
+        return Crossing(below, above, *thresholds.onset(*told, level, rng, n_draws), "onset", monotone)
+    middle, low, high = thresholds.quantile(*told, share, level)
+    if middle < told[0][0]:
+        return Crossing(-1, above, np.nan, -np.inf, high, "", monotone)
+    if middle > told[0][-1]:
+        return Crossing(below, len(u), np.nan, low, np.inf, "", monotone)
+    return Crossing(below, above, middle, low, high, "quantile", monotone)
 
 
 def find(bad: np.ndarray, seen: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -104,27 +97,6 @@ def is_monotone(p: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> bo
     return lead(p) <= float(np.quantile(noise, 0.99))
 
 
-def _logistic(u: np.ndarray, bad: np.ndarray, seen: np.ndarray, share: float) -> float:
-    """Return where the logistic regression of bad/seen on u crosses `share`, within u.
-
-    Firth's penalised likelihood (half the log determinant of the information is added), which stays finite
-    when all but one position are unanimous. Source: D. Firth, Biometrika 80 (1993) 27.
-    """
-    x = (u - u[0]) / (u[-1] - u[0])
-
-    def cost(parameters: np.ndarray) -> float:
-        middle, log_slope = parameters
-        odds = np.exp(log_slope) * (x - middle)
-        weight = seen * expit(odds) * expit(-odds)
-        information = weight.sum() * (weight * x * x).sum() - (weight * x).sum() ** 2
-        likelihood = (bad * log_expit(odds) + (seen - bad) * log_expit(-odds)).sum()
-        return float(-likelihood - 0.5 * np.log(max(information, 1e-300)))
-
-    middle, log_slope = minimize(cost, [0.5, np.log(8.0)], method="Nelder-Mead").x
-    crossed = np.clip(middle + logit(share) / np.exp(log_slope), 0.0, 1.0)
-    return float(u[0] + crossed * (u[-1] - u[0]))
-
-
 def resample(n_seeds: int, n_boot: int, rng: np.random.Generator) -> np.ndarray:
     """How often each seed is drawn in each bootstrap sample, (n_boot, n_seeds)."""
     return rng.multinomial(n_seeds, np.full(n_seeds, 1.0 / n_seeds), size=n_boot).astype(float)
@@ -135,23 +107,3 @@ def central(draws: np.ndarray, level: float) -> tuple[float, float]:
     draws = np.sort(draws)
     tail = (1.0 - level) / 2.0 * (len(draws) - 1)
     return float(draws[int(np.floor(tail))]), float(draws[int(np.ceil(len(draws) - 1 - tail))])
-
-
-def _interval(
-    u: np.ndarray, bad: np.ndarray, seen: np.ndarray, share: float, n_boot: int, level: float, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Return the bootstrap interval of the crossing; an end is infinite where too many samples have none on u.
-
-    Seeds are drawn with replacement, each with all its runs; the crossing of a sample is drawn uniformly within
-    its own bracket.
-    """
-    n = len(u)
-    drawn = resample(len(seen), n_boot, rng)
-    below, above = find(drawn @ bad, drawn @ seen, share)
-    # No bad run among few seeds does not exclude a small share of them: an onset may lie one position before.
-    reach = 1 if share == 0 else 0
-    low, high = u[np.maximum(below - reach, 0)], u[np.minimum(above, n - 1)]
-    draws = low + rng.random(n_boot) * (high - low)
-    draws[below < 0] = -np.inf
-    draws[above == n] = np.inf
-    return central(draws, level)
