@@ -136,7 +136,7 @@ def test_runs_that_had_no_time_to_collapse_say_nothing_of_it() -> None:
     """Seeds collapse above 0.01; below 0.005 none leaves the plateau; then too slow up to and beyond the collapse."""
 
     def judged(slow: float) -> pd.Series:
-        kinds = np.select([RATES <= slow, RATES <= 0.0101], ["plateau", "learned"], "thrown")
+        kinds = np.select([slow >= RATES, RATES <= 0.0101], ["plateau", "learned"], "thrown")
         return upper(table_of(np.tile(kinds, (8, 1)), RATES)).iloc[0]
 
     timely, late = judged(0.005), judged(0.02)

@@ -20,7 +20,7 @@ def planted(exponent: float, sigma: float, n: int, rng: np.random.Generator, **f
 def test_interval_of_the_exponent_covers(n: int, sigma: float) -> None:
     rng = np.random.default_rng(5)
     tables = [planted(-2.5, sigma, n, rng, confidence=float(c)) for c in range(100)]
-    fits = fit_power_law(pd.concat(tables), n_boot=500)
+    fits = fit_power_law(pd.concat(tables), n_draws=500)
     for name, truth in (("exponent", -2.5), ("prefactor", 3)):
         covered = ((fits[f"{name}_low"] <= truth) & (truth <= fits[f"{name}_high"])).mean()
         assert 0.88 <= covered <= 1.0
@@ -105,7 +105,7 @@ def test_theory_onset_of_the_canonical_map() -> None:
 def test_distance_from_theory_is_in_standard_errors_for_every_model(model: str) -> None:
     rng = np.random.default_rng(10)
     tables = [planted(-4, 0.1, 8, rng, r_start=float(c), model=model) for c in range(40)]
-    fits = fit_power_law(pd.concat(tables), n_boot=500)
+    fits = fit_power_law(pd.concat(tables), n_draws=500)
     error = 0.1 / np.sqrt(8 * np.var(np.log(np.logspace(1, 2, 8))))
     assert error < fits["exponent_se"].median() < 1.6 * error  # on the wide side, as documented
     np.testing.assert_allclose(fits["se_from_L"], (fits["exponent"] + 4) / fits["exponent_se"])

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from ghostsweep.analysis.cells import Cell, cell_fields, cells
 from ghostsweep.analysis.crossing import central, crossing, resample
@@ -70,6 +71,11 @@ def _row(cell: Cell, share: float, n_boot: int, level: float, seed: int) -> dict
         down = _end(-log_lr[best::-1], failed[:, best::-1], seen[:, best::-1], 1 - share, n_boot, level, seed)
         high, low, width = up[0], -down[0], up[0] + down[0]
         width_low = max(width - float(np.hypot(up[0] - up[1], down[0] - down[1])), 0.0)
+        if (
+            last - first < _FEW
+            and binomtest(int(learned[:, best].sum()), int(seen[:, best].sum()), share, "greater").pvalue > 0.05
+        ):
+            width_low = 0.0  # that it is there at all may be chance
         width_high = width + float(np.hypot(up[2] - up[0], down[2] - down[0]))
         reached = [side for side, found in (("below", down), ("above", up)) if found[3]]
         censored = "both" if len(reached) == 2 else "".join(reached)
@@ -90,6 +96,10 @@ def _row(cell: Cell, share: float, n_boot: int, level: float, seed: int) -> dict
         "n_seeds": n_seeds,
         "level": level,
     }
+
+
+_FEW = 3
+"""Rates of a band above which it is not asked whether it is there at all."""
 
 
 class _End(NamedTuple):

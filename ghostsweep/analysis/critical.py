@@ -47,10 +47,11 @@ def critical_lr(
     side of where the share, made rising by isotonic regression, exceeds `share`; lr_critical, the estimate;
     ci_low, ci_high; method, how it was estimated: quantile of the seeds' thresholds, onset (see `thresholds`), or
     bracket, the geometric middle of lr_below and lr_above, of one seed; censored: where the boundary lies if it was
-    not seen, "below" the grid, "above" it, or, the upper one, below lr_above by an amount that the "epochs" hide, since
-    too few runs had the time to collapse at lower rates; else "" (where it is not, lr_critical is NaN, and ci_low to ci_high is what is known: at most ci_high, or at least
-    ci_low); n_rates that were looked at; n_seeds that had the time; monotone (False: the share turns back by more than sampling
-    noise, see `is_monotone`); level; counted, the outcomes; the criteria.
+    not seen, "below" the grid, "above" it, or, the upper one, below lr_above by an amount that the "epochs" hide,
+    since too few runs had the time to collapse at lower rates; else "" (where it is not, lr_critical is NaN, and
+    ci_low to ci_high is what is known: at most ci_high, or at least ci_low); n_rates that were looked at; n_seeds that
+    had the time; monotone (False: the share turns back by more than sampling noise, see `is_monotone`); level;
+    counted, the outcomes; the criteria.
 
     The interval at `level` holds what few seeds and a coarse grid leave open, of all seeds that could be drawn; see
     `thresholds`. With one seed there is none (NaN). An end is 0 or inf where it lies outside the grid.
@@ -68,7 +69,7 @@ def critical_lr(
         slow = cell.having(too_slow)
         timely = cell.seen * (1 - cell.having([name for name in too_slow if name not in collapsed]))
         upper = crossing(log_lr, cell.having(collapsed), timely, share, n_boot, level, seed)
-        hidden = upper.below < 0 and bool((slow[:, : upper.above].sum() > 0))
+        hidden = upper.below < 0 and bool(slow[:, : upper.above].sum() > 0)
         n = min(upper.above + 1, len(log_lr))
         slow, seen = slow[:, :n], cell.seen[:, :n]
         mirrored = crossing(-log_lr[n - 1 :: -1], slow[:, ::-1], seen[:, ::-1], share, n_boot, level, seed)

@@ -5,38 +5,27 @@ import pandas as pd
 from scipy.stats import norm
 
 from ghostsweep import theory
+from ghostsweep.analysis import laws
 from ghostsweep.analysis.cells import is_closed_form
-from ghostsweep.analysis.series import FIT_NEEDS, points, series_along
+from ghostsweep.analysis.series import FIT_NEEDS, estimates, points, series_along
 from ghostsweep.errors import UsageError
 
 
-def _least_squares(log_x: np.ndarray, log_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return slope and intercept along the last axis, NaN where there are fewer than two distinct x."""
-    middle = log_x.mean(axis=-1, keepdims=True)
-    spread = np.where(np.ptp(log_x, axis=-1) > 0, ((log_x - middle) ** 2).sum(axis=-1), np.nan)
-    slope = ((log_x - middle) * log_y).sum(axis=-1) / spread
-    return slope, log_y.mean(axis=-1) - slope * middle[..., 0]
-
-
-def _fit(
-    log_x: np.ndarray, log_y: np.ndarray, sigma: np.ndarray, n_boot: int, level: float, seed: int
-) -> dict[str, float]:
-    """Return exponent and prefactor with their intervals and so on; all NaN below FIT_NEEDS points."""
+def _fit(found: laws.Points, n_draws: int, level: float, seed: int) -> dict[str, float]:
+    """Return exponent and prefactor with their intervals and so on; all NaN below FIT_NEEDS estimates."""
     names = [f"{name}{end}" for name in ("exponent", "prefactor") for end in ("", "_low", "_high")]
-    if len(log_x) < FIT_NEEDS:
-        return dict.fromkeys([*names, "r_squared", "exponent_se"], np.nan)
-    slope, intercept = _least_squares(log_x, log_y)
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(log_x), size=(n_boot, len(log_x)))
-    noise = sigma[drawn] * rng.standard_normal(drawn.shape)
-    slopes, intercepts = _least_squares(log_x[drawn], log_y[drawn] + noise)
-    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    exponents = [slope, *np.nanquantile(slopes, tails)]
-    prefactors = np.exp([intercept, *np.nanquantile(intercepts, tails)])
-    residual = log_y - (slope * log_x + intercept)
+    if found.n_estimates < FIT_NEEDS or np.ptp(found.x[found.side == 0]) == 0:
+        return dict.fromkeys([*names, "r_squared", "exponent_se", "scatter"], np.nan)
+    mean, lines, scatters = laws.line_posterior(found, n_draws, np.random.default_rng(seed))
+    tails = np.quantile(lines, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
+    intercepts, exponents = np.concatenate([mean[None], tails]).T
+    known = found.side == 0
+    log_y = found.y[known]
+    residual = log_y - (intercepts[0] + exponents[0] * found.x[known])
     r_squared = 1.0 - _ratio(float(np.sum(residual**2)), float(np.sum((log_y - log_y.mean()) ** 2)))
     error = (exponents[2] - exponents[1]) / (2 * norm.ppf(0.5 + level / 2))
-    return dict(zip(names, [*exponents, *prefactors], strict=True)) | {"r_squared": r_squared, "exponent_se": error}
+    values = dict(zip(names, [*exponents, *np.exp(intercepts)], strict=True))
+    return values | {"r_squared": r_squared, "exponent_se": error, "scatter": float(np.median(scatters))}
 
 
 def fit_power_law(
@@ -44,33 +33,33 @@ def fit_power_law(
     *,
     x: str = "timescale",
     y: str = "lr_critical",
-    n_boot: int = 2000,
+    n_draws: int = 4000,
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Fit y = prefactor * x^exponent by least squares in log-log, a row for each series of cells along x.
+    """Fit y = prefactor * x^exponent in log-log, a row for each series of cells along x.
 
     critical: as `critical_lr` returns it; ci_low, ci_high belong to y. A series is one model, boundary and
     share, and one value of every other field that takes several values at the same x. Columns: along, which is
     x; the series' fields; exponent and prefactor with _low and _high; r_squared; exponent_se, the standard
-    error, the width of the exponent's interval in those of a normal; n_used; n_censored (cells without a
-    usable estimate); level.
+    error, the width of the exponent's interval in those of a normal; scatter, of the cells about the law beyond
+    their own intervals, standard deviation of log y; n_used, cells with an estimate; n_censored, those without, of
+    which bounds that are known enter the fit as bounds; level.
 
     Of the upper boundary against the timescale, else NaN: se_from_TL and se_from_L, by how many standard
     errors the exponent lies above those of the canonical theory, -5 for the gradient of T*L and -4 for that of
     L (networks take the gradient of L; +-inf where there is no error); and, for the canonical form,
     theory_exponent and theory_prefactor.
 
-    The interval at `level` is a bootstrap that draws cells with replacement and each cell's value anew from
-    the log-normal of its own interval. It is on the wide side, since scatter that comes from those intervals
-    enters twice. With fewer than three points the fit is NaN. Raises UsageError for missing columns, for an x
-    that is not positive, and when no series has two points.
+    The interval at `level` is that of the line's posterior, in which each cell has the error of its own interval
+    and all a scatter about the law that the cells tell (see `laws.line_posterior`). With fewer than three estimates
+    the fit is NaN. Raises UsageError for missing columns, for an x that is not positive, and when no series has two
+    estimates.
     """
     rows = []
     for fields, cells in series_along(critical, x, y):
-        log_x, log_y, sigma = points(cells, x, y)
-        found = _fit(log_x, log_y, sigma, n_boot, level, seed)
-        n_used = len(log_x)
+        told = points(cells, x, y)
+        found, n_used = _fit(told, n_draws, level, seed), told.n_estimates
         counts = {"n_used": n_used, "n_censored": len(cells) - n_used, "level": level}
         comparable = fields["boundary"] == "upper" and (x, y) == ("timescale", "lr_critical")
         canonical = comparable and is_closed_form(cells)
@@ -84,11 +73,11 @@ def fit_power_law(
         }
         rows.append({"along": x} | fields | found | counts | away | expected)
     if all(row["n_used"] < 2 for row in rows):
-        n_below, n_above = ((critical["censored"] == side).sum() for side in ("below", "above"))
+        n_below, n_above, n_late = ((critical["censored"] == side).sum() for side in ("below", "above", "epochs"))
         raise UsageError(
             f"no series has two cells with an estimate of {y}: of {len(critical)} boundaries {n_below} lie below "
-            f"the lowest learning rate of their cell and {n_above} above the highest; widen the learning rates "
-            "that way"
+            f"the lowest learning rate of their cell and {n_above} above the highest: widen the rates that way; "
+            f"{n_late} are hidden by too few epochs"
         )
     return pd.DataFrame(rows)
 
@@ -107,7 +96,7 @@ def local_exponent(critical: pd.DataFrame, x: str = "timescale", y: str = "lr_cr
     """
     tables = []
     for fields, cells in series_along(critical, x, y):
-        log_x, log_y, sigma = points(cells, x, y)
+        log_x, log_y, sigma = estimates(cells, x, y)
         step = np.diff(log_x)
         exponent = np.diff(log_y) / step
         level = float(cells["level"].iloc[0])

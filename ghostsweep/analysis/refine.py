@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep.analysis.cells import cell_fields
-from ghostsweep.analysis.critical import COLLAPSED, TOO_SLOW, critical_lr
-from ghostsweep.analysis.outcomes import outcomes
+from ghostsweep.analysis.cells import cell_fields, cells
+from ghostsweep.analysis.critical import COLLAPSED, TOO_SLOW
+from ghostsweep.analysis.crossing import central, find, is_monotone, resample
+from ghostsweep.analysis.outcomes import DEFAULT_CRITERIA, outcomes
 from ghostsweep.tables import among
 
 PARTS = 4
 """Pieces into which the interval of a boundary is cut at least; finer ones would tell no more about it."""
+_SAMPLES = 200
 
 
 def refined(planned: pd.DataFrame, runs: pd.DataFrame, *, levels: int, share: float = 0.5) -> pd.Series:
@@ -21,7 +23,7 @@ def refined(planned: pd.DataFrame, runs: pd.DataFrame, *, levels: int, share: fl
     In each cell of the plan (all fields but learning rate and seed), every 2^levels-th learning rate of its grid and
     the last one come first. Then, level by level, the rate in the middle of some pairs of neighbours: of those
     between which a boundary lies, since the share of seeds that have collapsed, or that are too slow, is above
-    `share` at one of the two alone; and of those within the 95% interval of a boundary (see `critical_lr`) that are
+    `share` at one of the two alone; and of those within the interval of a boundary (see `_ends`) that are
     wider than a quarter of it. The last level is that of the grid itself. A level is only looked at once all before
     it are trained, and only through its own runs, so that the same runs are chosen however often a sweep is
     interrupted. `runs` is a table of finished runs, with others or without.
@@ -55,13 +57,48 @@ def _chosen(cell: pd.DataFrame, rates: np.ndarray, index: np.ndarray, levels: in
     for _ in range(levels):
         if not trained[chosen].all():
             break
-        found = critical_lr(cell[chosen[index]].drop(columns="outcome"), share=share, n_boot=200)
-        with np.errstate(divide="ignore"):
-            ends = np.log(found.loc[found["censored"] == "", ["ci_low", "ci_high"]].to_numpy())
-        ends = np.clip(ends, log_lr[0], log_lr[-1])
+        ends = np.clip(_ends(cell[chosen[index]], share), log_lr[0], log_lr[-1])
         for low, high in itertools.pairwise(np.flatnonzero(chosen)):
             within = (log_lr[low] < ends[:, 1]) & (log_lr[high] > ends[:, 0])
             wide = PARTS * (log_lr[high] - log_lr[low]) > ends[:, 1] - ends[:, 0]
             if (is_above[:, low] != is_above[:, high]).any() or (within & wide).any():
                 chosen[(low + high) // 2] = True
     return chosen
+
+
+def _ends(runs: pd.DataFrame, share: float) -> np.ndarray:
+    """Where each boundary of a cell that is on its grid may lie, in log rates, (boundaries, 2).
+
+    By resampled seeds, whose boundary is drawn within its own bracket. Not by `critical_lr`: which runs a sweep
+    consists of must not change with the estimate of a boundary.
+    """
+    (cell,) = cells(runs.drop(columns="outcome"), DEFAULT_CRITERIA, "refine")
+    log_lr, found = np.log(cell.rates), []
+    upper = _resampled(log_lr, cell.having(COLLAPSED), cell.seen, share)
+    n = len(log_lr) if upper is None else min(upper[1] + 1, len(log_lr))
+    lower = _resampled(-log_lr[n - 1 :: -1], cell.having(TOO_SLOW)[:, n - 1 :: -1], cell.seen[:, n - 1 :: -1], share)
+    if upper is not None:
+        found.append(upper[0])
+    if lower is not None:
+        found.append((-lower[0][1], -lower[0][0]))
+    return np.array(found).reshape(-1, 2)
+
+
+def _resampled(
+    u: np.ndarray, bad: np.ndarray, seen: np.ndarray, share: float
+) -> tuple[tuple[float, float], int] | None:
+    """Interval of the crossing and the index above it; None where it lies outside u."""
+    rng = np.random.default_rng(0)
+    n, counts = len(u), (bad.sum(axis=0), seen.sum(axis=0))
+    below, above = (int(index) for index in find(*counts, share))
+    is_monotone(counts[0] / counts[1], counts[1], rng)
+    if below < 0 or above == n:
+        return None
+    if len(seen) == 1:
+        return (u[below], u[above]), above
+    drawn = resample(len(seen), _SAMPLES, rng)
+    below_each, above_each = find(drawn @ bad, drawn @ seen, share)
+    low = u[np.maximum(below_each - (share == 0), 0)]
+    draws = low + rng.random(_SAMPLES) * (u[np.minimum(above_each, n - 1)] - low)
+    draws[below_each < 0], draws[above_each == n] = -np.inf, np.inf
+    return central(draws, 0.95), above

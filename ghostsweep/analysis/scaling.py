@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
-from ghostsweep.analysis.series import points, series_along
+from ghostsweep.analysis import laws
+from ghostsweep.analysis.series import estimates, points, series_along
 
 LAWS = {
     "power": "prefactor * x^exponent",
@@ -16,6 +17,8 @@ LAWS = {
 """The laws that are compared, in their order."""
 DECISIVE = 2.0
 """How much higher than the lowest, in both AICc and BIC, every other law must be for the lowest to be decisive."""
+_SIGNIFICANT = 0.05
+"""Below this p one power law is rejected."""
 _KNEES = 60
 _LOG_SCATTER = (np.log(1e-6), np.log(10.0))
 
@@ -28,7 +31,9 @@ class _Fitted(NamedTuple):
     deviance: float
 
 
-def compare_scaling(critical: pd.DataFrame, *, x: str = "timescale", y: str = "lr_critical") -> pd.DataFrame:
+def compare_scaling(
+    critical: pd.DataFrame, *, x: str = "timescale", y: str = "lr_critical", n_draws: int = 400, seed: int = 0
+) -> pd.DataFrame:
     """Compare the laws of `LAWS` for y against x, a row for each series of cells along x and law.
 
     critical: as `critical_lr` returns it; series as in `fit_power_law`. log y of each cell is taken as normal
@@ -45,11 +50,18 @@ def compare_scaling(critical: pd.DataFrame, *, x: str = "timescale", y: str = "l
     there, and AICc, strict, the others). A law needs two cells more than it has parameters,
     five for the first two and seven for the broken one; with fewer its numbers are NaN.
 
+    And of the series, the test of one power law against a bent one, in which bounds of censored cells take part:
+    curvature, d exponent / d log x; curvature_p, the chance of such a bend under one power law, by the likelihood
+    ratio of `n_draws` tables drawn on these cells; rejected (p below 0.05); power_knee and power_exponential, the
+    chance that this test rejects, on these cells, where the exponent changes by one in their middle and where the law
+    is an exponential. A power law that is not rejected says little where the power is low.
+
     Raises UsageError for missing columns, and for an x that is not positive.
     """
     tables = []
     for fields, cells in series_along(critical, x, y):
-        log_x, log_y, sigma = points(cells, x, y)
+        told = points(cells, x, y)
+        log_x, log_y, sigma = estimates(cells, x, y)
         rows = [_row(law, log_x, log_y, sigma) for law in LAWS]
         table = pd.DataFrame(rows).assign(n_used=len(log_x), n_censored=len(cells) - len(log_x))
         for criterion in ("aicc", "bic"):
@@ -57,6 +69,14 @@ def compare_scaling(critical: pd.DataFrame, *, x: str = "timescale", y: str = "l
         table["best"] = table["delta_aicc"] == 0
         others = table.loc[~table["best"], ["delta_aicc", "delta_bic"]]
         table["decisive"] = len(others) == len(LAWS) - 1 and bool((others >= DECISIVE).all(axis=None))
+        test = laws.curvature(told, n_draws, np.random.default_rng(seed))
+        table = table.assign(
+            curvature=test.curvature,
+            curvature_p=test.p,
+            rejected=test.p < _SIGNIFICANT,
+            power_knee=test.power_knee,
+            power_exponential=test.power_exponential,
+        )
         for position, (field, value) in enumerate(({"along": x} | fields).items()):
             table.insert(position, field, value)
         tables.append(table)

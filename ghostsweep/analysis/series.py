@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
-from scipy.stats import norm
 
+from ghostsweep.analysis import laws
 from ghostsweep.analysis.critical import ESTIMATES
 from ghostsweep.analysis.outcomes import numbers, require_columns
 from ghostsweep.errors import UsageError
 
 _GROUP_ALWAYS = ("model", "boundary", "share")
+_BRACKET = ("lr_below", "lr_above")
 FIT_NEEDS = 3
-"""Points of the shortest series that can be fitted; two leave no scatter to judge the fit by."""
+"""Estimates of the shortest series that can be fitted; two leave no scatter to judge the fit by."""
 
 
 def scales(critical: pd.DataFrame) -> list[str]:
@@ -29,7 +30,7 @@ def scales(critical: pd.DataFrame) -> list[str]:
             continue
         # Cells without the earlier field are cells too: there it does not go along with it.
         new = all((critical.groupby(earlier, dropna=False)[field].nunique() > 1).any() for earlier in found)
-        if new and any(len(points(cells, field)[0]) >= FIT_NEEDS for _, cells in series_along(critical, field)):
+        if new and any(points(cells, field).n_estimates >= FIT_NEEDS for _, cells in series_along(critical, field)):
             found.append(field)
     return found
 
@@ -55,19 +56,30 @@ def series_along(
         yield dict(zip(keys, key, strict=True)), rows
 
 
-def points(rows: pd.DataFrame, x: str, y: str = "lr_critical") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return log x, log y and the standard deviation of log y of the usable rows, ascending in x.
+def points(rows: pd.DataFrame, x: str, y: str = "lr_critical") -> laws.Points:
+    """The logarithms of a series' cells, ascending in x: estimates, and the bounds that are known of the others.
 
-    ci_low..ci_high is read as the central interval, at the row's level, of a log-normal; where one end is
-    open (0 or inf) the other side gives the width. Usable: estimate not null, not censored, at least one end
-    finite.
+    ci_low..ci_high of an estimate is read as the central interval, at the row's level, of a log-normal; where one end
+    is open (0 or inf) the other side gives the width, and without any (one seed) its bracket does. A censored cell is
+    a bound: at most ci_high, or at least ci_low. Cells of which nothing is known are left out.
     """
-    rows = rows[(rows["censored"] == "").to_numpy()].sort_values(x)
+    rows = rows.sort_values(x)
     with np.errstate(divide="ignore"):
         log_x, log_y, low, high = (np.log(numbers(rows, column)) for column in (x, y, "ci_low", "ci_high"))
-    sides = np.stack([log_y - low, high - log_y])
-    closed = np.isfinite(sides)
-    usable = np.isfinite(log_y) & closed.any(axis=0)
-    z = norm.ppf(0.5 + numbers(rows, "level") / 2.0)
-    sigma = np.where(closed, sides, 0.0).sum(axis=0) / (np.maximum(closed.sum(axis=0), 1) * z)
-    return log_x[usable], log_y[usable], sigma[usable]
+        bracket = [np.log(numbers(rows, end)) if end in rows else np.full(len(rows), np.nan) for end in _BRACKET]
+    censored = (rows["censored"] != "").to_numpy()
+    sigma = laws.interval_sigma(log_y, low, high, numbers(rows, "level"))
+    sigma = np.where(np.isnan(low) & np.isnan(high), laws.bracket_sigma(*bracket), sigma)
+    estimated = ~censored & np.isfinite(log_y) & np.isfinite(sigma)
+    side = np.where(estimated, 0, np.where(np.isfinite(high), -1, 1))
+    value = np.where(estimated, log_y, np.where(side < 0, high, low))
+    kept = estimated | (censored & np.isfinite(value) & (y == "lr_critical"))
+    usual = float(np.median(sigma[estimated])) if estimated.any() else np.nan
+    return laws.Points(log_x[kept], value[kept], np.where(side == 0, sigma, usual)[kept], side[kept])
+
+
+def estimates(rows: pd.DataFrame, x: str, y: str = "lr_critical") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return log x, log y and the standard deviation of log y of the cells with an estimate, ascending in x."""
+    found = points(rows, x, y)
+    known = found.side == 0
+    return found.x[known], found.y[known], found.sigma[known]
