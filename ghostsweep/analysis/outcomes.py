@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep import theory
+from ghostsweep.analysis.levels import levels
 from ghostsweep.errors import UsageError
 
 OUTCOME_MEANING = {
-    "plateau": "Never learned, and its gradient is alive: it would go on towards learning with more epochs.",
-    "learned": "Its mean loss over the last epochs is below learned_loss.",
-    "oscillating": "Had learned once, its gradient is alive, but its recent mean loss is not low.",
+    "plateau": "Never learned, not confidently wrong and not fallen: more epochs would go on towards learning.",
+    "learned": "Its mean loss over the last epochs is low, and so are its last loss and accuracy as good as the best.",
+    "oscillating": "Its loss swings: it was low or far below now, and it still comes back, but it is not low for long.",
+    "fallen_back": "Had learned, or had begun to and is still, and has lost most of what it had for good.",
+    "unstable": "Never learned, and its loss swings or has risen far above its lowest without coming back.",
     "thrown": "Its gradient was alive or it had begun to learn; now it is confidently wrong, its gradient vanished.",
     "never_left": "Its gradient had vanished at the start, stayed so, and its loss never began to fall.",
     "diverged": "Its loss or parameters stopped being finite.",
 }
-"""The outcomes, from mild to bad, and the one definition of each; the first that holds of diverged, learned,
-never_left, thrown, oscillating, plateau is the run's."""
+"""The outcomes, from mild to bad, and the one definition of each, in the terms of `Criteria`."""
 
 OUTCOMES = tuple(OUTCOME_MEANING)
 
@@ -32,20 +34,44 @@ class Criteria:
     larger of its norm at the start and its mean norm over the whole run. (The start counts since a run thrown
     early has a small mean, the mean since a network starts on a plateau.)
 
-    vanished_norm: it has also vanished when the recent norm is at most this, and had vanished from the start
-    when the peak is. The norm is that of the loss per unit of the parameters: of a network as it stands; of
-    the canonical form |dL/ds|, s = r/r*, which is its gradient of T*L times r*/T and either (r*/r)^1.5 / 2 or
+    vanished_norm: it has also vanished, and is dead, when the recent norm is at most this, and had vanished from
+    the start when the peak is. The norm is that of the loss per unit of the parameters: of a network as it stands;
+    of the canonical form |dL/ds|, s = r/r*, which is its gradient of T*L times r*/T and either (r*/r)^1.5 / 2 or
     exactly 0. Live starts lie far above: 0.016 for the canonical form at 10 r*, 7e-4 for a rank-one network
     of confidence 10, order 1 for cue tasks. At 1e-6 a float32 network of 100 units hardly moves: below
     learning rates of about 0.03 its update (3e-9 of a weight of 0.1) is lost in rounding. For cue tasks the
     norm is of the recurrent weights only.
 
     begun_ratio: a run had begun to learn once its loss fell below this share of the initial one.
+
+    The others are in units of the task's `levels`, C the loss of the best constant output. A loss is low below
+    learned_loss, or where the run's floor F is above 0 below F + (1 - F/C) learned_loss: the same share of what
+    can be won.
+
+    wrong_ratio: a run is confidently wrong when its loss is above C by more than this share of what an output
+    has that is sure and knows nothing (`Levels.wrong`), and still.
+
+    still_ratio: a run is still when its last loss is within this share of C of its recent mean, and on a level
+    when that mean is within this share of C of the best constant loss, or of that of the best output blind to cues.
+
+    risen_ratio: a loss has risen when its recent mean is above its lowest by more than this share of C. Full
+    gradient descent on a plateau only goes down: below the learnable band hardly any run rises by 0.05.
+
+    kept_ratio: a run has kept what it had when the best accuracy of its last 50 epochs, less chance, is at least
+    this share of its best ever, less chance. Where the accuracy never was above chance nothing is kept.
+
+    steady_ratio: a run of low mean loss flickers when its last accuracy, or 1 - its last loss / C, lies more than
+    this below the best accuracy of the last 50 epochs.
     """
 
     vanished_ratio: float = 1e-3
     vanished_norm: float = 1e-6
     begun_ratio: float = 0.9
+    wrong_ratio: float = 0.1
+    still_ratio: float = 0.02
+    risen_ratio: float = 0.1
+    kept_ratio: float = 0.75
+    steady_ratio: float = 0.02
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -81,33 +107,59 @@ def numbers(table: pd.DataFrame, column: str) -> np.ndarray:
 
 _MEASURED = (
     "recent_mean_loss", "recent_mean_grad_norm", "mean_grad_norm", "initial_grad_norm", "initial_loss", "min_loss",
+    "final_loss", "final_accuracy", "max_accuracy", "recent_max_accuracy",
 )  # fmt: skip
 
 
 def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.DataFrame:
     """Return a copy of the runs with a column `outcome`, an ordered categorical over OUTCOMES.
 
+    The first that holds of diverged, never_left, thrown, learned, plateau (still on a level, never low, its gradient
+    not dead), fallen_back, oscillating, unstable, plateau is the run's.
+
+    What a table of runs cannot tell: the last 50 epochs stand for "for good", so that a swing slower than that is
+    judged by where it is in them; and one last epoch stands for flicker.
+
     The criteria are columns too, and in `.attrs["criteria"]`. Raises UsageError for missing columns, and for
-    a finished run without one of the losses or gradient norms.
+    a finished run without one of the losses, gradient norms or accuracies.
     """
-    require_columns(runs, ("model", "timescale", "status", "learned_loss", "learned_epoch", *_MEASURED), "outcomes")
-    recent_loss, recent_norm, mean_norm, first_norm, first_loss, min_loss = (numbers(runs, c) for c in _MEASURED)
+    fields = ("model", "task", "timescale", "learned_loss")
+    require_columns(runs, (*fields, "status", "epochs_done", "min_loss_epoch", *_MEASURED), "outcomes")
+    measured = {name: numbers(runs, name) for name in _MEASURED}
     diverged = (runs["status"] == "diverged").to_numpy(dtype=bool)
-    unknown = ~diverged & np.isnan(recent_loss + recent_norm + mean_norm + first_norm + first_loss + min_loss)
+    unknown = ~diverged & np.isnan(sum(measured.values()))
     if unknown.any():
         raise UsageError(f"{unknown.sum()} runs have not diverged and yet have no value in {' or '.join(_MEASURED)}")
+    loss, norm, mean_norm, first_norm, first_loss, lowest, last, last_accuracy, best, recent_best = measured.values()
+    level = levels(runs)
+
     canonical = (runs["model"] == "canonical").to_numpy(dtype=bool)
     timescale = numbers(runs, "timescale")
     unit = np.where(canonical, theory.optimum(timescale) / timescale, 1.0)  # from dTL/dr to dL/ds
     peak = np.maximum(mean_norm, first_norm)
-    vanished = recent_norm <= np.maximum(criteria.vanished_ratio * peak, criteria.vanished_norm / unit)
-    from_the_start = peak * unit <= criteria.vanished_norm
+    dead = norm * unit <= criteria.vanished_norm
+    vanished = dead | (norm <= criteria.vanished_ratio * peak)
+    begun = lowest < criteria.begun_ratio * first_loss
+
+    low = level.floor + (1 - level.floor / level.constant) * numbers(runs, "learned_loss")
+    had_learned = lowest < low
+    margin = criteria.still_ratio * np.maximum(level.constant, loss)
+    still = np.abs(last - loss) <= margin
+    on_a_level = still & (np.minimum(np.abs(loss - level.constant), np.abs(loss - level.blind)) <= margin)
+    wrong = still & (loss > level.constant + criteria.wrong_ratio * (level.wrong - level.constant))
+    risen = np.minimum(loss, last) > lowest + criteria.risen_ratio * level.constant
+    late = numbers(runs, "min_loss_epoch") >= numbers(runs, "epochs_done") / 2
+    gained = best - level.chance
+    kept = (gained > criteria.steady_ratio) & (recent_best - level.chance >= criteria.kept_ratio * gained)
     conditions = {
         "diverged": diverged,
-        "learned": recent_loss < numbers(runs, "learned_loss"),
-        "never_left": vanished & from_the_start & (min_loss >= criteria.begun_ratio * first_loss),
-        "thrown": vanished,
-        "oscillating": runs["learned_epoch"].notna().to_numpy(),
+        "never_left": vanished & (peak * unit <= criteria.vanished_norm) & ~begun & (loss >= low),
+        "learned": loss < low,
+        "thrown": vanished & wrong,
+        "plateau": on_a_level & ~had_learned & ~(dead & begun),
+        "fallen_back": ~kept & np.where(had_learned, still | ~late, still & begun & risen),
+        "oscillating": had_learned | (kept & risen),
+        "unstable": risen,
     }
     judged = with_criteria(runs, asdict(criteria))
     outcome = np.select(list(conditions.values()), list(conditions), default="plateau")
