@@ -53,21 +53,25 @@ class Criteria:
     wrong_ratio: a run is confidently wrong when its loss is above C by more than this share of what an output
     has that is sure and knows nothing (`Levels.wrong`), and still.
 
-    still_ratio: a run is still when its last loss is within this share of C of its recent mean, and on a level
-    when that mean is within this share of C of the best constant loss, or of that of the best output blind to cues.
+    still_ratio: a loss is steady when the last one is within this share of C (or of the loss, where that is larger) of
+    the recent mean, and a run is still when its last accuracy is besides within this of the best of the last 50
+    epochs. It is on a level when its loss is steady and that mean is as close to C, to the loss of the best output
+    blind to cues, or to its initial loss with a gradient norm that is at least start_ratio of the initial one.
 
     risen_ratio: a loss has risen when its recent mean is above its lowest by more than this share of C. Full
     gradient descent on a plateau only goes down: below the learnable band hardly any run rises by 0.05.
 
     kept_ratio: a run has kept what it had when the best accuracy of its last 50 epochs, less chance, is at least
-    this share of its best ever, less chance. An accuracy that was never above chance by still_ratio is nothing kept.
+    this share of its best ever, less chance. It had gained something when that best is above chance by more
+    than still_ratio, and has kept nothing where it had not.
     """
 
     vanished_ratio: float = 1e-3
     vanished_norm: float = 1e-6
     begun_ratio: float = 0.9
     wrong_ratio: float = 0.1
-    still_ratio: float = 0.02
+    still_ratio: float = 0.03
+    start_ratio: float = 0.1
     risen_ratio: float = 0.1
     kept_ratio: float = 0.75
 
@@ -112,12 +116,12 @@ _MEASURED = (
 def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.DataFrame:
     """Return a copy of the runs with a column `outcome`, an ordered categorical over OUTCOMES.
 
-    The first that holds is the run's: diverged; never_left; learned, where the recent mean loss is low and the last
-    loss, and its mirror image about that mean, are low too, or the last loss is the lowest of all; oscillating, where
-    the mean is low and they are not; thrown; plateau, where it never learned, is on a level and its gradient is not
-    dead (or it never began); fallen_back, where it had learned, has not kept it, and is still or had its lowest loss
-    in the first half, and where it had begun, has risen, has not kept it and is still; oscillating, where it had
-    learned, or has risen and kept; unstable, where it has risen; else plateau.
+    The first that holds is the run's: diverged; never_left; learned, where the last loss is the lowest of all and
+    low, or the recent mean, the last loss and its mirror image about that mean are low; oscillating, where that mean is
+    low; thrown; plateau, where it never learned, is on a level and its gradient is not dead (or it never began);
+    fallen_back, where it had learned, has not kept it, and is still or had its lowest loss in the first half, or
+    where it had begun and gained, has risen, has not kept it and is still; oscillating, where it had learned, or has
+    risen and kept; unstable, where it has risen; else plateau.
 
     What a table of runs cannot tell: the last 50 epochs stand for what is "for good", so that a swing slower than
     that is judged by where it is in them; and one last loss stands for the swing in them. Of 25 runs of Fig. 8c called
@@ -147,22 +151,26 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     low = level.floor + (1 - level.floor / level.constant) * numbers(runs, "learned_loss")
     had_learned = lowest < low
     margin = criteria.still_ratio * np.maximum(level.constant, loss)
-    still = np.abs(last - loss) <= margin
-    on_a_level = still & (np.minimum(np.abs(loss - level.constant), np.abs(loss - level.blind)) <= margin)
+    steady = np.abs(last - loss) <= margin
+    still = steady & (recent_best - last_accuracy <= criteria.still_ratio)
+    at_start = (np.abs(loss - first_loss) <= margin) & (norm >= criteria.start_ratio * first_norm)
+    knows_nothing = np.minimum(np.abs(loss - level.constant), np.abs(loss - level.blind)) <= margin
+    on_a_level = steady & (knows_nothing | at_start)
     wrong = still & (loss > level.constant + criteria.wrong_ratio * (level.wrong - level.constant))
     risen = np.minimum(loss, last) > lowest + criteria.risen_ratio * level.constant
     late = numbers(runs, "min_loss_epoch") >= numbers(runs, "epochs_done") / 2
-    gained = best - level.chance
-    kept = (gained > criteria.still_ratio) & (recent_best - level.chance >= criteria.kept_ratio * gained)
-    swings_out = (loss + np.abs(last - loss) >= low) & (last > lowest)
+    gained = best > level.chance + criteria.still_ratio
+    kept = gained & (recent_best - level.chance >= criteria.kept_ratio * (best - level.chance))
+    lowest_last = last <= lowest
+    swings_out = (loss + np.abs(last - loss) >= low) & ~lowest_last
     conditions = [
         ("diverged", diverged),
         ("never_left", vanished & (peak * unit <= criteria.vanished_norm) & ~begun & (loss >= low)),
-        ("learned", (loss < low) & ~swings_out),
+        ("learned", (np.where(lowest_last, last, loss) < low) & ~swings_out),
         ("oscillating", loss < low),
         ("thrown", vanished & wrong),
         ("plateau", on_a_level & ~had_learned & ~(dead & begun)),
-        ("fallen_back", ~kept & np.where(had_learned, still | ~late, still & begun & risen)),
+        ("fallen_back", ~kept & np.where(had_learned, still | ~late, still & begun & risen & gained)),
         ("oscillating", had_learned | (kept & risen)),
         ("unstable", risen),
     ]
