@@ -80,8 +80,8 @@ def iterate_canonical(timescales: list[float], etas: np.ndarray, n_seeds: int, e
         "timescale": T, "learning_rate": lr, "seed": np.broadcast_to(np.arange(n_seeds), shape),
         "recent_mean_loss": recent_loss, "recent_mean_grad_norm": recent_grad, "initial_loss": first_loss,
         "min_loss": min_loss, "min_loss_epoch": min_epoch, "final_loss": loss, "final_accuracy": 1 - loss / 2,
-        "max_accuracy": 1 - min_loss / 2, "recent_max_accuracy": 1 - recent_min / 2, "mean_grad_norm": grad_sum / epochs,
-        "initial_grad_norm": first_grad, "learned_epoch": learned_epoch,
+        "max_accuracy": 1 - min_loss / 2, "recent_max_accuracy": 1 - recent_min / 2,
+        "mean_grad_norm": grad_sum / epochs, "initial_grad_norm": first_grad, "learned_epoch": learned_epoch,
     }  # fmt: skip
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
     table["learned_epoch"] = table["learned_epoch"].astype("Int64").replace(-1, pd.NA)

@@ -116,16 +116,25 @@ _MEASURED = (
 def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.DataFrame:
     """Return a copy of the runs with a column `outcome`, an ordered categorical over OUTCOMES.
 
-    The first that holds is the run's: diverged; never_left; learned, where the last loss is the lowest of all and
-    low, or the recent mean, the last loss and its mirror image about that mean are low; oscillating, where that mean is
-    low; thrown; plateau, where it never learned, is on a level and its gradient is not dead (or it never began);
-    fallen_back, where it had learned, has not kept it, and is still or had its lowest loss in the first half, or
-    where it had begun and gained, has risen, has not kept it and is still; oscillating, where it had learned, or has
-    risen and kept; unstable, where it has risen; else plateau.
+    The first that holds is the run's, in the terms of `Criteria`:
+
+    - diverged: so says its status;
+    - never_left: no gradient at the start nor now, not begun, not low;
+    - learned: its last loss is the lowest of all and low, or its recent mean loss, its last loss and that one's mirror
+      image about the mean are low; oscillating: only the mean is;
+    - thrown: its gradient has vanished and it is confidently wrong;
+    - plateau: never low, on a level, and its gradient is not dead, or it never began;
+    - fallen_back: it had been low, has not kept it, and is still or had its lowest loss in its first half; or it had
+      begun and gained, has risen and not kept it, is still and had its lowest loss in its first half;
+    - oscillating: it had been low; or it has kept what it gained, and has risen or swings (is not still, and its last
+      loss is not the lowest);
+    - unstable: it has risen;
+    - plateau: none of these.
 
     What a table of runs cannot tell: the last 50 epochs stand for what is "for good", so that a swing slower than
     that is judged by where it is in them; and one last loss stands for the swing in them. Of 25 runs of Fig. 8c called
-    learned by their mean alone, 10 had 10 to 38% of the last 50 losses above learned_loss: 8 of them are told.
+    learned by their mean alone, 10 had 10 to 38% of the last 50 losses above learned_loss: 8 of them are told. A
+    network that had learned and rests at a higher loss with all of its accuracy is called oscillating.
 
     The criteria are columns too, and in `.attrs["criteria"]`. Raises UsageError for missing columns, and for
     a finished run without one of the losses, gradient norms or accuracies.
@@ -163,6 +172,7 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     kept = gained & (recent_best - level.chance >= criteria.kept_ratio * (best - level.chance))
     lowest_last = last <= lowest
     swings_out = (loss + np.abs(last - loss) >= low) & ~lowest_last
+    swings = ~still & ~lowest_last
     conditions = [
         ("diverged", diverged),
         ("never_left", vanished & (peak * unit <= criteria.vanished_norm) & ~begun & (loss >= low)),
@@ -170,8 +180,8 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
         ("oscillating", loss < low),
         ("thrown", vanished & wrong),
         ("plateau", on_a_level & ~had_learned & ~(dead & begun)),
-        ("fallen_back", ~kept & np.where(had_learned, still | ~late, still & begun & risen & gained)),
-        ("oscillating", had_learned | (kept & risen)),
+        ("fallen_back", ~kept & np.where(had_learned, still | ~late, still & ~late & begun & risen & gained)),
+        ("oscillating", had_learned | (kept & (risen | swings))),
         ("unstable", risen),
     ]
     judged = with_criteria(runs, asdict(criteria))
