@@ -167,7 +167,8 @@ def test_a_plateau_has_not_risen_or_rests_where_it_began() -> None:
     back = {"min_loss": 0.6, "recent_mean_loss": 0.99, "final_loss": 0.99}
     assert one("plateau", **back) == "plateau"
     assert one("plateau", **back, recent_mean_grad_norm=0.05) == "unstable"  # as lossy as the start, not the start
-    assert one("plateau", **back, recent_mean_grad_norm=0.05, max_accuracy=0.9) == "fallen_back"
+    early = {"max_accuracy": 0.9, "min_loss_epoch": 40}
+    assert one("plateau", **back, **early, recent_mean_grad_norm=0.05) == "fallen_back"
     risen = {"recent_mean_loss": 1.4, "final_loss": 1.4, "min_loss": 1.0, "min_loss_epoch": 0}
     assert one("plateau", **risen) == "unstable"
 
