@@ -62,6 +62,8 @@ def test_never_left_means_no_gradient_from_the_start_and_no_fall_of_the_loss() -
     runs = pd.DataFrame(rows, columns=columns)
     judged = outcomes(runs_of(["plateau"] * len(rows)).assign(**runs.drop(columns="expected")))
     assert judged["outcome"].tolist() == runs["expected"].tolist()
+    low = {"recent_mean_loss": 0.05, "final_loss": 0.05, "initial_loss": 0.05, "min_loss": 0.05}
+    assert one("never_left", **low) == "learned"  # it began where others end
     strict = outcomes(judged, Criteria(vanished_norm=1e-8, begun_ratio=0.99))["outcome"]
     assert strict.tolist()[:3] == ["plateau", "never_left", "plateau"]
 
@@ -158,6 +160,14 @@ def test_thrown_is_confidently_wrong_and_not_only_without_a_gradient() -> None:
     assert cue_run("thrown", 10 / 56, **(small | {"recent_mean_grad_norm": 1e-7})) == "fallen_back"  # dead: for good
     assert cue_run("thrown", 10 / 56, **(small | {"min_loss": 0.02})) == "fallen_back"  # it had learned
     assert one("thrown", final_loss=0.9) == "fallen_back"  # still moving
+    assert cue_run("thrown", 1.16, final_loss=1.14) == "thrown"  # not so much, for a loss that large
+    assert cue_run("thrown", 10 / 56, **(small | {"final_loss": 0.25})) == "unstable"  # on the level in the mean alone
+    match = {"task": "dmts", "input_ms": 30.0, "delay_ms": 80.0, "min_loss": 0.03, "learned_loss": 0.013}
+    dead = {"recent_mean_grad_norm": 1e-7, "initial_loss": 0.3, "min_loss": 0.29}
+    for loss in (5 / 76, 5 / 38 * (1 - 5 / 38)):  # an answer of 1/2 when one is due, and the best constant output
+        assert cue_run("plateau", loss, **match) == "plateau"
+        assert cue_run("plateau", loss + 0.01, **match) == "unstable"
+    assert cue_run("thrown", 5 / 38, **(match | dead)) == "thrown"  # 0, always
 
 
 def test_a_plateau_has_not_risen_or_rests_where_it_began() -> None:
