@@ -22,7 +22,8 @@ def canonical(
     timescale, eta, seed = (a.ravel() for a in np.meshgrid(timescales, etas, range(seeds), indexing="ij"))
     s = 10.0 + 0.1 * np.random.default_rng(0).standard_normal(seeds)[seed.astype(int)] * (seed > 0)
     best, unit = theory.optimum(timescale), 2 * timescale**3 / np.pi**2  # the gradient is unit s^-1.5
-    first_gradient, first_loss, lowest = unit * s**-1.5, np.abs(1 - s**-0.5), np.ones_like(s)
+    first_gradient, first_loss = unit * s**-1.5, np.abs(1 - s**-0.5)
+    lowest, lowest_at, recent_lowest = np.ones_like(s), np.zeros_like(s), np.ones_like(s)
     rate = eta * np.pi**4 / 8 / timescale**5
     run_id = np.array([f"{i:016x}" for i in range(len(s))])
     recent, recent_gradient, gradients = (np.zeros_like(s) for _ in range(3))
@@ -32,8 +33,10 @@ def canonical(
         loss = np.where(alive, np.abs(1 - np.where(alive, s, 1.0) ** -0.5), 1.0)
         slope = np.where(alive, np.where(alive, s, 1.0) ** -1.5, 0.0)
         learned |= loss < 0.1
+        lowest_at = np.where(loss < lowest, epoch, lowest_at)
         gradients, lowest = gradients + unit * slope, np.minimum(lowest, loss)
         if epoch >= epochs - 50:
+            recent_lowest = np.minimum(recent_lowest, loss)
             recent, recent_gradient = recent + loss, recent_gradient + unit * slope
         if epoch in record:
             part = {"run_id": run_id, "epoch": epoch, "loss": loss, "weight_norm": np.abs(s) * best}
@@ -45,6 +48,8 @@ def canonical(
             "confidence": np.nan, "learning_rate": rate, "epochs": epochs, "seed": seed.astype(int),
             "r_start": 10.0, "learned_loss": 0.1, "status": "done", "mean_grad_norm": gradients / epochs,
             "initial_grad_norm": first_gradient, "initial_loss": first_loss, "min_loss": lowest,
+            "min_loss_epoch": lowest_at, "epochs_done": epochs, "final_loss": loss, "final_accuracy": 1 - loss / 2,
+            "max_accuracy": 1 - lowest / 2, "recent_max_accuracy": 1 - recent_lowest / 2,
             "recent_mean_loss": recent / min(50, epochs),
             "recent_mean_grad_norm": recent_gradient / min(50, epochs),
             "learned_epoch": pd.Series(np.ones(len(s)), dtype="Int64").where(learned),

@@ -4,23 +4,33 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-# One run of each outcome: status, recent loss, lowest loss, recent and mean gradient norm, first epoch learned.
+# One run of each outcome: status, recent loss, lowest loss and its epoch, recent and mean gradient norm, recent and
+# highest accuracy, first epoch learned.
 EXAMPLES = {
-    "plateau": ("done", 0.9, 0.8, 1.0, 1.0, None),
-    "learned": ("done", 0.05, 0.05, 1.0, 1.0, 40),
-    "oscillating": ("done", 0.4, 0.05, 1.0, 1.0, 40),
-    "thrown": ("done", 1.0, 0.05, 0.0, 1.0, 40),
-    "never_left": ("done", 1.0, 1.0, 0.0, 0.0, None),
-    "diverged": ("diverged", np.nan, np.nan, np.nan, np.nan, None),
+    "plateau": ("done", 0.9, 0.89, 99, 1.0, 1.0, 0.5, 0.5, None),
+    "learned": ("done", 0.05, 0.05, 99, 1.0, 1.0, 1.0, 1.0, 40),
+    "oscillating": ("done", 0.4, 0.05, 60, 1.0, 1.0, 0.95, 1.0, 40),
+    "fallen_back": ("done", 0.5, 0.05, 40, 1.0, 1.0, 0.5, 1.0, 40),
+    "unstable": ("done", 0.7, 0.3, 40, 1.0, 1.0, 0.6, 0.8, None),
+    "thrown": ("done", 1.0, 0.05, 40, 0.0, 1.0, 0.5, 1.0, 40),
+    "never_left": ("done", 1.0, 1.0, 0, 0.0, 0.0, 0.5, 0.5, None),
+    "diverged": ("diverged", np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, None),
 }
+LAST_LOSS = {"unstable": 0.8}  # where it is not the mean of the last epochs
 
 
 def runs_of(kinds: list[str], **fields: object) -> pd.DataFrame:
-    """A runs table with one run of each kind in the list."""
-    columns = ["status", "recent_mean_loss", "min_loss", "recent_mean_grad_norm", "mean_grad_norm", "learned_epoch"]
+    """A runs table with one run of each kind in the list, of 100 epochs."""
+    columns = [
+        "status", "recent_mean_loss", "min_loss", "min_loss_epoch", "recent_mean_grad_norm", "mean_grad_norm",
+        "recent_max_accuracy", "max_accuracy", "learned_epoch",
+    ]  # fmt: skip
     table = pd.DataFrame([EXAMPLES[kind] for kind in kinds], columns=columns).astype({"learned_epoch": "Int64"})
     table = table.assign(learned_loss=0.1, initial_loss=1.0, initial_grad_norm=table["mean_grad_norm"])
-    return table.assign(**({"model": "rank_one", "timescale": 20.0} | fields))
+    table["final_loss"] = [LAST_LOSS.get(kind, EXAMPLES[kind][1]) for kind in kinds]
+    table["final_accuracy"] = table["recent_max_accuracy"]
+    fixed = {"model": "rank_one", "task": "delayed_activation", "timescale": 20.0, "epochs_done": 100}
+    return table.assign(**(fixed | fields))
 
 
 def table_of(kinds: np.ndarray, rates: np.ndarray, **fields: object) -> pd.DataFrame:
@@ -49,7 +59,7 @@ def iterate_canonical(timescales: list[float], etas: np.ndarray, n_seeds: int, e
     lr, best = eta * jitter * np.pi**4 / 8 / T**5, (np.pi / (2 * T)) ** 2
     r, grad_sum, learned_epoch = s * best, np.zeros(shape), np.full(shape, -1)
     recent_loss, recent_grad, first_grad = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    first_loss, min_loss = np.zeros(shape), np.full(shape, np.inf)
+    first_loss, min_loss, min_epoch, recent_min = np.zeros(shape), *np.full((3, *shape), np.inf)
     for epoch in range(epochs):
         alive = r >= best / 4
         root = np.sqrt(np.where(alive, r, 1.0))
@@ -59,20 +69,24 @@ def iterate_canonical(timescales: list[float], etas: np.ndarray, n_seeds: int, e
         grad_sum += np.abs(gradient)
         first_grad = np.abs(gradient) if epoch == 0 else first_grad
         first_loss = loss if epoch == 0 else first_loss
+        min_epoch = np.where(loss < min_loss, epoch, min_epoch)
         min_loss = np.minimum(min_loss, loss)
         if epoch >= epochs - 50:
+            recent_min = np.minimum(recent_min, loss)
             recent_loss += loss / 50
             recent_grad += np.abs(gradient) / 50
         r = r - lr * gradient
     columns = {
         "timescale": T, "learning_rate": lr, "seed": np.broadcast_to(np.arange(n_seeds), shape),
         "recent_mean_loss": recent_loss, "recent_mean_grad_norm": recent_grad, "initial_loss": first_loss,
-        "min_loss": min_loss, "mean_grad_norm": grad_sum / epochs, "initial_grad_norm": first_grad,
-        "learned_epoch": learned_epoch,
+        "min_loss": min_loss, "min_loss_epoch": min_epoch, "final_loss": loss, "final_accuracy": 1 - loss / 2,
+        "max_accuracy": 1 - min_loss / 2, "recent_max_accuracy": 1 - recent_min / 2,
+        "mean_grad_norm": grad_sum / epochs, "initial_grad_norm": first_grad, "learned_epoch": learned_epoch,
     }  # fmt: skip
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
     table["learned_epoch"] = table["learned_epoch"].astype("Int64").replace(-1, pd.NA)
-    return table.assign(model="canonical", status="done", learned_loss=0.1, epochs=epochs, confidence=np.nan)
+    fixed = {"model": "canonical", "task": "delayed_activation", "status": "done", "learned_loss": 0.1}
+    return table.assign(**fixed, epochs=epochs, epochs_done=epochs, confidence=np.nan)
 
 
 def critical_table(x: np.ndarray, log_y: np.ndarray, sigma: float | np.ndarray, **fields: object) -> pd.DataFrame:

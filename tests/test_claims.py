@@ -87,7 +87,7 @@ def _trained(outcome: str, learned: int | None, scale: float) -> SimpleNamespace
     epochs = np.arange(100)
     loss = np.where(epochs < 50, 1.0, 0.05)
     curve = pd.DataFrame({"run_id": "x", "epoch": epochs, "loss": loss})
-    runs = runs_of([outcome], run_id="x", learning_rate=0.01, final_loss=loss[-1])
+    runs = runs_of([outcome], run_id="x", learning_rate=0.01)
     runs["learned_epoch"] = pd.array([learned], dtype="Int64")
     return tables(runs, curve, _rank_one(scale, 10))
 

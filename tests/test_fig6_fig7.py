@@ -137,7 +137,7 @@ def cues(task: str) -> SimpleNamespace:
     runs = runs_of(
         kinds, run_id=[f"{task}{i}" for i in range(12)], model="full_rank", task=task, timescale=np.nan,
         learning_rate=rates.repeat(4), seed=np.tile(range(4), 3), epochs=1_000, **numbers,
-    ).assign(min_loss=rng.uniform(0, 1, 12))  # fmt: skip
+    ).assign(min_loss=np.append(rng.uniform(0, 1, 11), 0.9))  # fmt: skip
     runs["mean_grad_norm"] = 10.0 ** rng.uniform(-1, 0, 12)
     epochs = np.array([0, 9, 99, 999])
     values = {name: 10.0 ** rng.uniform(-3, 0, 48) for name in ("loss", "grad_norm", "weight_norm")}

@@ -10,9 +10,11 @@ from planted import iterate_canonical, runs_of
 
 import ghostsweep
 from ghostsweep import theory
-from ghostsweep.analysis import OUTCOMES, Criteria, mean_sem, outcomes, shares, trapped
+from ghostsweep.analysis import COLLAPSED, OUTCOMES, Criteria, mean_sem, outcomes, shares, trapped
+from ghostsweep.analysis.levels import levels
 from ghostsweep.errors import UsageError
-from ghostsweep.spec import loads
+from ghostsweep.spec import Shape, loads
+from ghostsweep.tasks import cue_trials, delayed_activation_target
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -22,7 +24,10 @@ def test_each_outcome_is_recognised_and_the_criteria_are_kept() -> None:
     judged = outcomes(runs, Criteria(vanished_ratio=0.01))
     assert judged["outcome"].tolist() == list(OUTCOMES)
     assert judged["outcome"].cat.ordered and tuple(judged["outcome"].cat.categories) == OUTCOMES
-    criteria = {"vanished_ratio": 0.01, "vanished_norm": 1e-6, "begun_ratio": 0.9}
+    criteria = {
+        "vanished_ratio": 0.01, "vanished_norm": 1e-6, "begun_ratio": 0.9, "wrong_ratio": 0.1, "still_ratio": 0.03,
+        "start_ratio": 0.1, "risen_ratio": 0.1, "kept_ratio": 0.75,
+    }  # fmt: skip
     assert judged.attrs["criteria"] == criteria
     saved = pd.read_csv(StringIO(judged.to_csv(index=False)))
     assert saved[list(criteria)].drop_duplicates().to_dict("records") == [criteria]
@@ -30,14 +35,16 @@ def test_each_outcome_is_recognised_and_the_criteria_are_kept() -> None:
 
 
 def test_a_gradient_has_vanished_against_its_own_peak() -> None:
-    runs = runs_of(["plateau"] * 4).assign(
+    runs = runs_of(["thrown"] * 4).assign(
         mean_grad_norm=[1.0, 1.0, 0.0, 0.01],
         recent_mean_grad_norm=[9e-4, 2e-3, 0.0, 9e-4],
         initial_grad_norm=[1.0, 1.0, 1.0, 1.0],  # the last was thrown so early that its mean is small
+        learned_epoch=None,
+        min_loss=0.5,
     )
-    assert outcomes(runs)["outcome"].tolist() == ["thrown", "plateau", "thrown", "thrown"]
+    assert outcomes(runs)["outcome"].tolist() == ["thrown", "fallen_back", "thrown", "thrown"]
     wide = outcomes(runs, Criteria(vanished_ratio=0.0))["outcome"]
-    assert wide.tolist() == ["plateau", "plateau", "thrown", "plateau"]
+    assert wide.tolist() == ["fallen_back", "fallen_back", "thrown", "fallen_back"]
 
 
 def test_never_left_means_no_gradient_from_the_start_and_no_fall_of_the_loss() -> None:
@@ -55,6 +62,8 @@ def test_never_left_means_no_gradient_from_the_start_and_no_fall_of_the_loss() -
     runs = pd.DataFrame(rows, columns=columns)
     judged = outcomes(runs_of(["plateau"] * len(rows)).assign(**runs.drop(columns="expected")))
     assert judged["outcome"].tolist() == runs["expected"].tolist()
+    low = {"recent_mean_loss": 0.05, "final_loss": 0.05, "initial_loss": 0.05, "min_loss": 0.05}
+    assert one("never_left", **low) == "learned"  # it began where others end
     strict = outcomes(judged, Criteria(vanished_norm=1e-8, begun_ratio=0.99))["outcome"]
     assert strict.tolist()[:3] == ["plateau", "never_left", "plateau"]
 
@@ -70,8 +79,179 @@ def test_the_canonical_gradient_is_judged_in_units_of_its_optimum(timescale: flo
 
 
 def test_low_loss_wins_over_a_vanished_gradient_and_threshold_is_the_runs_own() -> None:
-    runs = runs_of(["thrown"] * 2).assign(recent_mean_loss=0.2, learned_loss=[0.1, 0.3])
-    assert outcomes(runs)["outcome"].tolist() == ["thrown", "learned"]
+    low = dict.fromkeys(("recent_mean_loss", "final_loss"), 0.2)
+    runs = runs_of(["thrown"] * 2).assign(**low, learned_loss=[0.01, 0.3])
+    assert outcomes(runs)["outcome"].tolist() == ["fallen_back", "learned"]
+    runs["readout_l1"], runs["model"] = [0.5, np.nan], "full_rank"
+    assert outcomes(runs)["outcome"].tolist() == ["fallen_back", "learned"]
+
+
+TASKS = {
+    "delayed_activation": {},
+    "dcdt": {"input_ms": 10.0, "delay_ms": 50.0, "reaction_ms": 50.0},
+    "dmts": {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0},
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_levels_are_those_of_outputs_that_know_nothing(task: str) -> None:
+    """Against every constant output, on the targets that the models are trained on."""
+    runs = runs_of(["learned"], model="full_rank", task=task, timescale=20.0 if not TASKS[task] else np.nan, dt_ms=5.0)
+    found = levels(runs.assign(**TASKS[task]))
+    if task == "delayed_activation":
+        targets, scale = delayed_activation_target(20)[:, None], 2
+    else:
+        steps = {name.replace("_ms", "_steps"): int(ms / 5) for name, ms in TASKS[task].items()}
+        targets, scale = cue_trials(Shape("full_rank", task, "sgd", "float64", **steps)).targets, 1
+    constant = np.linspace(-1, 1, 20001) if task == "dcdt" else np.linspace(0, 1, 10001)
+    loss = scale * np.array([((c - targets) ** 2).mean() for c in constant[:: 1 if task == "dmts" else 5]])
+    assert found.constant == pytest.approx(loss.min(), rel=1e-4)
+    blind = (
+        scale * ((targets - targets.mean(axis=1, keepdims=True)) ** 2).mean() if task != "delayed_activation" else 0.5
+    )
+    assert found.blind == pytest.approx(blind)
+    assert found.chance == pytest.approx((targets == 0).mean())
+    wrong = {"delayed_activation": 0 * targets, "dcdt": (targets != 0) * 1.0, "dmts": 0 * targets}[task]
+    assert found.wrong == pytest.approx(scale * ((wrong - targets) ** 2).mean())
+    assert found.floor == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("reach", [0.1, 0.5, 1.0, 3.0])
+def test_no_readout_undercuts_its_floor_and_one_reaches_it(task: str, reach: float) -> None:
+    size = {"confidence": 2.0, "readout_l1": reach / 2, "model": "full_rank", "timescale": 20.0}
+    runs = runs_of(["learned"], task=task, **size).assign(**TASKS[task])
+    found = levels(runs)
+    due = 0.5 if not TASKS[task] else float(1 - found.chance[0]) * (2 if task == "dmts" else 1)
+    bias = np.linspace(-8, 8, 16001)
+    if task == "dcdt":
+        best = due / 2 * ((1 - np.tanh(bias + reach)) ** 2 + (1 + np.tanh(bias - reach)) ** 2)
+    else:
+        ones, scale = (0.5, 2) if task == "delayed_activation" else (due / 2, 1)
+        on, off = (1 / (1 + np.exp(-(bias + side))) for side in (reach, -reach))
+        best = scale * (ones * (1 - on) ** 2 + (1 - ones) * off**2)
+    assert found.floor == pytest.approx(best.min(), abs=1e-5)
+    assert levels(runs.assign(readout_l1=np.nan)).floor == 0
+    unbounded = levels(runs.assign(model="low_rank")).floor  # of networks of rank K, cue tasks read n . r
+    assert (unbounded == 0) == (task != "delayed_activation")
+
+
+def one(kind: str, **changed: object) -> str:
+    """The outcome of a planted run of this kind, some of its numbers changed."""
+    found: str = outcomes(runs_of([kind]).assign(**changed))["outcome"].iloc[0]
+    return found
+
+
+def cue_run(kind: str, loss: float, **changed: object) -> str:
+    """The same for discrimination at 200 ms of delay, at one steady loss; output 0 has 10/56 and accuracy 46/56."""
+    cues = {"model": "full_rank", "task": "dcdt", "input_ms": 30.0, "delay_ms": 200.0, "reaction_ms": 50.0}
+    steady = {"recent_mean_loss": loss, "final_loss": loss, "timescale": np.nan, "learned_loss": 0.03}
+    right = dict.fromkeys(("final_accuracy", "recent_max_accuracy"), 46 / 56)
+    return one(kind, **(cues | steady | right | changed))
+
+
+def test_thrown_is_confidently_wrong_and_not_only_without_a_gradient() -> None:
+    assert cue_run("thrown", 1.0) == "thrown"
+    assert cue_run("thrown", 10 / 56 * 1.12, min_loss=0.1, learned_epoch=None) == "thrown"
+    small = {"recent_mean_grad_norm": 1e-3, "min_loss": 0.1, "max_accuracy": 0.95}
+    assert cue_run("thrown", 10 / 56, **small) == "plateau"
+    assert cue_run("thrown", 10 / 56 * 1.02, **small) == "plateau"
+    assert cue_run("thrown", 10 / 56 * 1.05, **small) == "fallen_back"  # not on the level any more, nor wrong
+    assert cue_run("thrown", 10 / 56, **(small | {"recent_mean_grad_norm": 1e-7})) == "fallen_back"  # dead: for good
+    assert cue_run("thrown", 10 / 56, **(small | {"min_loss": 0.02})) == "fallen_back"  # it had learned
+    assert one("thrown", final_loss=0.9) == "fallen_back"  # still moving
+    assert cue_run("thrown", 1.16, final_loss=1.14) == "thrown"  # not so much, for a loss that large
+    assert cue_run("thrown", 10 / 56, **(small | {"final_loss": 0.25})) == "unstable"  # on the level in the mean alone
+    match = {"task": "dmts", "input_ms": 30.0, "delay_ms": 80.0, "min_loss": 0.03, "learned_loss": 0.013}
+    dead = {"recent_mean_grad_norm": 1e-7, "initial_loss": 0.3, "min_loss": 0.29}
+    for loss in (5 / 76, 5 / 38 * (1 - 5 / 38)):  # an answer of 1/2 when one is due, and the best constant output
+        assert cue_run("plateau", loss, **match) == "plateau"
+        assert cue_run("plateau", loss + 0.01, **match) == "unstable"
+    assert cue_run("thrown", 5 / 38, **(match | dead)) == "thrown"  # 0, always
+
+
+def test_a_plateau_has_not_risen_or_rests_where_it_began() -> None:
+    assert one("plateau", min_loss=0.84, recent_mean_loss=0.88, final_loss=0.88) == "plateau"
+    assert one("plateau", min_loss=0.5, recent_mean_loss=0.8, final_loss=0.8) == "unstable"
+    assert one("plateau", min_loss=0.5, recent_mean_loss=0.8, final_loss=0.51) == "plateau"  # just leaving it
+    back = {"min_loss": 0.6, "recent_mean_loss": 0.99, "final_loss": 0.99}
+    assert one("plateau", **back) == "plateau"
+    assert one("plateau", **back, recent_mean_grad_norm=0.05) == "unstable"  # as lossy as the start, not the start
+    early = {"max_accuracy": 0.9, "min_loss_epoch": 40}
+    assert one("plateau", **back, **early, recent_mean_grad_norm=0.05) == "fallen_back"
+    risen = {"recent_mean_loss": 1.4, "final_loss": 1.4, "min_loss": 1.0, "min_loss_epoch": 0}
+    assert one("plateau", **risen) == "unstable"
+
+
+def test_fallen_back_has_lost_what_it_had_and_oscillating_has_not() -> None:
+    assert one("fallen_back") == "fallen_back"
+    assert one("fallen_back", recent_max_accuracy=0.87) == "fallen_back"
+    assert one("fallen_back", recent_max_accuracy=0.88) == "oscillating"
+    moving = {"min_loss_epoch": 60, "final_loss": 0.6}
+    assert one("fallen_back", **moving) == "oscillating"  # low in its second half, and on the move
+    assert one("fallen_back", min_loss_epoch=60) == "fallen_back"  # at rest
+    assert one("fallen_back", final_loss=0.6) == "fallen_back"  # on the move, but not low for half of its epochs
+    begun = {"learned_epoch": None, "min_loss": 0.2, "recent_mean_loss": 0.7, "final_loss": 0.7}
+    assert one("fallen_back", **begun) == "fallen_back"
+    assert one("fallen_back", **begun, max_accuracy=0.52) == "unstable"  # a dip of the loss that got nothing right
+    assert one("fallen_back", **(begun | {"final_loss": 0.8})) == "unstable"
+    assert one("fallen_back", **begun, final_accuracy=0.4) == "unstable"
+    assert one("fallen_back", **begun, initial_loss=0.2) == "unstable"  # it never began
+    assert one("fallen_back", **begun, min_loss_epoch=60) == "unstable"  # of late, so not for good
+
+
+def test_what_swings_without_having_learned() -> None:
+    swings = {"learned_epoch": None, "min_loss": 0.2, "recent_mean_loss": 0.3, "final_loss": 0.27}
+    assert one("oscillating", **swings) == "oscillating"
+    assert one("oscillating", **swings, recent_max_accuracy=0.8) == "unstable"
+    little = {"learned_epoch": None, "min_loss": 0.2, "recent_mean_loss": 0.23, "final_loss": 0.22}
+    assert one("oscillating", **little, final_accuracy=0.9) == "oscillating"
+    assert one("oscillating", **little) == "plateau"  # still
+    assert one("oscillating", **(little | {"final_loss": 0.2}), final_accuracy=0.9) == "plateau"  # goes down
+
+
+def test_learned_does_not_swing_out_and_may_be_new() -> None:
+    low = {"recent_mean_loss": 0.07, "min_loss": 0.01}
+    assert one("learned", **low, final_loss=0.09) == "learned"
+    assert one("learned", **low, final_loss=0.1) == "oscillating"
+    assert one("learned", **low, final_loss=0.03) == "oscillating"  # as far below its mean as others are above
+    assert one("learned", **(low | {"min_loss": 0.03}), final_loss=0.03) == "learned"  # never lower: it goes down
+    assert one("learned", recent_mean_loss=0.3, min_loss=0.05, final_loss=0.05) == "learned"  # only just
+    assert one("learned", recent_mean_loss=0.3, min_loss=0.04, final_loss=0.05) == "oscillating"
+
+
+DISTINGUISH: dict[str, tuple[Criteria, str, dict[str, object], str, str]] = {
+    "wrong_ratio": (
+        Criteria(wrong_ratio=0.9),
+        "thrown",
+        {"recent_mean_loss": 0.7, "final_loss": 0.7},
+        "thrown",
+        "fallen_back",
+    ),
+    "still_ratio": (
+        Criteria(still_ratio=0.0),
+        "fallen_back",
+        {"min_loss_epoch": 60, "final_loss": 0.505},
+        "fallen_back",
+        "oscillating",
+    ),
+    "start_ratio": (
+        Criteria(start_ratio=0.0),
+        "plateau",
+        {"recent_mean_loss": 1.0, "final_loss": 1.0, "min_loss": 0.6, "recent_mean_grad_norm": 0.05},
+        "unstable",
+        "plateau",
+    ),
+    "risen_ratio": (Criteria(risen_ratio=0.9), "unstable", {}, "unstable", "plateau"),
+    "kept_ratio": (Criteria(kept_ratio=0.95), "oscillating", {"min_loss_epoch": 40}, "oscillating", "fallen_back"),
+}
+
+
+@pytest.mark.parametrize("name", DISTINGUISH)
+def test_each_threshold_decides(name: str) -> None:
+    criteria, kind, changed, by_default, otherwise = DISTINGUISH[name]
+    runs = runs_of([kind]).assign(**changed)
+    assert [outcomes(runs)["outcome"].iloc[0], outcomes(runs, criteria)["outcome"].iloc[0]] == [by_default, otherwise]
 
 
 def test_outcomes_name_what_is_missing() -> None:
@@ -79,7 +259,7 @@ def test_outcomes_name_what_is_missing() -> None:
         outcomes(runs_of(["learned"]).drop(columns=["mean_grad_norm", "learned_loss"]))
     with pytest.raises(UsageError, match="1 runs have not diverged"):
         outcomes(runs_of(["learned", "plateau"]).assign(min_loss=[0.1, np.nan]))
-    for name in ("vanished_ratio", "vanished_norm", "begun_ratio"):
+    for name in ("vanished_ratio", "vanished_norm", "begun_ratio", "wrong_ratio", "still_ratio", "kept_ratio"):
         with pytest.raises(UsageError, match=f"{name} is 2"):
             Criteria(**{name: 2})
 
@@ -136,18 +316,90 @@ seed = { range = 3 }
     assert "thrown" in set(fast["outcome"]) and "never_left" not in set(fast["outcome"])
 
 
+def judged(name: str) -> pd.DataFrame:
+    return outcomes(ghostsweep.read(name, RESULTS).runs)
+
+
 @pytest.mark.parametrize(
     ("name", "most"),
     [("fig6a_rank_one", "learned"), ("rank_one_lr_timescale", "thrown"), ("fig7_dcdt", "learned")],
 )
 def test_kept_results_are_what_their_losses_say(name: str, most: str) -> None:
-    judged = outcomes(ghostsweep.read(name, RESULTS).runs)
-    assert judged["outcome"].mode().tolist() == [most]
-    assert not judged["outcome"].isin(["never_left", "diverged"]).any()  # every start had a gradient
+    found = judged(name)
+    assert found["outcome"].mode().tolist() == [most]
+    assert not found["outcome"].isin(["never_left", "diverged"]).any()  # every start had a gradient
     # The loss of an output that is confident and wrong: mostly all of T, in 3 of 3,298 runs for 5/7 of it.
     at_chance = 0.5 if name == "fig7_dcdt" else 0.71
-    assert (judged.loc[judged["outcome"] == "thrown", "recent_mean_loss"] > at_chance).all()
-    assert judged.loc[judged["outcome"] == "plateau", "learned_epoch"].isna().all()
+    assert (found.loc[found["outcome"] == "thrown", "recent_mean_loss"] > at_chance).all()
+    assert found.loc[found["outcome"] == "plateau", "learned_epoch"].isna().all()
+
+
+def test_networks_at_the_floor_of_their_readout_have_learned() -> None:
+    """Fig. 8c: scaled to 0.1, 0.5 and 1 no loss below 0.368, 0.131 and 0.026 is possible, where 0.03 was asked for."""
+    runs = judged("fig8c_readout")
+    floor = pd.Series(levels(runs).floor, index=runs.index).groupby(runs["readout_l1"]).first()
+    np.testing.assert_allclose(floor, [0.3684, 0.1315, 0.0258, 0], atol=2e-4)
+    right = runs[(runs["readout_l1"] == 0.5) & (runs["recent_max_accuracy"] > 0.999)]
+    # Without a gradient, since there is nothing left to win: they were called thrown, or on a plateau.
+    assert (right["recent_mean_grad_norm"] < 1e-3 * right["initial_grad_norm"]).sum() >= 13
+    assert not right["outcome"].isin(COLLAPSED).any()
+    assert (right.loc[right["recent_mean_loss"] < 0.15, "outcome"] == "learned").all()
+    at_floor = runs[(runs["readout_l1"] == 0.1) & (runs["recent_mean_loss"] < 0.372)]
+    assert len(at_floor) > 40 and (at_floor["outcome"] == "learned").mean() > 0.95
+
+
+def test_networks_that_flicker_have_not_learned() -> None:
+    """Fig. 8c scaled to 3, trained again: these seeds had 10 to 38% of their last 50 losses above learned_loss."""
+    runs = judged("fig8c_readout")
+    low = runs[(runs["readout_l1"] == 3) & (runs["recent_mean_loss"] < runs["learned_loss"])]
+    assert low["outcome"].value_counts()[["learned", "oscillating"]].tolist() == [19, 8]
+    assert (low.loc[low["final_loss"] > 0.03, "outcome"] == "oscillating").all()
+
+
+def test_networks_on_the_best_constant_output_are_on_a_plateau() -> None:
+    runs = judged("cue_lr_delay").query("task == 'dcdt' and delay_ms == 200 and learning_rate < 0.02")
+    assert (runs["outcome"] == "plateau").all() and len(runs) == 10
+    lost = runs["recent_mean_grad_norm"] < 1e-3 * runs[["initial_grad_norm", "mean_grad_norm"]].max(axis=1)
+    assert runs.loc[lost, ["learning_rate", "seed"]].round(2).to_numpy().tolist() == [
+        [0.01, 0], [0.01, 3], [0.01, 4], [0.02, 0],
+    ]  # fmt: skip
+    for name in ("cue_lr_delay", "cue_lr_confidence", "fig7_dcdt", "fig7_dmts"):
+        found = judged(name)
+        thrown = found[found["outcome"] == "thrown"]
+        known = levels(thrown)
+        assert (thrown["recent_mean_loss"] > known.constant * 1.05).all()
+        assert (thrown["recent_max_accuracy"] <= known.chance + 0.04).all()
+
+
+@pytest.mark.parametrize("name", ["fig6b_rank_reduced", "rank_lr", "rank_one_lr_timescale", "fig6a_rank_one"])
+def test_what_has_learned_and_fell_back_was_not_low_again(name: str) -> None:
+    tables = ghostsweep.read(name, RESULTS)
+    runs, curves = outcomes(tables.runs), tables.curves
+    fallen = runs[(runs["outcome"] == "fallen_back") & runs["learned_epoch"].notna()]
+    late = fallen["min_loss_epoch"] >= fallen["epochs"] / 2
+    assert ((fallen["final_loss"] / fallen["recent_mean_loss"])[late] - 1).abs().max() < 0.03 or not late.any()
+    half = curves[curves["epoch"] >= curves["run_id"].map(runs.set_index("run_id")["epochs"]) / 2]
+    lowest = half.groupby("run_id")["loss"].min().reindex(fallen.loc[~late, "run_id"])
+    assert len(fallen) > 0 and (lowest > 0.1).mean() > 0.95
+    learned = runs["learned_epoch"].notna() & (runs["min_loss_epoch"] < runs["epochs"] / 2)
+    assert (runs.loc[learned & (runs["outcome"] == "oscillating"), "recent_max_accuracy"] > 0.8).all()
+
+
+@pytest.mark.parametrize("name", ["fig6b_rank_reduced", "rank_lr", "cue_lr_confidence", "cue_lr_delay"])
+def test_unstable_networks_lie_above_the_rates_that_learn(name: str) -> None:
+    """Plateaus below, unstable and fallen back above the middle of the rates at which the cell's runs learn.
+
+    Where confidence is low, outputs rest on the best constant one at high rates too.
+    """
+    runs = judged(name)
+    cell = runs.groupby([c for c in ("task", "rank", "delay_ms", "confidence") if runs[c].notna().any()])
+    learned = cell.apply(
+        lambda c: np.log(c.loc[c["outcome"] == "learned", "learning_rate"]).mean(), include_groups=False
+    )
+    at = np.log(runs["learning_rate"]) - runs.join(learned.rename("middle"), on=learned.index.names)["middle"]
+    assert (at[runs["outcome"].isin(["unstable", "fallen_back"])].dropna() > 0).mean() > 0.85
+    slow = at[runs["outcome"] == "plateau"].dropna()
+    assert (slow < 0).mean() > 0.75 or len(slow) < 3
 
 
 def test_trapped_runs_are_those_of_the_first_phase_that_lost_what_they_had() -> None:

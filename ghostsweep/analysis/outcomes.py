@@ -8,18 +8,22 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep import theory
+from ghostsweep.analysis.levels import levels
 from ghostsweep.errors import UsageError
 
 OUTCOME_MEANING = {
-    "plateau": "Never learned, and its gradient is alive: it would go on towards learning with more epochs.",
-    "learned": "Its mean loss over the last epochs is below learned_loss.",
-    "oscillating": "Had learned once, its gradient is alive, but its recent mean loss is not low.",
+    "plateau": "Never learned, and its loss has not risen, or rests where an output that knows nothing has it: not "
+    "confidently wrong, its gradient alive; more epochs would go on towards learning.",
+    "learned": "Its mean loss over the last epochs is low, and its last loss does not show it swing out of that.",
+    "oscillating": "Its loss swings: it has been low, or right, and comes back to that, but does not stay.",
+    "fallen_back": "Had learned, or had begun to and rests now, and has lost most of it for good; not confidently "
+    "wrong without a gradient.",
+    "unstable": "Never learned, and its loss is far above its lowest, still swinging or with a live gradient.",
     "thrown": "Its gradient was alive or it had begun to learn; now it is confidently wrong, its gradient vanished.",
     "never_left": "Its gradient had vanished at the start, stayed so, and its loss never began to fall.",
     "diverged": "Its loss or parameters stopped being finite.",
 }
-"""The outcomes, from mild to bad, and the one definition of each; the first that holds of diverged, learned,
-never_left, thrown, oscillating, plateau is the run's."""
+"""The outcomes, from mild to bad, and the one definition of each, in the terms of `Criteria`."""
 
 OUTCOMES = tuple(OUTCOME_MEANING)
 
@@ -32,20 +36,44 @@ class Criteria:
     larger of its norm at the start and its mean norm over the whole run. (The start counts since a run thrown
     early has a small mean, the mean since a network starts on a plateau.)
 
-    vanished_norm: it has also vanished when the recent norm is at most this, and had vanished from the start
-    when the peak is. The norm is that of the loss per unit of the parameters: of a network as it stands; of
-    the canonical form |dL/ds|, s = r/r*, which is its gradient of T*L times r*/T and either (r*/r)^1.5 / 2 or
+    vanished_norm: it has also vanished, and is dead, when the recent norm is at most this, and had vanished from
+    the start when the peak is. The norm is that of the loss per unit of the parameters: of a network as it stands;
+    of the canonical form |dL/ds|, s = r/r*, which is its gradient of T*L times r*/T and either (r*/r)^1.5 / 2 or
     exactly 0. Live starts lie far above: 0.016 for the canonical form at 10 r*, 7e-4 for a rank-one network
     of confidence 10, order 1 for cue tasks. At 1e-6 a float32 network of 100 units hardly moves: below
     learning rates of about 0.03 its update (3e-9 of a weight of 0.1) is lost in rounding. For cue tasks the
     norm is of the recurrent weights only.
 
     begun_ratio: a run had begun to learn once its loss fell below this share of the initial one.
+
+    The others are in units of the task's `levels`, C the loss of the best constant output. A loss is low below
+    learned_loss, or where the run's floor F is above 0 below F + (1 - F/C) learned_loss: the same share of what
+    can be won.
+
+    wrong_ratio: a run is confidently wrong when its loss is above C by more than this share of what an output
+    has that is sure and knows nothing (`Levels.wrong`), and still.
+
+    still_ratio: a loss is steady when the last one is within this share of C (or of the loss, where that is larger) of
+    the recent mean, and a run is still when its last accuracy is besides within this of the best of the last 50
+    epochs. It is on a level when its loss is steady and that mean is as close to C, to the loss of the best output
+    blind to cues, or to its initial loss with a gradient norm that is at least start_ratio of the initial one.
+
+    risen_ratio: a loss has risen when its recent mean is above its lowest by more than this share of C. Full
+    gradient descent on a plateau only goes down: below the learnable band hardly any run rises by 0.05.
+
+    kept_ratio: a run has kept what it had when the best accuracy of its last 50 epochs, less chance, is at least
+    this share of its best ever, less chance. It had gained something when that best is above chance by more
+    than still_ratio, and has kept nothing where it had not.
     """
 
     vanished_ratio: float = 1e-3
     vanished_norm: float = 1e-6
     begun_ratio: float = 0.9
+    wrong_ratio: float = 0.1
+    still_ratio: float = 0.03
+    start_ratio: float = 0.1
+    risen_ratio: float = 0.1
+    kept_ratio: float = 0.75
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -81,36 +109,83 @@ def numbers(table: pd.DataFrame, column: str) -> np.ndarray:
 
 _MEASURED = (
     "recent_mean_loss", "recent_mean_grad_norm", "mean_grad_norm", "initial_grad_norm", "initial_loss", "min_loss",
+    "final_loss", "final_accuracy", "max_accuracy", "recent_max_accuracy",
 )  # fmt: skip
 
 
 def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.DataFrame:
     """Return a copy of the runs with a column `outcome`, an ordered categorical over OUTCOMES.
 
+    The first that holds is the run's, in the terms of `Criteria`:
+
+    - diverged: so says its status;
+    - never_left: no gradient at the start nor now, not begun, not low;
+    - learned: its last loss is the lowest of all and low, or its recent mean loss, its last loss and that one's mirror
+      image about the mean are low; oscillating: only the mean is;
+    - thrown: its gradient has vanished and it is confidently wrong;
+    - plateau: never low, on a level, and its gradient is not dead, or it never began;
+    - fallen_back: it had been low, has not kept it, and is still or had its lowest loss in its first half; or it had
+      begun and gained, has risen and not kept it, is still and had its lowest loss in its first half;
+    - oscillating: it had been low; or it has kept what it gained, and has risen or swings (is not still, and its last
+      loss is not the lowest);
+    - unstable: it has risen;
+    - plateau: none of these.
+
+    What a table of runs cannot tell: the last 50 epochs stand for what is "for good", so that a swing slower than
+    that is judged by where it is in them; and one last loss stands for the swing in them. Of 25 runs of Fig. 8c called
+    learned by their mean alone, 10 had 10 to 38% of the last 50 losses above learned_loss: 8 of them are told. A
+    network that had learned and rests at a higher loss with all of its accuracy is called oscillating.
+
     The criteria are columns too, and in `.attrs["criteria"]`. Raises UsageError for missing columns, and for
-    a finished run without one of the losses or gradient norms.
+    a finished run without one of the losses, gradient norms or accuracies.
     """
-    require_columns(runs, ("model", "timescale", "status", "learned_loss", "learned_epoch", *_MEASURED), "outcomes")
-    recent_loss, recent_norm, mean_norm, first_norm, first_loss, min_loss = (numbers(runs, c) for c in _MEASURED)
+    fields = ("model", "task", "timescale", "learned_loss")
+    require_columns(runs, (*fields, "status", "epochs_done", "min_loss_epoch", *_MEASURED), "outcomes")
+    measured = {name: numbers(runs, name) for name in _MEASURED}
     diverged = (runs["status"] == "diverged").to_numpy(dtype=bool)
-    unknown = ~diverged & np.isnan(recent_loss + recent_norm + mean_norm + first_norm + first_loss + min_loss)
+    unknown = ~diverged & np.isnan(sum(measured.values()))
     if unknown.any():
         raise UsageError(f"{unknown.sum()} runs have not diverged and yet have no value in {' or '.join(_MEASURED)}")
+    loss, norm, mean_norm, first_norm, first_loss, lowest, last, last_accuracy, best, recent_best = measured.values()
+    level = levels(runs)
+
     canonical = (runs["model"] == "canonical").to_numpy(dtype=bool)
     timescale = numbers(runs, "timescale")
     unit = np.where(canonical, theory.optimum(timescale) / timescale, 1.0)  # from dTL/dr to dL/ds
     peak = np.maximum(mean_norm, first_norm)
-    vanished = recent_norm <= np.maximum(criteria.vanished_ratio * peak, criteria.vanished_norm / unit)
-    from_the_start = peak * unit <= criteria.vanished_norm
-    conditions = {
-        "diverged": diverged,
-        "learned": recent_loss < numbers(runs, "learned_loss"),
-        "never_left": vanished & from_the_start & (min_loss >= criteria.begun_ratio * first_loss),
-        "thrown": vanished,
-        "oscillating": runs["learned_epoch"].notna().to_numpy(),
-    }
+    dead = norm * unit <= criteria.vanished_norm
+    vanished = dead | (norm <= criteria.vanished_ratio * peak)
+    begun = lowest < criteria.begun_ratio * first_loss
+
+    low = level.floor + (1 - level.floor / level.constant) * numbers(runs, "learned_loss")
+    had_learned = lowest < low
+    margin = criteria.still_ratio * np.maximum(level.constant, loss)
+    steady = np.abs(last - loss) <= margin
+    still = steady & (recent_best - last_accuracy <= criteria.still_ratio)
+    at_start = (np.abs(loss - first_loss) <= margin) & (norm >= criteria.start_ratio * first_norm)
+    knows_nothing = np.minimum(np.abs(loss - level.constant), np.abs(loss - level.blind)) <= margin
+    on_a_level = steady & (knows_nothing | at_start)
+    wrong = still & (loss > level.constant + criteria.wrong_ratio * (level.wrong - level.constant))
+    risen = np.minimum(loss, last) > lowest + criteria.risen_ratio * level.constant
+    late = numbers(runs, "min_loss_epoch") >= numbers(runs, "epochs_done") / 2
+    gained = best > level.chance + criteria.still_ratio
+    kept = gained & (recent_best - level.chance >= criteria.kept_ratio * (best - level.chance))
+    lowest_last = last <= lowest
+    swings_out = (loss + np.abs(last - loss) >= low) & ~lowest_last
+    swings = ~still & ~lowest_last
+    conditions = [
+        ("diverged", diverged),
+        ("never_left", vanished & (peak * unit <= criteria.vanished_norm) & ~begun & (loss >= low)),
+        ("learned", (np.where(lowest_last, last, loss) < low) & ~swings_out),
+        ("oscillating", loss < low),
+        ("thrown", vanished & wrong),
+        ("plateau", on_a_level & ~had_learned & ~(dead & begun)),
+        ("fallen_back", ~kept & np.where(had_learned, still | ~late, still & ~late & begun & risen & gained)),
+        ("oscillating", had_learned | (kept & (risen | swings))),
+        ("unstable", risen),
+    ]
     judged = with_criteria(runs, asdict(criteria))
-    outcome = np.select(list(conditions.values()), list(conditions), default="plateau")
+    outcome = np.select([holds for _, holds in conditions], [name for name, _ in conditions], default="plateau")
     judged["outcome"] = pd.Categorical(outcome, categories=list(OUTCOMES), ordered=True)
     return judged
 

@@ -213,7 +213,7 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
                 "linewidth": size,
             }
             look["markeredgewidth"] = 0.0
-            collapsed = rows["share_thrown"] + rows["share_never_left"]
+            collapsed = rows[[f"share_{name}" for name in analysis.COLLAPSED]].sum(axis=1)
             for ax in (share, zoom):
                 ax.plot(rows["eta"], collapsed, label=f"{timescale:.4g}", **look)
             floor.plot(rows["eta"], rows["mean"], **look)

@@ -28,12 +28,14 @@ TWO_COLUMNS = 7.0  # inches
 
 # Okabe & Ito's palette (safe for colour-blind readers), each of its eight colours used for one meaning.
 QUANTITY_COLORS = {"loss": "#0072B2", "gradient": "#E69F00", "accuracy": "#CC79A7"}
-# Five of that palette and a dark purple, apart from them also to colour-blind readers; black stays apart from every
-# other outcome in grayscale too.
+# Five of that palette and a blue, a sand and a dark purple, apart from them and from each other also to colour-blind
+# readers; black stays apart from every other outcome in grayscale too.
 OUTCOME_COLORS = {
     "plateau": "#56B4E9",
     "learned": "#009E73",
     "oscillating": "#F0E442",
+    "fallen_back": "#3355FF",
+    "unstable": "#E0C275",
     "thrown": "#D55E00",
     "never_left": "#7B3294",
     "diverged": "#000000",
