@@ -112,11 +112,14 @@ def curvature(points: Points, n_draws: int, rng: np.random.Generator) -> Curvatu
 
     null_line = line @ straight.coefficients[0]
     # The likeliest scatter of few cells is too small, so that the test would reject too often: all that are likely.
-    null = ratios(null_line, line_posterior(points, n_draws, rng).scatters)
+    # Bounds are no measure of it: one that a line violates would count as scatter.
+    known = points.side == 0
+    estimated = Points(*(values[known] for values in points))
+    null = ratios(null_line, line_posterior(estimated, n_draws, rng).scatters)
     p = float((1 + (null >= observed[0]).sum()) / (n_draws + 1))
     # Power at the scatter that a parabola leaves: what a straight line leaves may be the bend itself.
-    left = points._replace(y=points.y - parabola @ bent.coefficients[0] + null_line)
-    scatter = line_posterior(left._replace(y=np.where(points.side == 0, left.y, points.y)), n_draws, rng).scatters
+    left = estimated._replace(y=(points.y - parabola @ bent.coefficients[0] + null_line)[known])
+    scatter = line_posterior(left, n_draws, rng).scatters
     limit = float(np.quantile(ratios(null_line, scatter), 0.95))
     knee = null_line + np.where(x > 0, -0.5, 0.5) * np.abs(x) * np.sign(x)
     grown = np.exp(points.x)
