@@ -81,4 +81,3 @@ def test_cells_hidden_by_epochs_bend_the_law_as_bounds() -> None:
     bound = analysis.fit_power_law(table).iloc[0]
     assert (bound["n_used"], bound["n_censored"]) == (6, 2)
     assert bound["exponent"] < plain["exponent"] - 0.1
-    assert analysis.compare_scaling(table)["rejected"].iloc[0]
