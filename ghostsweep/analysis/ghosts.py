@@ -16,9 +16,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 
-from ghostsweep.analysis.fixed_points import fixed_points_1d
+from ghostsweep.analysis.fixed_points import fixed_points_of_all
 from ghostsweep.analysis.flow import THRESHOLD, Array, Flow, Params, flow_of
-from ghostsweep.analysis.trajectories import trajectories
 from ghostsweep.errors import UsageError
 
 SEPARATION = 3.0
@@ -48,9 +47,13 @@ def ghosts(
     Columns: speed, 1/tau; r and a, of the reduction along the slow direction, 1/tau; half_width, sqrt(r / a), in units
     of y; passage, pi / sqrt(r a), tau (both NaN where r a <= 0: the place holds no bottleneck); next_time, tau, one
     over the size of the eigenvalue second nearest to 0 of the whole network, whose N - D other ones are -1; distance
-    of the nearest trajectory; reachable: tanh rates can be such that y is there; passed: a trajectory comes within
-    the half-width; lasting: passage is at least `separation` next_times; ghost: all three. separation stands in
-    `.attrs`. Raises UsageError for shapes that do not fit.
+    of the nearest trajectory; reachable: tanh rates can be such that y is at either end of the half-width; passed: a
+    trajectory comes within the half-width; lasting: passage is at least `separation` next_times; ghost: all three.
+    separation stands in `.attrs`. Raises UsageError for shapes that do not fit.
+
+    Both ends must be reachable, since a bottleneck wider than the space of the state slows nothing in it: where one is
+    not, trajectories "within the half-width" are up to 17 times faster than the place, and a state sent through it
+    takes up to six times the time that the reduction predicts (Fig. 5); elsewhere they agree within 5%.
     """
     flow = flow_of(params)
     points, paths = np.asarray(points, np.float64), np.asarray(paths, np.float64)
@@ -77,7 +80,9 @@ def ghosts(
         sizes = np.concatenate([sizes, np.ones((len(points), 1))], axis=1)
     next_time = 1.0 / np.sort(sizes, axis=1)[:, 1]
     distance = _distances(points, paths, steps)
-    reachable = np.array([_reachable(flow, point) for point in points], bool)
+    reach = np.where(bottleneck, half_width, 0.0)[:, None] * v
+    both_ends = zip(points - reach, points + reach, strict=True)
+    reachable = np.array([_reachable(flow, low) and _reachable(flow, high) for low, high in both_ends])
     table = pd.DataFrame(
         {
             "speed": np.linalg.norm(velocity, axis=1),
@@ -87,7 +92,7 @@ def ghosts(
             "passage": passage,
             "next_time": next_time,
             "distance": distance,
-            "reachable": reachable,
+            "reachable": reachable.astype(bool),
             "passed": distance <= half_width,  # False where that is NaN
             "lasting": passage >= separation * next_time,
         }
@@ -131,26 +136,38 @@ def ghosts_over_training(
     trajectory is the one of the paper: 2 T steps from x = -0.3. Columns: epoch; fixed_points; slow_points, all minima
     of the speed that are no zeros; ghosts, those of `ghosts`; passage, tau, and kappa of the one that is slowest to
     pass (NaN without one); stable, kappa of the stable fixed point that the trajectory ends nearest to (NaN without
-    one). Raises UsageError as `ghosts` and `fixed_points_1d` do.
+    one). Raises UsageError as `fixed_points_of_all` does.
     """
+    stored = {name: np.asarray(snapshots[name], np.float64) for name in ("m", "n", "b")}
+    found = fixed_points_of_all(stored)
+    kappas = [X_START * stored["n"].sum(axis=1)]
+    for _ in range(2 * timescale):
+        rates = np.tanh(stored["m"] * kappas[-1][:, None] + stored["b"])
+        kappas.append((1.0 - leak) * kappas[-1] + leak * (stored["n"] * rates).sum(axis=1))
+    paths = np.stack(kappas)
+    places = dict(list(found.groupby("snapshot")))
     rows: list[dict[str, Any]] = []
     for index in np.argsort(snapshots["epochs"]):
-        params: Params = {name: snapshots[name][index] for name in ("m", "n", "b")}
-        found = fixed_points_1d(params)
-        slow = found.loc[found["kind"] == "ghost", "kappa"].to_numpy()
-        path = trajectories(params, np.zeros((2 * timescale, 1)), leak=leak, start=X_START)
-        judged = ghosts(params, slow[:, None], path, separation=separation)
-        kept = judged[judged["ghost"]]
-        stable = found.loc[found["stability"] == "stable", "kappa"].to_numpy()
+        here = places.get(index, found.iloc[:0])
+        slow = here.loc[here["kind"] == "ghost", "kappa"].to_numpy()
+        stable = here.loc[here["stability"] == "stable", "kappa"].to_numpy()
+        kept, passage, kappa = 0, np.nan, np.nan
+        if len(slow):
+            params = {name: values[index] for name, values in stored.items()}
+            judged = ghosts(params, slow[:, None], paths[:, index, None, None], separation=separation)
+            kept = int(judged["ghost"].sum())
+            if kept:
+                slowest = int(judged["passage"].where(judged["ghost"]).to_numpy().argsort()[kept - 1])
+                passage, kappa = float(judged["passage"].iloc[slowest]), float(slow[slowest])
         rows.append(
             {
                 "epoch": int(snapshots["epochs"][index]),
-                "fixed_points": int((found["kind"] == "fixed point").sum()),
+                "fixed_points": int((here["kind"] == "fixed point").sum()),
                 "slow_points": len(slow),
-                "ghosts": len(kept),
-                "passage": kept["passage"].max(),
-                "kappa": slow[kept["passage"].idxmax()] if len(kept) else np.nan,
-                "stable": stable[np.abs(stable - path[-1, 0, 0]).argmin()] if len(stable) else np.nan,
+                "ghosts": kept,
+                "passage": passage,
+                "kappa": kappa,
+                "stable": stable[np.abs(stable - paths[-1, index]).argmin()] if len(stable) else np.nan,
             }
         )
     table = pd.DataFrame(rows)

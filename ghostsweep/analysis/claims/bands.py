@@ -1,0 +1,160 @@
+"""Claims of Figs. 6 and 7: critical learning rates and bands of networks."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import page_trend_test
+
+from ghostsweep.analysis.band import learnable_band
+from ghostsweep.analysis.claims.claim import SIGNIFICANT, Claim, Results, collapse_rises, p_text, upper
+from ghostsweep.analysis.critical import critical_lr
+from ghostsweep.analysis.outcomes import outcomes
+from ghostsweep.analysis.power_law import fit_power_law, local_exponent
+from ghostsweep.analysis.scaling import compare_scaling
+
+GAIN_RATIO = 1.5
+"""Ranks are compared whose initial recurrent weights have at most this times the gain of the lowest rank's."""
+_UNITS = 100
+
+
+def fig6(rank_one: Results, full: Results, rank: Results, timescales: Results, matched: Results) -> list[Claim]:
+    """Networks have a critical learning rate too; rank widens the range of rates that learn (Fig. 6)."""
+    along = upper(critical_lr(timescales.runs))
+    along = along[along["censored"] == ""]
+    law, ends = fit_power_law(along).iloc[0], local_exponent(along)["exponent"].to_numpy()
+    rivals = compare_scaling(along)
+    rejected = bool((rivals["decisive"] & rivals["best"] & (rivals["law"] != "power")).any())
+    return [
+        _collapse("fig6", "rank-one networks collapse above a critical rate", rank_one, (0,)),
+        Claim(
+            "fig6",
+            "it falls with the timescale as a power law",
+            f"exponent {law['exponent']:.2f} ({law['exponent_low']:.2f} to {law['exponent_high']:.2f}) over T = "
+            f"{along['timescale'].min():g} to {along['timescale'].max():g}; local exponents between {ends.min():.2f} "
+            f"and {ends.max():.2f}, the canonical form has -5; a power law is {'' if rejected else 'not '}rejected "
+            "against an exponential and a knee",
+            float(law["exponent"]),
+            bool(law["exponent_high"] < 0 and not rejected),
+            (3,),
+            low=float(law["exponent_low"]),
+            high=float(law["exponent_high"]),
+            n_seeds=int(along["n_seeds"].min()),
+        ),
+        _wider(full, matched),
+        _rank(rank),
+    ]
+
+
+def _collapse(figure: str, claim: str, tables: Results, which: tuple[int, ...]) -> Claim:
+    """Whether collapse sets in within the grid, and with the rate more often than chance would have it."""
+    found = upper(critical_lr(tables.runs)).iloc[0]
+    rising, p = collapse_rises(tables.runs)
+    return Claim(
+        figure,
+        claim,
+        f"half of {found['n_seeds']} seeds at {found['lr_critical']:.2g} ({found['ci_low']:.2g} to "
+        f"{found['ci_high']:.2g}); having collapsed rises with the rate, rank correlation {rising:.2f}, {p_text(p)}"
+        if found["censored"] == ""
+        else f"half of {found['n_seeds']} seeds collapse at no rate of the grid, or at all",
+        float(found["lr_critical"]) if found["censored"] == "" else rising,
+        bool(found["censored"] == "" and rising > 0 and p < SIGNIFICANT),
+        which,
+        low=float(found["ci_low"]),
+        high=float(found["ci_high"]),
+        p_value=p,
+        n_seeds=int(found["n_seeds"]),
+    )
+
+
+def _wider(full: Results, matched: Results) -> Claim:
+    """Full rank against rank one at the same confidence, by the intervals of the widths of their bands."""
+    wide, narrow = (learnable_band(tables.runs).iloc[0] for tables in (full, matched))
+    confidences = sorted({float(c) for tables in (full, matched) for c in tables.runs["confidence"].unique()})
+    low = float(wide["width_low"] - narrow["width_high"])
+    return Claim(
+        "fig6",
+        "a full-rank network learns over a wider range of rates than a rank-one network of the same confidence",
+        f"{_band(wide)} against {_band(narrow)}; confidence {' and '.join(f'{c:g}' for c in confidences)}, spectral "
+        "norm of the initial recurrent weights 2 against 1",
+        float(wide["width_decades"] - narrow["width_decades"]),
+        low > 0 and len(confidences) == 1,
+        (1, 4),
+        low=low,
+        high=float(wide["width_high"] - narrow["width_low"]),
+        n_seeds=int(min(wide["n_seeds"], narrow["n_seeds"])),
+    )
+
+
+def initial_gain(rank: float, n_units: int = _UNITS) -> float:
+    """The spectral norm of m n at the start, for m (N, K) and n (K, N) ~ N(0, 1) / sqrt N: (1 + sqrt(K / N))^2 at most.
+
+    Either factor's largest singular value is 1 + sqrt(K / N) for large N (Marchenko and Pastur).
+    """
+    return float((1.0 + np.sqrt(rank / n_units)) ** 2)
+
+
+def _rank(tables: Results) -> Claim:
+    """Whether the band widens with rank, seed by seed, over ranks of about the same initial gain and one confidence."""
+    ranks = np.sort(tables.runs["rank"].unique()).astype(float)
+    compared = [rank for rank in ranks if initial_gain(rank) <= GAIN_RATIO * initial_gain(ranks[0])]
+    runs = tables.runs[tables.runs["rank"].isin(compared)]
+    band = learnable_band(runs).sort_values("rank")
+    by_seed = [
+        learnable_band(one, share=1.0, n_boot=2).sort_values("rank")["width_decades"].to_numpy()
+        for _, one in runs.groupby("seed")
+    ]
+    found = page_trend_test(by_seed) if len(by_seed) > 2 and len(compared) > 2 else None
+    p = float(found.pvalue) if found else 1.0
+    first, last = band.iloc[0], band.iloc[-1]
+    return Claim(
+        "fig6",
+        f"more trainable rank widens the range of rates that learn ({int(runs['epochs'].max()):,} epochs)",
+        "width in decades: "
+        + ", ".join(f"{_width(row)} (K = {row['rank']:g})" for _, row in band.iterrows())
+        + f"; of {len(by_seed)} seeds, Page's trend test: {p_text(p)}; ranks of at most {GAIN_RATIO:g} times the "
+        "initial gain of the first",
+        float(last["width_decades"] - first["width_decades"]),
+        bool(p < SIGNIFICANT and last["width_decades"] > first["width_decades"]),
+        (2,),
+        low=float(last["width_low"] - first["width_high"]),
+        high=float(last["width_high"] - first["width_low"]),
+        p_value=p,
+        n_seeds=len(by_seed),
+    )
+
+
+def fig7(dcdt: Results, dmts: Results, *_: Results) -> list[Claim]:
+    """Full-rank networks on cue tasks collapse above a critical rate, with vanished gradients (Fig. 7)."""
+    claims = []
+    for at, (name, tables) in enumerate((("delayed cue discrimination", dcdt), ("delayed match to sample", dmts))):
+        critical = upper(critical_lr(tables.runs)).iloc[0]
+        found = outcomes(tables.runs)
+        above = found.query("learning_rate > @critical.ci_high")
+        best = found.query("outcome == 'learned'")["mean_grad_norm"].median()
+        vanished = float(above["recent_mean_grad_norm"].median() / best) if len(above) else 1.0
+        claims += [
+            _collapse("fig7", f"{name}: learning collapses above a critical rate", tables, (at,)),
+            Claim(
+                "fig7",
+                f"{name}: above it the gradient has vanished",
+                f"final gradient {vanished:.1e} of the mean one of runs that learn (median)",
+                vanished,
+                vanished < 0.1,
+                (at,),
+                "check",  # that is how most runs count as collapsed
+                n_seeds=int(critical["n_seeds"]),
+            ),
+        ]
+    return claims
+
+
+def _width(row: pd.Series) -> str:
+    at_least = "at least " if row["censored"] else ""
+    return f"{at_least}{row['width_decades']:.2f} ({row['width_low']:.2f} to {row['width_high']:.2f})"
+
+
+def _band(row: pd.Series) -> str:
+    at_least = "at least " if row["censored"] else ""
+    return (
+        f"{at_least}{row['width_decades']:.1f} decades ({row['width_low']:.1f} to {row['width_high']:.1f}), "
+        f"{row['lr_low']:.2g} to {row['lr_high']:.2g}"
+    )
