@@ -76,7 +76,7 @@ def ghosts(
         half_width = np.where(bottleneck, np.sqrt(np.abs(r / a)), np.nan)
         passage = np.where(bottleneck, np.pi / np.sqrt(np.abs(r * a)), np.nan)
     sizes = np.abs(np.linalg.eigvals(jacobian))
-    if flow.dimension < len(flow.bias):
+    if flow.dimension < max(len(flow.bias), 2):  # a single unit is held against tau
         sizes = np.concatenate([sizes, np.ones((len(points), 1))], axis=1)
     next_time = 1.0 / np.sort(sizes, axis=1)[:, 1]
     distance = _distances(points, paths, steps)

@@ -90,8 +90,8 @@ def count_points(snapshots: Sequence[Snapshot]) -> pd.DataFrame:
     Columns: epoch; fixed_points and slow_points; stable_ and saddle_ and unstable_fixed_points, and as many of
     slow_points; ghosts, those of the slow points that are, and ghost_passage, the time the slowest of them takes to
     pass, tau (NaN without one); lowest_slow_speed, of the slowest of the slow points, in 1/tau (NaN where there is
-    none); nearest_kind, nearest_stability and nearest_distance, of the point nearest to a trajectory (null where there is
-    none). The tolerances stand in `.attrs`.
+    none); nearest_kind, nearest_stability and nearest_distance, of the point nearest to a trajectory (null where there
+    is none). The tolerances stand in `.attrs`.
     """
     rows: list[dict[str, Any]] = []
     for snapshot in snapshots:

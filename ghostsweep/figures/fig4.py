@@ -160,9 +160,9 @@ def _draw_map(
     for path, (color, dashes) in zip(snapshot.paths.swapaxes(0, 1), TRIAL_LINES, strict=False):
         ax.plot(path[:, 0], path[:, 1], color=color, linestyle=dashes, linewidth=1.2)
     _draw_points(ax, snapshot.points, 0.09 * (high - low), size)
-    at = snapshot.points.points[snapshot.ghosts.index[snapshot.ghosts["ghost"]]]
-    if len(at):
-        ax.plot(at[:, 0], at[:, 1], label="ghost", **_ring(2.2 * size))
+    ringed = snapshot.points.points[snapshot.ghosts.index[snapshot.ghosts["ghost"]]]
+    if len(ringed):
+        ax.plot(ringed[:, 0], ringed[:, 1], label="ghost", **_ring(2.2 * size))
     ax.set(xlim=(low, high), ylim=(low, high), xticks=(low, 0, high), yticks=(low, 0, high), box_aspect=1)
     ax.tick_params(pad=1.5, length=2)
 

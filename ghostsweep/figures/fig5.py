@@ -35,7 +35,7 @@ SPEED_MAP = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.2, 0.9, 128)),
 
 
 def fig5(dcdt: NetworkTables, dmts: NetworkTables, *, width: float = style.TWO_COLUMNS) -> Figure:
-    """Draw Figure 5 from the tables of two sweeps of full-rank networks, the first of each, on dcdt (a-c) and dmts (d-f).
+    """Draw Figure 5 from the tables of two sweeps of full-rank networks, the first of each: dcdt (a-c), dmts (d-f).
 
     a, d: loss and gradient norm by epoch, and accuracy. b, e: the eigenvalues, in 1/tau, of the flow's Jacobian at
     the point nearest to a trajectory, a colour for each snapshot. c, f: for each snapshot the noiseless trajectories

@@ -97,8 +97,8 @@ def ghosts_said(one: Trained) -> str:
 
 
 GHOST_MEANS = (
-    "Ghost (ringed): a slow point that rates within ± 1 can reach, whose bottleneck a trajectory enters, and that takes "
-    f"at least {SEPARATION:g} times the next time scale to pass."
+    "Ghost (ringed): a slow point that rates within ± 1 can reach, whose bottleneck a trajectory enters, and that "
+    f"takes at least {SEPARATION:g} times the next time scale to pass."
 )
 
 

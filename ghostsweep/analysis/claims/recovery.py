@@ -72,9 +72,9 @@ def _at_end(claim: str, tables: Results, which: tuple[int, ...], *, learned: boo
     runs = outcomes(tables.runs)
     stuck, first = trapped(runs), runs[runs["phase"] == 1]
     second = runs[runs["parent"].isin(stuck["run_id"])]
-    values = second["confidence"].unique()
+    values = np.sort(second["confidence"].unique().astype(float))
     trapped_at = float(first["confidence"].iloc[0])
-    tried, same = (float(min(values, key=lambda c, of=of: abs(np.log(c / of)))) for of in (RESET, trapped_at))
+    tried, same = (float(values[np.abs(np.log(values / of)).argmin()]) for of in (RESET, trapped_at))
     lower, control = _pairs(second, "confidence", tried, same)
     good = [
         (part["outcome"] == "learned" if learned else part["final_accuracy"] > PLATEAU_ACCURACY).to_numpy()
