@@ -37,7 +37,7 @@ PAPER = {
         figures.fig6,
         claims.fig6,
         ("fig6a_rank_one", "fig6a_full", "fig6b_rank"),
-        ("rank_one_lr_timescale", "fig6a_rank_one_matched"),
+        ("rank_one_lr_timescale", "rank_one_full_matched", "rank_lr"),
     ),
     "fig7": PaperFigure(figures.fig7, claims.fig7, ("fig7_dcdt", "fig7_dmts", "fig7_dmts_collapse")),
     "fig8": PaperFigure(
