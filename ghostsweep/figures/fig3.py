@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -186,7 +186,7 @@ def _flows(ax: Axes, run: _Stored, at: list[int], counts: pd.DataFrame, letter: 
         ghost = counts.loc[counts["epoch"] == epoch, "kappa"].dropna()
         if len(ghost):
             height = analysis.flow_of(params).velocity(ghost.to_numpy()[:, None])[:, 0]
-            look = {"markerfacecolor": "none", "markeredgewidth": 1.4, "markersize": 8}
+            look: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.4, "markersize": 8}
             ax.plot(ghost, height, "o", color=color, label="_ghost", **look)
         start = X_START * float(params["n"].sum())  # kappa = n . x
         ax.plot([start], [0.05 + 0.06 * row], "^", color=color, markersize=5, transform=ax.get_xaxis_transform())

@@ -32,11 +32,12 @@ class NetworkTables(Tables, Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """One run of a sweep: its fields, its curve by epoch, and its dynamics at every snapshot."""
+    """One run of a sweep: its fields, its curve by epoch, its dynamics at every snapshot; and of how many it is one."""
 
     run: dict[str, Any]
     curve: pd.DataFrame
     snapshots: list[analysis.Snapshot]
+    n_runs: int
 
 
 def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
@@ -56,7 +57,7 @@ def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
     snapshots = tables.snapshots(run["run_id"])
     if not 1 <= len(snapshots["epochs"]) <= MAX_SNAPSHOTS:
         raise UsageError(f"{what}: found {len(snapshots['epochs'])} snapshots; allowed: 1 to {MAX_SNAPSHOTS}")
-    return Trained(run, curve, analysis.network_snapshots(snapshots, run))
+    return Trained(run, curve, analysis.network_snapshots(snapshots, run), len(tables.runs))
 
 
 def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:
@@ -90,10 +91,11 @@ def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:
 
 
 def ghosts_said(one: Trained) -> str:
-    """Of the slow points of each snapshot, which are ghosts."""
+    """Which of the runs is drawn, and of the slow points of each snapshot, how many are ghosts."""
     found = {s.epoch: (int(s.ghosts["ghost"].sum()), len(s.ghosts)) for s in one.snapshots if len(s.ghosts)}
     each = ", ".join(f"{k} of {n} at epoch {style.epoch_text(epoch)}" for epoch, (k, n) in found.items())
-    return f"ghosts among the slow points: {each or 'no slow points'}."
+    drawn = f"the first of {one.n_runs} runs, seed {one.run['seed']}; " if one.n_runs > 1 else ""
+    return f"{drawn}ghosts among the slow points: {each or 'no slow points'}."
 
 
 GHOST_MEANS = (

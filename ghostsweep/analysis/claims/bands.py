@@ -70,8 +70,8 @@ def _collapse(figure: str, claim: str, tables: Results, which: tuple[int, ...]) 
 
 def _wider(matched: Results) -> Claim:
     """Full rank against rank one at the same confidence, rates and epochs, by the intervals of their bands' widths."""
-    band = learnable_band(matched.runs).set_index("model")
-    wide, narrow = band.loc["full_rank"], band.loc["rank_one"]
+    band = learnable_band(matched.runs)
+    wide, narrow = (band[band["model"] == model].iloc[0] for model in ("full_rank", "rank_one"))
     confidences = sorted(matched.runs["confidence"].unique().astype(float))
     low, high = float(wide["width_low"] - narrow["width_high"]), float(wide["width_high"] - narrow["width_low"])
     return Claim(

@@ -154,7 +154,10 @@ def fig3(learns: Results, collapses: Results, learns_seeds: Results, collapses_s
 
 def _passages(passages: np.ndarray) -> str:
     there = passages[np.isfinite(passages)]
-    return f"; it takes {there.min():.0f} to {there.max():.0f} tau to pass" if len(there) else ""
+    if not len(there):
+        return ""
+    ends = dict.fromkeys(f"{passage:.0f}" for passage in (there.min(), there.max()))
+    return f"; it takes {' to '.join(ends)} tau to pass"
 
 
 def _keeps(low: Sequence[Results], high: Sequence[Results]) -> Claim:
@@ -206,14 +209,18 @@ def _cue_tasks(figure: str, dcdt: Results, dmts: Results) -> list[Claim]:
         epochs = [int(epoch) for epoch in of[0]["epoch"]]
         before = [sum(count["ghosts"].iloc[i] > 0 for count in of) for i in range(len(epochs))]
         changed = sum(count["fixed_points"].nunique() > 1 for count in of)
-        first = outcomes(tables.runs).iloc[0]
+        first, trials = runs.iloc[0], once["trials_per_class"]
+        fewer = int((trials < trials.max()).sum())
+        from_fewer = (
+            f"; {fewer} of them from {int(trials.min())} trials instead of {int(trials.max())}" if fewer else ""
+        )
         claims += [
             of_networks(
                 figure,
                 f"{name}: the network learns",
                 learned,
                 f"; the one drawn from a loss of {first['initial_loss']:.3g} to {first['recent_mean_loss']:.3g}, best "
-                f"accuracy {first['max_accuracy']:.2f}",
+                f"accuracy {first['max_accuracy']:.2f}{from_fewer}",
                 tables=(at,),
             ),
             of_networks(
@@ -223,7 +230,7 @@ def _cue_tasks(figure: str, dcdt: Results, dmts: Results) -> list[Claim]:
                 f"{_passages(passages)}; slow points in {sum(count['slow_points'].iloc[-1] > 0 for count in of)}; by "
                 "snapshot networks with a ghost: "
                 + ", ".join(f"{k} at epoch {epoch:,}" for k, epoch in zip(before, epochs, strict=True))
-                + f"; the number of fixed points changes in {changed}",
+                + f"; the number of fixed points changes in {changed}{from_fewer}",
                 tables=(at,),
             ),
         ]
