@@ -111,7 +111,7 @@ def _write(claims: pd.DataFrame, to: Path) -> None:
     except (OSError, ValueError, KeyError):
         pass
     files.write(path, lambda file: file.write(claims.to_csv(index=False).encode()))
-    p = claims["p_value"].map(lambda p: "" if pd.isna(p) else f"{p:.2g}")
+    p = claims["p_value"].map(lambda p: "" if pd.isna(p) else f"{p:.2g}" if p >= 1e-4 else "< 1e-4")
     n = claims["n_seeds"].map(lambda n: "" if pd.isna(n) else f"{int(n)}")
     shown = claims.drop(columns=["value", "low", "high", "p_value", "n_seeds"])
     shown.insert(4, "p", p)
