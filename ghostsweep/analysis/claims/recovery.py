@@ -145,7 +145,7 @@ def _readout(tables: Results) -> Claim:
         gained, lost, p = mcnemar(*good)
         found.append((min(1.0, p * len(scales)), good[0].mean() - good[1].mean(), gained, lost, len(alone), good))
         texts.append(f"{good[0].mean():.2f} (scaled to {scale:g})")
-    p, gain, gained, lost, n, good = min(found, key=lambda one: (one[0], -one[1]))
+    p, gain, gained, lost, n, good = min(found, key=lambda one: (one[2] <= one[3], one[0], -one[1]))
     low, high = paired_difference(gained, lost, n)
     return Claim(
         "fig8",
