@@ -13,7 +13,7 @@ from ghostsweep.analysis.claims.claim import SIGNIFICANT, Claim, Results, mcnema
 from ghostsweep.analysis.outcomes import PLATEAU_ACCURACY, outcomes, trapped
 
 RESET = 1.0
-"""The confidence at which recovery is tested, chosen beforehand: the one that the paper resets to."""
+"""The confidence at which recovery is tested: the one that the paper resets to, not the best of those tried."""
 STEEPNESSES = (0.01, 0.1, 0.5, 1.0, 2.0)
 RESTORED = 10.0
 """A gradient has come back where it is this many times that of the steepest output, each over its own maximum."""
