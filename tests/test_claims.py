@@ -218,7 +218,7 @@ def _cue(model: str, ghost: bool, trials: tuple[int, ...] = (1, 1, 1), changed: 
         snapshots[f"{seed}"] = {"epochs": np.array([0, 100])} | arrays
         # Fields that a run of the planted outcome and this one both have are this one's.
         own = {"run_id": f"{seed}", **run.model_dump()}
-        runs.append(runs_of(["learned"]).assign(**own, max_accuracy=1.0, recent_mean_loss=0.01))
+        runs.append(runs_of(["learned"]).assign(**own, max_accuracy=1.0, recent_mean_loss=0.01, final_loss=0.01))
     return tables(pd.concat(runs, ignore_index=True), snapshots=snapshots)
 
 
