@@ -231,7 +231,7 @@ def test_ghosts_that_are_passed_and_none(claim: object, model: str) -> None:
         arrays["w_in"][:] = 0.0
     assert verdicts(claim(there, none)) == [True, False, True, False]  # type: ignore[operator]
     stuck = _cue(model, True)
-    stuck.runs["recent_mean_loss"] = 0.9
+    stuck.runs[["recent_mean_loss", "final_loss"]] = 0.9
     assert verdicts(claim(stuck, none)) == [False, False, True, False]  # type: ignore[operator]
 
 
