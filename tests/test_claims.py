@@ -86,17 +86,26 @@ def test_networks_with_a_critical_rate_and_with_a_rank_that_helps() -> None:
     flat = tables(runs_of(["learned"] * 21, learning_rate=RATES, seed=0))
     up, down = {1: 0.01, 3: 0.05, 10: 0.3}, {1: 0.3, 3: 0.05, 10: 0.01}
     found = claims.fig6(narrow, flat, _ranks(up), _timescales(-2), _two((2e-4, 1.0), (1e-3, 2e-2)), _ranks(up))
-    assert verdicts(found) == [True] * 5
-    assert "decades" in found[2].measured and "K = 10" in found[3].measured and found[4].p_value < 0.01
+    assert verdicts(found) == [True] * 6
+    assert "decades" in found[3].measured and "K = 10" in found[4].measured and found[5].p_value < 0.01
     found = claims.fig6(flat, flat, _ranks(down), _timescales(0.5), _two((1e-3, 2e-2), (2e-4, 1.0)), _ranks(down))
-    assert verdicts(found) == [False] * 5
+    assert verdicts(found) == [False, False, True, False, False, False]  # a law that rises is one too
+
+
+def test_a_critical_rate_that_falls_ever_faster_is_no_power_law() -> None:
+    narrow, up = tables(band_of(np.full(6, 1e-3), np.full(6, 2e-2), RATES)), {1: 0.01, 3: 0.05, 10: 0.3}
+    rates, times = np.geomspace(1e-5, 1e1, 121), (5.0, 7.0, 10.0, 14.0, 20.0, 28.0)
+    falls = {t: 0.3 * (t / 5) ** (-1 - 0.6 * np.log(t / 5)) * np.geomspace(0.9, 1.1, 8) for t in times}
+    bent = tables(pd.concat(grid(rates > fall[:, None], rates, timescale=t) for t, fall in falls.items()))
+    found = claims.fig6(narrow, narrow, _ranks(up), bent, _two((2e-4, 1.0), (1e-3, 2e-2)), _ranks(up))
+    assert verdicts(found)[1:3] == [True, False] and found[2].p_value < 0.05
 
 
 def test_a_band_that_moves_or_is_open_or_confounded_has_not_widened() -> None:
     narrow, up = tables(band_of(np.full(6, 1e-3), np.full(6, 2e-2), RATES)), {1: 0.01, 3: 0.05, 10: 0.3}
 
     def last(band: SimpleNamespace, two: object) -> list[bool]:
-        return verdicts(claims.fig6(narrow, narrow, _ranks(up), _timescales(-2), two, band))[2:]  # type: ignore[arg-type]
+        return verdicts(claims.fig6(narrow, narrow, _ranks(up), _timescales(-2), two, band))[3:]  # type: ignore[arg-type]
 
     wide = _two((2e-4, 1.0), (1e-3, 2e-2))
     assert last(_ranks(up, low=-0.05), wide) == [True, True, False]  # both ends rise alike
