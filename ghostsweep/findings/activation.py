@@ -1,0 +1,284 @@
+"""What sweeps of delayed activation show: the canonical form, rank-one networks, rank and full rank. A row a function."""
+
+import pandas as pd
+
+from ghostsweep import theory
+from ghostsweep.analysis import PLATEAU_ACCURACY, trapped
+from ghostsweep.findings.evidence import Evidence, preferred, slope, trend, verdict, widest
+from ghostsweep.findings.words import at, between, ends, epochs, exponent, listed, number, part, place, rate, value, width
+
+_MANY = 0.5
+"""Share of runs from which an outcome is worth a word."""
+
+
+def canonical_onset(sweep: Evidence) -> str:
+    upper = sweep.boundary("upper")
+    below, above = (theory.eta(upper[side], upper["timescale"]) for side in ("lr_below", "lr_above"))
+    T = f"T = {value('timescale', upper['timescale'].min())} to {value('timescale', upper['timescale'].max())}"
+    return (
+        f"none of {sweep.n_seeds} starts is trapped at η = {below.min():.4f} and less, and some at {above.max():.4f}, "
+        f"at every of {len(upper)} timescales, {T}; exact: η = 3/4. It took {len(sweep.runs):,} of the "
+        f"{sweep.n_planned:,} runs of the grid"
+    )
+
+
+def canonical_power(sweep: Evidence) -> str:
+    upper = sweep.boundary("upper")
+    law = sweep.law("timescale").iloc[0]
+    brackets = {f"{x:.4f}" for x in theory.eta(upper["lr_below"], upper["timescale"])}
+    return (
+        f"exponent {exponent(law['exponent'])}, prefactor {number(law['prefactor'], 3)}; exact: −5 and "
+        f"{number(theory.CRITICAL_PREFACTOR, 3)}. A check, no statistics: the map is scale-invariant, so the "
+        f"{len(upper)} timescales are {len(brackets)} grids, and there is no interval"
+    )
+
+
+def rank_one_critical(sweep: Evidence) -> str:
+    upper = sweep.boundary("upper").sort_values("timescale")
+    return f"of {sweep.n_seeds} seeds half collapse at {at(upper, 'timescale', rate)}; {epochs(sweep.runs)}"
+
+
+def rank_one_law(sweep: Evidence) -> str:
+    law, test = sweep.law("timescale").iloc[0], sweep.scaling("timescale").iloc[0]
+    bounds = f" ({law['n_censored']} bounds among them)" if law["n_censored"] else ""
+    cells = law["n_used"] + law["n_censored"]
+    return (
+        f"one line through {cells} cells{bounds} has the exponent {slope(law)}, "
+        f"{number(law['se_from_L'])} standard errors from T⁻⁴; {verdict(test)}"
+    )
+
+
+def rank_one_steepening(sweep: Evidence) -> str:
+    local = sweep.local("timescale").assign(timescale=lambda t: t["at"].round())
+
+    def shown(row: "pd.Series[float]") -> str:
+        return between(row["exponent"], row["exponent_low"], row["exponent_high"], lambda x: number(round(x, 1)))
+
+    return f"it is {at(local, 'timescale', shown)}; {preferred(sweep.scaling('timescale'), 'timescale')}"
+
+
+def rank_one_lower(sweep: Evidence) -> str:
+    """The lower boundary for each number of epochs, over all timescales that had it."""
+    counts = sweep.runs.groupby("timescale")["epochs"].first()
+    lower = sweep.boundary("lower").sort_values("timescale")
+    lower = lower.assign(trained=counts.reindex(lower["timescale"]).to_numpy())
+    told = []
+    for trained, cells in lower.groupby("trained"):
+        T = place("timescale", cells["timescale"].iloc[0])
+        known = cells[cells["censored"] == ""]
+        if len(known) < 2:
+            told.append(f"{rate(cells.iloc[0])} at {T} ({trained:,} epochs)")
+            continue
+        T += f" to {value('timescale', cells['timescale'].iloc[-1])}"
+        same = known["ci_low"].max() <= known["ci_high"].min()
+        low, high = number(known["lr_critical"].min()), number(known["lr_critical"].max())
+        where = low if low == high else f"between {low} and {high}"
+        told.append(f"{where} at {T} ({trained:,} epochs), {'the same' if same else 'not the same'} within intervals")
+    return f"half of the seeds are still on the plateau below {'; '.join(told)}"
+
+
+def rank_one_band(sweep: Evidence) -> str:
+    bands = sweep.band.sort_values("timescale")
+    return f"decades over which half of the seeds learn: {at(bands, 'timescale', width)}; {epochs(sweep.runs)}"
+
+
+def epochs_lower(sweep: Evidence) -> str:
+    laws = sweep.law("epochs", "lower").sort_values("timescale")
+    is_inverse = ((laws["exponent_low"] <= -1) & (laws["exponent_high"] >= -1)).all()
+    word = "yes" if is_inverse else "not at every T"
+    return f"{word}: it goes as epochs to the {at(laws, 'timescale', slope)}, from {_range(sweep.runs['epochs'])} epochs"
+
+
+def epochs_upper(sweep: Evidence) -> str:
+    """Where the upper boundary is with the fewest and with the most epochs, at each timescale."""
+    told, first_time = [], True
+    for T, cells in sweep.boundary("upper").groupby("timescale"):
+        first, last = (cells.sort_values("epochs").iloc[i] for i in (0, -1))
+        where = place("timescale", float(T)) if first_time else value("timescale", float(T))
+        apart = first["ci_high"] < last["ci_low"] or last["ci_high"] < first["ci_low"]
+        told.append(
+            f"at {where} from {rate(first)} to {rate(last)}, {'beyond' if apart else 'within'} their intervals"
+        )
+        first_time = False
+    return f"{listed(told)}; {_range(sweep.runs['epochs'])} epochs"
+
+
+def epochs_band(sweep: Evidence) -> str:
+    told = []
+    for trained, bands in sweep.band.groupby("epochs"):
+        told.append(f"{at(bands.sort_values('timescale'), 'timescale', width)} ({trained:,} epochs)")
+    return f"decades: {'; '.join(told)}"
+
+
+def confidence_band(sweep: Evidence) -> str:
+    T, bands = place("timescale", sweep.runs["timescale"].iloc[0]), sweep.band.sort_values("confidence")
+    there = bands[bands["lr_low"].notna()]
+    return (
+        f"{widest(bands, 'confidence')}; decades: {at(there, 'confidence', width)}, none at others; {T}, "
+        f"{epochs(sweep.runs)}"
+    )
+
+
+def confidence_floor(sweep: Evidence) -> str:
+    """At confidences below every band: how many runs had a low loss at any epoch, and the lowest."""
+    bands = sweep.band
+    first = bands.loc[bands["lr_low"].notna(), "confidence"].min()
+    told = []
+    for c, runs in sweep.runs[sweep.runs["confidence"] < first].groupby("confidence"):
+        k = int((runs["min_loss"] < runs["learned_loss"]).sum())
+        stayed = int((runs["outcome"] == "learned").sum())
+        told.append((c, f"{part(k, len(runs))} (lowest {number(runs['min_loss'].min())}; {stayed} learned)"))
+    if not told:
+        return "there is a band at every confidence tried"
+    table = pd.DataFrame(told, columns=["confidence", "told"])
+    threshold = number(sweep.runs["learned_loss"].iloc[0])
+    return f"runs whose loss was below {threshold} at any epoch: {at(table, 'confidence', lambda row: str(row['told']))}"
+
+
+def confidence_dead(sweep: Evidence) -> str:
+    """At confidences of which many runs have no gradient from the start: how many."""
+    told = []
+    for c, runs in sweep.runs.groupby("confidence"):
+        k = int((runs["outcome"] == "never_left").sum())
+        if k >= _MANY * len(runs):
+            told.append((c, part(k, len(runs))))
+    if not told:
+        return "at none tried is the gradient gone from the start in half of the runs"
+    table = pd.DataFrame(told, columns=["confidence", "told"])
+    shown = at(table, "confidence", lambda row: str(row["told"]))
+    return f"runs that never left, without a gradient from the start: {shown}"
+
+
+def timescale_confidence(sweep: Evidence, c: float) -> str:
+    bands = sweep.band[sweep.band["confidence"] == c].sort_values("timescale")
+    runs = sweep.runs[sweep.runs["confidence"] == c]
+    if bands["lr_low"].isna().all():
+        k = int((runs["outcome"] == "never_left").sum())
+        return f"no band at any T: {part(k, len(runs))} runs never left, without a gradient from the start"
+    return f"decades: {at(bands, 'timescale', width)}; {epochs(runs)}"
+
+
+def timescale_confidence_laws(sweep: Evidence) -> str:
+    laws = sweep.law("timescale").dropna(subset="exponent").sort_values("confidence")
+    return f"half collapse at a rate that goes as T to the {at(laws, 'confidence', slope)}"
+
+
+def timescale_confidence_tests(sweep: Evidence, c: float) -> str:
+    tests = sweep.scaling("timescale")
+    return verdict(tests[tests["confidence"] == c].iloc[0])
+
+
+def rank_width(sweep: Evidence) -> str:
+    bands = sweep.band.sort_values("rank")
+    return f"{trend(bands, 'rank')}: decades {at(bands, 'rank', width)}; {epochs(sweep.runs, 'rank')}"
+
+
+def rank_lower(sweep: Evidence) -> str:
+    cells = sweep.boundary("lower").sort_values("rank")
+    if (cells["censored"] != "").all():
+        return f"at every rank below the lowest rate tried, {number(sweep.runs['learning_rate'].min())}"
+    law, test = sweep.law("rank", "lower").iloc[0], sweep.scaling("rank", "lower").iloc[0]
+    first, last = cells.iloc[0], cells.iloc[-1]
+    return (
+        f"from {rate(first)} at {place('rank', first['rank'])} to {rate(last)} at {value('rank', last['rank'])}; "
+        f"as rank to the {slope(law)}; {verdict(test)}"
+    )
+
+
+def rank_upper(sweep: Evidence) -> str:
+    cells = sweep.boundary("upper").sort_values("rank")
+    return f"half of {sweep.n_seeds} seeds collapse at {at(cells, 'rank', rate)}"
+
+
+def full_rank(sweep: Evidence) -> str:
+    band = sweep.band.iloc[0]
+    return (
+        f"half of {sweep.n_seeds} seeds learn {ends(band)}: {width(band)} decades; half collapse at "
+        f"{rate(sweep.boundary('upper').iloc[0])}; {epochs(sweep.runs)}, "
+        f"{place('confidence', sweep.runs['confidence'].iloc[0])}"
+    )
+
+
+def _learned_at(sweep: Evidence) -> pd.DataFrame:
+    """How many seeds have a low loss at each of the epochs asked for, by rate: (rates, epochs)."""
+    wanted = sweep.found.meta["record"]["epochs"]
+    fields = sweep.runs[["run_id", "learning_rate", "learned_loss"]]
+    curves = sweep.found.curves.merge(fields, on="run_id")
+    curves = curves[curves["epoch"].isin(wanted)].assign(low=lambda t: t["loss"] < t["learned_loss"])
+    return curves.pivot_table(index="learning_rate", columns="epoch", values="low", aggfunc="sum").astype(int)
+
+
+def edges_low(sweep: Evidence) -> str:
+    """The lowest rate at which half of the seeds are below the learned loss, at each epoch asked for."""
+    low = _learned_at(sweep)
+    edge = (2 * low >= sweep.n_seeds).idxmax().where((2 * low >= sweep.n_seeds).any()).dropna()
+    told = listed(f"{number(lr)} at {epoch:,}" for epoch, lr in edge.items())
+    product = edge * edge.index
+    return (
+        f"half of {sweep.n_seeds} seeds are below the learned loss from {told} epochs on: the rate times the epochs is "
+        f"{number(product.min())} to {number(product.max())}"
+    )
+
+
+def edges_high(sweep: Evidence) -> str:
+    """How many seeds are below the learned loss at the highest rate where any is, at each epoch asked for."""
+    low = _learned_at(sweep)
+    last = low.index[(low > 0).any(axis=1)].max()
+    told = listed(f"{k} at {epoch:,}" for epoch, k in low.loc[last].items())
+    falls = bool((low.loc[last].cummax() > low.loc[last]).any())
+    return (
+        f"at {number(last)}, the highest rate where any of {sweep.n_seeds} seeds is, those below the learned loss are "
+        f"{told} epochs: it {'falls again' if falls else 'does not fall'}; at the next rates none is at any of these"
+    )
+
+
+def recovery_best(sweep: Evidence) -> str:
+    """How well trapped networks do at the confidence where their best accuracy is highest."""
+    caught, after = _recovering(sweep)
+    first = sweep.runs[sweep.runs["phase"] == 1]
+    mean = after.groupby("confidence")["max_accuracy"].mean()
+    c, old = float(mean.idxmax()), float(first["confidence"].iloc[0])
+    best, same = (after[after["confidence"] == x] for x in (c, old))
+    k = int((best["max_accuracy"] > PLATEAU_ACCURACY).sum())
+    control = int((same["max_accuracy"] > PLATEAU_ACCURACY).sum())
+    return (
+        f"{part(len(caught), len(first))} networks at {place('confidence', old)} are trapped after {epochs(first)}. "
+        f"In {epochs(best)} more at {value('confidence', c)}, {part(k, len(best))} are above {PLATEAU_ACCURACY:g} at "
+        f"their best epoch (mean {number(best['max_accuracy'].mean(), 3)}, a maximum), at {value('confidence', old)} "
+        f"{part(control, len(same))}; mean gradient norm {number(best['mean_grad_norm'].mean())} and "
+        f"{number(same['mean_grad_norm'].mean())}"
+    )
+
+
+def recovery_end(sweep: Evidence) -> str:
+    """The same at the last epoch, and the confidence at which most have learned."""
+    _, after = _recovering(sweep)
+    c = float(after.groupby("confidence")["max_accuracy"].mean().idxmax())
+    best = after[after["confidence"] == c]
+    learned = (after["outcome"] == "learned").groupby(after["confidence"]).agg(["sum", "size"])
+    most = learned["sum"].idxmax()
+    return (
+        f"at {place('confidence', c)} the mean accuracy at the last epoch is {number(best['final_accuracy'].mean())} and "
+        f"{part(int(learned.loc[c, 'sum']), len(best))} have learned; most have at {value('confidence', float(most))}, "
+        f"{part(int(learned.loc[most, 'sum']), int(learned.loc[most, 'size']))}"
+    )
+
+
+def recovery_trained(sweep: Evidence) -> str:
+    caught, after = _recovering(sweep)
+    first = sweep.runs[sweep.runs["phase"] == 1]
+    learned = int((after["outcome"] == "learned").sum())
+    return (
+        f"{part(len(caught), len(first))} are trapped after {epochs(first)}; {epochs(after)} on with it reset to "
+        f"{value('confidence', float(after['confidence'].iloc[0]))}, {part(learned, len(after))} have learned"
+    )
+
+
+def _recovering(sweep: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The networks that were trapped, and what went on from them."""
+    caught = trapped(sweep.runs)
+    return caught, sweep.runs[sweep.runs["parent"].isin(caught["run_id"])]
+
+
+def _range(counts: "pd.Series[int]") -> str:
+    return f"{counts.min():,} to {counts.max():,}"
