@@ -1,4 +1,4 @@
-"""What the committed tables show, as a table in Markdown: every number computed from them, every sentence chosen by them.
+"""What the tables of results show, in Markdown: every number computed from them, every sentence chosen by them.
 
 A row belongs to a sweep and is there when its tables are. `words` turns estimates into text, `evidence` what the
 analysis says of a sweep, `activation` and `cues` have a function for each row.
@@ -26,7 +26,14 @@ class Row(NamedTuple):
     """One row: its question, and the function that answers it from the sweep's evidence."""
 
     question: str
-    answer: Callable[[Evidence], str]
+    answer: Callable[..., str]
+
+
+def _by_task(*rows: Row) -> tuple[Row, ...]:
+    """The rows for each cue task."""
+    return tuple(
+        Row(r.question.format(name), partial(r.answer, task=task)) for task, name in TASKS.items() for r in rows
+    )
 
 
 ROWS: dict[str, tuple[Row, ...]] = {
@@ -51,9 +58,9 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("and the high edge", activation.edges_high),
         Row("and its band", activation.full_rank),
     ),
-    "fig6a_full": (Row("without a limit on rank, and at that confidence", activation.full_rank),),
+    "fig6a_full": (Row("without a limit on rank: its band", activation.full_rank),),
     "rank_one_lr_confidence": (
-        Row("does lower confidence widen the band?", activation.confidence_band),
+        Row("which confidence gives the widest band?", activation.confidence_band),
         Row("why is there none at the lowest?", activation.confidence_floor),
         Row("and at the highest?", activation.confidence_dead),
     ),
@@ -75,23 +82,18 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("and the upper one", activation.rank_upper),
     ),
     "fig6b_rank": (
-        Row("does rank widen it at the paper's rates?", activation.rank_width),
+        Row("does rank widen it at Fig. 6b's rates?", activation.rank_width),
         Row("the upper boundary there", activation.rank_upper),
     ),
     "fig7_dcdt": (Row("critical rate of full-rank networks on delayed cue discrimination", cues.critical),),
     "fig7_dmts": (Row("and on delayed match to sample", cues.critical),),
-    "cue_lr_confidence": tuple(
-        Row(f"{question}, {name}", partial(answer, task=task))
-        for task, name in TASKS.items()
-        for question, answer in (
-            ("does confidence narrow it there?", cues.confidence),
-            ("and its critical rate", cues.confidence_law),
-        )
+    "cue_lr_confidence": _by_task(
+        Row("which confidence gives the widest band in {}?", cues.confidence),
+        Row("its critical rate in {} as a power of c", cues.confidence_law),
     ),
-    "cue_lr_delay": tuple(
-        Row(f"{question}, {name}", partial(answer, task=task))
-        for task, name in TASKS.items()
-        for question, answer in (("does a longer delay narrow it?", cues.delay), ("which end moves?", cues.delay_ends))
+    "cue_lr_delay": _by_task(
+        Row("does a longer delay narrow the band in {}?", cues.delay),
+        Row("which end moves in {}?", cues.delay_ends),
     ),
 }
 """The rows of each sweep, in the order of the table."""
@@ -116,7 +118,7 @@ def findings(out: str | Path = "results") -> str:
 
 
 def insert(text: str, path: Path) -> None:
-    """Put the text between the lines BEGIN and END of a document, which is replaced whole. Raises UsageError if not there."""
+    """Put the text between BEGIN and END in a document, which is replaced whole. Raises UsageError without these."""
     path = path.resolve()
     document = path.read_bytes().decode()
     if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):

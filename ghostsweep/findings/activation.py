@@ -1,11 +1,29 @@
-"""What sweeps of delayed activation show: the canonical form, rank-one networks, rank and full rank. A row a function."""
+"""What sweeps of delayed activation show, with the canonical form, rank-one and other networks. A function per row."""
+
+from functools import partial
 
 import pandas as pd
 
 from ghostsweep import theory
 from ghostsweep.analysis import PLATEAU_ACCURACY, trapped
 from ghostsweep.findings.evidence import Evidence, preferred, slope, trend, verdict, widest
-from ghostsweep.findings.words import at, between, ends, epochs, exponent, listed, number, part, place, rate, value, width
+from ghostsweep.findings.words import (
+    at,
+    between,
+    ends,
+    epochs,
+    exponent,
+    groups,
+    listed,
+    measured,
+    number,
+    part,
+    place,
+    rate,
+    span,
+    value,
+    width,
+)
 
 _MANY = 0.5
 """Share of runs from which an outcome is worth a word."""
@@ -17,7 +35,7 @@ def canonical_onset(sweep: Evidence) -> str:
     T = f"T = {value('timescale', upper['timescale'].min())} to {value('timescale', upper['timescale'].max())}"
     return (
         f"none of {sweep.n_seeds} starts is trapped at η = {below.min():.4f} and less, and some at {above.max():.4f}, "
-        f"at every of {len(upper)} timescales, {T}; exact: η = 3/4. It took {len(sweep.runs):,} of the "
+        f"at each of {len(upper)} timescales, {T}; exact: η = 3/4. It took {len(sweep.runs):,} of the "
         f"{sweep.n_planned:,} runs of the grid"
     )
 
@@ -27,8 +45,8 @@ def canonical_power(sweep: Evidence) -> str:
     law = sweep.law("timescale").iloc[0]
     brackets = {f"{x:.4f}" for x in theory.eta(upper["lr_below"], upper["timescale"])}
     return (
-        f"exponent {exponent(law['exponent'])}, prefactor {number(law['prefactor'], 3)}; exact: −5 and "
-        f"{number(theory.CRITICAL_PREFACTOR, 3)}. A check, no statistics: the map is scale-invariant, so the "
+        f"exponent {measured(law['exponent'], 5)}, prefactor {measured(law['prefactor'], 4)}; exact: −5 and "
+        f"{measured(theory.CRITICAL_PREFACTOR, 4)}. A check, no statistics: the map is scale-invariant, so the "
         f"{len(upper)} timescales are {len(brackets)} grids, and there is no interval"
     )
 
@@ -52,7 +70,7 @@ def rank_one_steepening(sweep: Evidence) -> str:
     local = sweep.local("timescale").assign(timescale=lambda t: t["at"].round())
 
     def shown(row: "pd.Series[float]") -> str:
-        return between(row["exponent"], row["exponent_low"], row["exponent_high"], lambda x: number(round(x, 1)))
+        return between(row["exponent"], row["exponent_low"], row["exponent_high"], partial(exponent, places=1))
 
     return f"it is {at(local, 'timescale', shown)}; {preferred(sweep.scaling('timescale'), 'timescale')}"
 
@@ -63,17 +81,17 @@ def rank_one_lower(sweep: Evidence) -> str:
     lower = sweep.boundary("lower").sort_values("timescale")
     lower = lower.assign(trained=counts.reindex(lower["timescale"]).to_numpy())
     told = []
-    for trained, cells in lower.groupby("trained"):
-        T = place("timescale", cells["timescale"].iloc[0])
-        known = cells[cells["censored"] == ""]
-        if len(known) < 2:
-            told.append(f"{rate(cells.iloc[0])} at {T} ({trained:,} epochs)")
+    for trained, cells in groups(lower, "trained"):
+        if len(cells) == 1 or (cells["censored"] != "").any():
+            told.append(f"{at(cells, 'timescale', rate)} ({trained:,} epochs)")
             continue
-        T += f" to {value('timescale', cells['timescale'].iloc[-1])}"
-        same = known["ci_low"].max() <= known["ci_high"].min()
-        low, high = number(known["lr_critical"].min()), number(known["lr_critical"].max())
-        where = low if low == high else f"between {low} and {high}"
-        told.append(f"{where} at {T} ({trained:,} epochs), {'the same' if same else 'not the same'} within intervals")
+        same = cells["ci_low"].max() <= cells["ci_high"].min()
+        low, high = measured(cells["lr_critical"].min()), measured(cells["lr_critical"].max())
+        where = low if low == high else f"{low} to {high}"
+        told.append(
+            f"{where} at {span('timescale', cells['timescale'].tolist())} ({trained:,} epochs), "
+            f"{'the same' if same else 'not the same'} within intervals"
+        )
     return f"half of the seeds are still on the plateau below {'; '.join(told)}"
 
 
@@ -86,26 +104,26 @@ def epochs_lower(sweep: Evidence) -> str:
     laws = sweep.law("epochs", "lower").sort_values("timescale")
     is_inverse = ((laws["exponent_low"] <= -1) & (laws["exponent_high"] >= -1)).all()
     word = "yes" if is_inverse else "not at every T"
-    return f"{word}: it goes as epochs to the {at(laws, 'timescale', slope)}, from {_range(sweep.runs['epochs'])} epochs"
+    return (
+        f"{word}: it goes as epochs to the {at(laws, 'timescale', slope)}, from {_range(sweep.runs['epochs'])} epochs"
+    )
 
 
 def epochs_upper(sweep: Evidence) -> str:
     """Where the upper boundary is with the fewest and with the most epochs, at each timescale."""
     told, first_time = [], True
-    for T, cells in sweep.boundary("upper").groupby("timescale"):
+    for T, cells in groups(sweep.boundary("upper"), "timescale"):
         first, last = (cells.sort_values("epochs").iloc[i] for i in (0, -1))
-        where = place("timescale", float(T)) if first_time else value("timescale", float(T))
+        where = (place if first_time else value)("timescale", T)
         apart = first["ci_high"] < last["ci_low"] or last["ci_high"] < first["ci_low"]
-        told.append(
-            f"at {where} from {rate(first)} to {rate(last)}, {'beyond' if apart else 'within'} their intervals"
-        )
+        told.append(f"at {where} from {rate(first)} to {rate(last)}, {'beyond' if apart else 'within'} their intervals")
         first_time = False
     return f"{listed(told)}; {_range(sweep.runs['epochs'])} epochs"
 
 
 def epochs_band(sweep: Evidence) -> str:
     told = []
-    for trained, bands in sweep.band.groupby("epochs"):
+    for trained, bands in groups(sweep.band, "epochs"):
         told.append(f"{at(bands.sort_values('timescale'), 'timescale', width)} ({trained:,} epochs)")
     return f"decades: {'; '.join(told)}"
 
@@ -124,7 +142,7 @@ def confidence_floor(sweep: Evidence) -> str:
     bands = sweep.band
     first = bands.loc[bands["lr_low"].notna(), "confidence"].min()
     told = []
-    for c, runs in sweep.runs[sweep.runs["confidence"] < first].groupby("confidence"):
+    for c, runs in groups(sweep.runs[sweep.runs["confidence"] < first], "confidence"):
         k = int((runs["min_loss"] < runs["learned_loss"]).sum())
         stayed = int((runs["outcome"] == "learned").sum())
         told.append((c, f"{part(k, len(runs))} (lowest {number(runs['min_loss'].min())}; {stayed} learned)"))
@@ -132,13 +150,15 @@ def confidence_floor(sweep: Evidence) -> str:
         return "there is a band at every confidence tried"
     table = pd.DataFrame(told, columns=["confidence", "told"])
     threshold = number(sweep.runs["learned_loss"].iloc[0])
-    return f"runs whose loss was below {threshold} at any epoch: {at(table, 'confidence', lambda row: str(row['told']))}"
+    return (
+        f"runs whose loss was below {threshold} at any epoch: {at(table, 'confidence', lambda row: str(row['told']))}"
+    )
 
 
 def confidence_dead(sweep: Evidence) -> str:
     """At confidences of which many runs have no gradient from the start: how many."""
     told = []
-    for c, runs in sweep.runs.groupby("confidence"):
+    for c, runs in groups(sweep.runs, "confidence"):
         k = int((runs["outcome"] == "never_left").sum())
         if k >= _MANY * len(runs):
             told.append((c, part(k, len(runs))))
@@ -170,13 +190,14 @@ def timescale_confidence_tests(sweep: Evidence, c: float) -> str:
 
 def rank_width(sweep: Evidence) -> str:
     bands = sweep.band.sort_values("rank")
-    return f"{trend(bands, 'rank')}: decades {at(bands, 'rank', width)}; {epochs(sweep.runs, 'rank')}"
+    word = {"wider": "yes", "narrower": "no, it narrows it"}.get(trend(bands, "rank"), "not established")
+    return f"{word}; decades: {at(bands, 'rank', width)}; {epochs(sweep.runs, 'rank')}"
 
 
 def rank_lower(sweep: Evidence) -> str:
     cells = sweep.boundary("lower").sort_values("rank")
     if (cells["censored"] != "").all():
-        return f"at every rank below the lowest rate tried, {number(sweep.runs['learning_rate'].min())}"
+        return f"at every rank below the lowest rate tried, {measured(sweep.runs['learning_rate'].min())}"
     law, test = sweep.law("rank", "lower").iloc[0], sweep.scaling("rank", "lower").iloc[0]
     first, last = cells.iloc[0], cells.iloc[-1]
     return (
@@ -212,7 +233,7 @@ def edges_low(sweep: Evidence) -> str:
     """The lowest rate at which half of the seeds are below the learned loss, at each epoch asked for."""
     low = _learned_at(sweep)
     edge = (2 * low >= sweep.n_seeds).idxmax().where((2 * low >= sweep.n_seeds).any()).dropna()
-    told = listed(f"{number(lr)} at {epoch:,}" for epoch, lr in edge.items())
+    told = listed(f"{measured(lr)} at {epoch:,}" for epoch, lr in edge.items())
     product = edge * edge.index
     return (
         f"half of {sweep.n_seeds} seeds are below the learned loss from {told} epochs on: the rate times the epochs is "
@@ -224,11 +245,12 @@ def edges_high(sweep: Evidence) -> str:
     """How many seeds are below the learned loss at the highest rate where any is, at each epoch asked for."""
     low = _learned_at(sweep)
     last = low.index[(low > 0).any(axis=1)].max()
-    told = listed(f"{k} at {epoch:,}" for epoch, k in low.loc[last].items())
-    falls = bool((low.loc[last].cummax() > low.loc[last]).any())
+    counts = low.loc[last]
+    falls = bool((counts.cummax() > counts).any())
     return (
-        f"at {number(last)}, the highest rate where any of {sweep.n_seeds} seeds is, those below the learned loss are "
-        f"{told} epochs: it {'falls again' if falls else 'does not fall'}; at the next rates none is at any of these"
+        f"{measured(last)} is the highest rate at which any of {sweep.n_seeds} seeds is below the learned loss at one "
+        f"of these epochs: {listed(f'{k} at {epoch:,}' for epoch, k in counts.items())}, so that the number "
+        f"{'falls again' if falls else 'does not fall'}"
     )
 
 
@@ -236,31 +258,29 @@ def recovery_best(sweep: Evidence) -> str:
     """How well trapped networks do at the confidence where their best accuracy is highest."""
     caught, after = _recovering(sweep)
     first = sweep.runs[sweep.runs["phase"] == 1]
-    mean = after.groupby("confidence")["max_accuracy"].mean()
-    c, old = float(mean.idxmax()), float(first["confidence"].iloc[0])
+    c, old = _best(after), first["confidence"].iloc[0]
     best, same = (after[after["confidence"] == x] for x in (c, old))
-    k = int((best["max_accuracy"] > PLATEAU_ACCURACY).sum())
-    control = int((same["max_accuracy"] > PLATEAU_ACCURACY).sum())
+    k, control = (int((runs["max_accuracy"] > PLATEAU_ACCURACY).sum()) for runs in (best, same))
+    gradient, gone = (measured(runs["mean_grad_norm"].mean()) for runs in (best, same))
     return (
         f"{part(len(caught), len(first))} networks at {place('confidence', old)} are trapped after {epochs(first)}. "
-        f"In {epochs(best)} more at {value('confidence', c)}, {part(k, len(best))} are above {PLATEAU_ACCURACY:g} at "
-        f"their best epoch (mean {number(best['max_accuracy'].mean(), 3)}, a maximum), at {value('confidence', old)} "
-        f"{part(control, len(same))}; mean gradient norm {number(best['mean_grad_norm'].mean())} and "
-        f"{number(same['mean_grad_norm'].mean())}"
+        f"In {epochs(best)} more at {value('confidence', c)}, {part(k, len(best))} are right at more than "
+        f"{PLATEAU_ACCURACY:.0%} of the steps at their best epoch (lowest {best['max_accuracy'].min():.1%}), at "
+        f"{value('confidence', old)} {part(control, len(same))}; mean gradient norm {gradient} and {gone}"
     )
 
 
 def recovery_end(sweep: Evidence) -> str:
     """The same at the last epoch, and the confidence at which most have learned."""
     _, after = _recovering(sweep)
-    c = float(after.groupby("confidence")["max_accuracy"].mean().idxmax())
-    best = after[after["confidence"] == c]
-    learned = (after["outcome"] == "learned").groupby(after["confidence"]).agg(["sum", "size"])
-    most = learned["sum"].idxmax()
+    c = _best(after)
+    learned = {x: int((runs["outcome"] == "learned").sum()) for x, runs in groups(after, "confidence")}
+    most = max(learned, key=lambda x: learned[x])
+    best, other = (after[after["confidence"] == x] for x in (c, most))
     return (
-        f"at {place('confidence', c)} the mean accuracy at the last epoch is {number(best['final_accuracy'].mean())} and "
-        f"{part(int(learned.loc[c, 'sum']), len(best))} have learned; most have at {value('confidence', float(most))}, "
-        f"{part(int(learned.loc[most, 'sum']), int(learned.loc[most, 'size']))}"
+        f"at {place('confidence', c)} the mean accuracy at the last epoch is {best['final_accuracy'].mean():.0%} and "
+        f"{part(learned[c], len(best))} have learned; the most have at {value('confidence', most)}: "
+        f"{part(learned[most], len(other))}"
     )
 
 
@@ -278,6 +298,12 @@ def _recovering(sweep: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The networks that were trapped, and what went on from them."""
     caught = trapped(sweep.runs)
     return caught, sweep.runs[sweep.runs["parent"].isin(caught["run_id"])]
+
+
+def _best(after: pd.DataFrame) -> float:
+    """The confidence at which the best accuracy of any epoch is highest in the mean."""
+    means = {c: runs["max_accuracy"].mean() for c, runs in groups(after, "confidence")}
+    return max(means, key=lambda c: means[c])
 
 
 def _range(counts: "pd.Series[int]") -> str:

@@ -1,8 +1,8 @@
-"""What sweeps of full-rank networks on cue tasks show. A row a function."""
+"""What sweeps of full-rank networks on cue tasks show. A function per row."""
 
 import pandas as pd
 
-from ghostsweep.findings.evidence import Evidence, moved, slope, verdict, widest
+from ghostsweep.findings.evidence import Evidence, moved, slope, trend, verdict, widest
 from ghostsweep.findings.words import at, ends, epochs, rate, value, width
 
 
@@ -30,7 +30,8 @@ def confidence_law(sweep: Evidence, task: str) -> str:
 
 def delay(sweep: Evidence, task: str) -> str:
     bands = _of(sweep.band, task, "delay_ms")
-    return f"decades: {at(bands, 'delay_ms', width)}; {epochs(sweep.runs)}, {sweep.n_seeds} seeds"
+    word = {"narrower": "yes", "wider": "no, it widens it"}.get(trend(bands, "delay_ms"), "not established")
+    return f"{word}; decades: {at(bands, 'delay_ms', width)}; {epochs(sweep.runs)}, {sweep.n_seeds} seeds"
 
 
 def delay_ends(sweep: Evidence, task: str) -> str:

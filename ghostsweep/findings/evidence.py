@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep.analysis import compare_scaling, critical_lr, fit_power_law, learnable_band, local_exponent, outcomes
-from ghostsweep.findings.words import between, chance, decades, exponent, listed, number, place, value
+from ghostsweep.findings.words import between, chance, decades, exponent, listed, measured, place, probability, value
 from ghostsweep.spec import loads
 from ghostsweep.tables import Tables
 
 LAW_NAMES = {"power": "one power law", "exponential": "an exponential", "broken_power": "a knee"}
+_LESS = " or less"
 WEAK = 0.5
 """Power below which a test that does not reject says little."""
 
@@ -75,7 +76,7 @@ def verdict(law: "pd.Series[float]") -> str:
         f"the test finds a change of the exponent by 1 in {chance(law['power_knee'])} of such tables, "
         f"an exponential in {chance(law['power_exponential'])}"
     )
-    p = f"p = {number(law['curvature_p'])}"
+    p = f"p = {probability(law['curvature_p'])}"
     if law["rejected"]:
         how = "falls" if law["curvature"] < 0 else "rises"
         by = exponent(abs(law["curvature"]) * math.log(2))
@@ -89,14 +90,13 @@ def preferred(laws: pd.DataFrame, x: str) -> str:
     fitted = laws[laws["aicc"].notna()].set_index("law")
     if len(fitted) < 2:
         return "too few cells to compare laws"
-    aicc, bic = fitted["delta_aicc"].idxmin(), fitted["delta_bic"].idxmin()
+    aicc, bic = (str(fitted[f"delta_{criterion}"].idxmin()) for criterion in ("aicc", "bic"))
     told = f"AICc and BIC prefer {LAW_NAMES[aicc]}"
     if aicc != bic:
         told = f"AICc prefers {LAW_NAMES[aicc]}, BIC {LAW_NAMES[bic]}"
     if "broken_power" in (aicc, bic):
-        knee = fitted.loc["broken_power"]
-        told += f" (at {place(x, round(knee['knee']))}: {exponent(knee['exponent'])} before, "
-        told += f"{exponent(knee['exponent_above'])} after)"
+        knee, before, after = fitted.loc[["broken_power"], ["knee", "exponent", "exponent_above"]].to_numpy()[0]
+        told += f" (at {place(x, round(knee))}: {exponent(before)} before, {exponent(after)} after)"
     return told
 
 
@@ -113,23 +113,23 @@ def widest(bands: pd.DataFrame, field: str) -> str:
     start = place(field, open_to[field].iloc[0])
     if not others:
         return f"widest at {start}"
-    return f"widest at {listed([start, *others])}, whose order is not established"
+    return f"widest at one of {listed([start, *others])}, whose order is not established"
 
 
 def trend(bands: pd.DataFrame, field: str) -> str:
-    """Whether a band is wider at the last value of a field than at the first, by their intervals."""
+    """Whether a band is wider or narrower at the last value of a field than at the first, by their intervals; or ""."""
     ordered = bands.sort_values(field)
     first, last = ordered.iloc[0], ordered.iloc[-1]
     if last["width_low"] > (np.inf if first["censored"] else first["width_high"]):
-        return "yes"
+        return "wider"
     if first["width_low"] > (np.inf if last["censored"] else last["width_high"]):
-        return "no, it narrows"
-    return "not established"
+        return "narrower"
+    return ""
 
 
 def moved(first: float, last: float, start_bound: bool = False, end_bound: bool = False) -> str:
     """From where to where an end goes, and by how many decades, where both are known."""
-    told = f"from {number(first)}{' or less' if start_bound else ''} to {number(last)}{' or less' if end_bound else ''}"
+    told = f"from {measured(first)}{_LESS * start_bound} to {measured(last)}{_LESS * end_bound}"
     if np.isnan(first) or np.isnan(last):
         return "is not known"
     if start_bound and end_bound:

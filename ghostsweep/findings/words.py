@@ -1,7 +1,7 @@
 """Numbers in words: estimates with their intervals, bounds where no more is known, counts, and lists of these."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -13,26 +13,34 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def number(x: float, digits: int = 2) -> str:
     """A number to so many digits, in powers of ten where it is tiny; with a true minus."""
-    text = f"{x:.{digits}g}"
+    return _decimal(f"{x:.{digits}g}", digits)
+
+
+def measured(x: float, digits: int = 2) -> str:
+    """The same with all of these digits, of an estimate: 0.020, not 0.02."""
+    return _decimal(f"{x:#.{digits}g}", digits).removesuffix(".")
+
+
+def _decimal(text: str, digits: int) -> str:
     if "e" in text:
         mantissa, exponent = text.split("e")
         places = max(digits - 1 - int(exponent), 0)
         raised = str(int(exponent)).translate(_RAISED)
-        text = f"{mantissa}·10{raised}" if abs(x) < 1e-5 else f"{float(text):,.{places}f}"
+        text = f"{mantissa}·10{raised}" if abs(float(text)) < 1e-5 else f"{float(text):,.{places}f}"
     return text.replace("-", "−")
 
 
 def decades(x: float) -> str:
     """A width in decades: one decimal, two below 1."""
-    return (f"{x:.1f}" if abs(x) >= 0.95 else f"{x:.2g}" if abs(x) >= 0.005 else "0").replace("-", "−")
+    return (f"{x:.1f}" if abs(x) >= 0.95 else f"{x:.2f}" if abs(x) >= 0.005 else "0").replace("-", "−")
 
 
-def exponent(x: float) -> str:
-    """An exponent, or a change of one: two decimals."""
-    return f"{x:.2f}".replace("-", "−")
+def exponent(x: float, places: int = 2) -> str:
+    """An exponent, or a change of one, to so many decimals."""
+    return f"{x:.{places}f}".replace("-", "−")
 
 
-def between(value: float, low: float, high: float, show: Callable[[float], str] = number) -> str:
+def between(value: float, low: float, high: float, show: Callable[[float], str]) -> str:
     """A value with its interval: none where that is NaN, and of an open one the end that is known."""
     ends = {(True, True): f"{show(low)} to {show(high)}", (True, False): f"{show(low)} or more"} | {
         (False, True): f"{show(high)} or less"
@@ -43,15 +51,15 @@ def between(value: float, low: float, high: float, show: Callable[[float], str] 
 
 def rate(row: "pd.Series[float]") -> str:
     """A boundary of `critical_lr` with its interval; where it is censored what is known of it, as a bound."""
-    bounds = {"below": f"at most {number(row['ci_high'])}", "above": f"at least {number(row['ci_low'])}"}
+    bounds = {"below": f"at most {measured(row['ci_high'])}", "above": f"at least {measured(row['ci_low'])}"}
     bounds["epochs"] = f"{bounds['below']} (hidden by too few epochs)"
     if row["censored"]:
         return bounds[str(row["censored"])]
-    return between(row["lr_critical"], row["ci_low"] or -math.inf, row["ci_high"])
+    return between(row["lr_critical"], row["ci_low"] or -math.inf, row["ci_high"], measured)
 
 
 def width(row: "pd.Series[float]") -> str:
-    """The width of a band of `learnable_band`, in decades, with its interval; a bound where it reaches the grid's end."""
+    """The width of a band of `learnable_band`, in decades, with its interval; at the grid's end a bound."""
     if math.isnan(row["lr_low"]):
         return "none" + (f" (at most {decades(row['width_high'])})" if row["width_high"] > 0 else "")
     found = between(row["width_decades"], row["width_low"], row["width_high"], decades)
@@ -62,9 +70,10 @@ def ends(row: "pd.Series[float]") -> str:
     """From which rate to which a band reaches; an end of the grid is a bound."""
     if math.isnan(row["lr_low"]):
         return "at no rate"
-    below = " or less" if row["censored"] in ("below", "both") else ""
-    above = " or more" if row["censored"] in ("above", "both") else ""
-    return f"from {number(row['lr_low'])}{below} to {number(row['lr_high'])}{above}"
+    reached = str(row["censored"])
+    below = " or less" if reached in ("below", "both") else ""
+    above = " or more" if reached in ("above", "both") else ""
+    return f"from {measured(row['lr_low'])}{below} to {measured(row['lr_high'])}{above}"
 
 
 def part(k: float, n: float) -> str:
@@ -75,6 +84,11 @@ def part(k: float, n: float) -> str:
 def chance(p: float) -> str:
     """A probability in percent."""
     return f"{100 * p:.0f}%"
+
+
+def probability(p: float) -> str:
+    """A p-value to three decimals; near 0.05 to as many as tell on which side it is."""
+    return f"{p:.4f}" if round(p, 3) == 0.05 else f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 
 def listed(items: Iterable[str]) -> str:
@@ -101,17 +115,29 @@ def value(field: str, x: float, digits: int = 2) -> str:
     return (f"{x:,.0f}" if float(x).is_integer() else number(x, digits)) + UNITS.get(field, "")
 
 
+def groups(table: pd.DataFrame, field: str) -> Iterator[tuple[float, pd.DataFrame]]:
+    """The rows of each value of a field, ascending."""
+    for x in sorted(table[field].dropna().unique()):
+        yield x, table[table[field] == x]
+
+
 def epochs(runs: pd.DataFrame, field: str = "timescale") -> str:
     """How many epochs runs had: one number, or which number at which values of a field."""
     counts = runs["epochs"].unique()
     if len(counts) == 1:
         return f"{counts[0]:,} epochs"
-    spans: list[tuple[int, Sequence[float]]] = [
-        (int(count), sorted(some[field].unique())) for count, some in runs.groupby("epochs", sort=True)
-    ]
-    named = [
-        (count, place(field, values[0]) + (f" to {value(field, values[-1])}" if len(values) > 1 else ""))
-        for count, values in spans
-    ]
-    first, *others = named
-    return listed([f"{first[0]:,} epochs at {first[1]}", *(f"{count:,} at {where}" for count, where in others)])
+    order = sorted(runs[field].unique())
+    told = []
+    for count, some in groups(runs, "epochs"):
+        values = sorted(some[field].unique())
+        in_one_piece = len(values) == order.index(values[-1]) - order.index(values[0]) + 1
+        told.append(f"{count:,} epochs at {span(field, values, in_one_piece)}")
+    return listed([told[0], *(text.replace(" epochs", "", 1) for text in told[1:])])
+
+
+def span(field: str, values: Sequence[float], in_one_piece: bool = True) -> str:
+    """From which value of a field to which, or each of them where others lie between."""
+    first, *others = values
+    if in_one_piece and others:
+        return f"{place(field, first)} to {value(field, others[-1])}"
+    return listed([place(field, first), *(value(field, x) for x in others)])
