@@ -131,9 +131,9 @@ def epochs_band(sweep: Evidence) -> str:
 def confidence_band(sweep: Evidence) -> str:
     T, bands = place("timescale", sweep.runs["timescale"].iloc[0]), sweep.band.sort_values("confidence")
     there = bands[bands["lr_low"].notna()]
+    others = ", none at others" if len(there) < len(bands) else ""
     return (
-        f"{widest(bands, 'confidence')}; decades: {at(there, 'confidence', width)}, none at others; {T}, "
-        f"{epochs(sweep.runs)}"
+        f"{widest(bands, 'confidence')}; decades: {at(there, 'confidence', width)}{others}; {T}, {epochs(sweep.runs)}"
     )
 
 
