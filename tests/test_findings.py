@@ -123,10 +123,15 @@ def bands(*rows: tuple[float, float, float, str], **fields: list[float]) -> pd.D
 
 def test_a_band_at_the_end_of_the_grid_is_a_bound() -> None:
     some = bands(
-        (1, 0.8, 1.2, ""), (1, 0.8, math.inf, "below"), (0, 0, 0.5, ""), (0, 0, 0, ""), (1, math.nan, math.nan, "")
+        (1, 0.8, 1.2, ""),
+        (1, 0.8, math.inf, "below"),
+        (1, math.nan, math.nan, "both"),
+        (0, 0, 0.5, ""),
+        (0, 0, 0, ""),
+        (1, math.nan, math.nan, ""),
     )
     assert [words.width(row) for _, row in some.iterrows()] == [
-        "1.0 (0.80 to 1.2)", "at least 1.0 (0.80 or more)", "none (at most 0.50)", "none", "1.0",
+        "1.0 (0.80 to 1.2)", "at least 0.80", "at least 1.0", "none (at most 0.50)", "none", "1.0",
     ]  # fmt: skip
     told = [
         words.ends(row) for _, row in bands(*((1, 1, 1, side) for side in ("", "below", "above", "both"))).iterrows()

@@ -108,7 +108,7 @@ def findings(out: str | Path = "results") -> str:
     """
     found = dict(_evidence(Path(out)))
     rows = [
-        {"question": row.question, "sweep": f"`{sweep.name}`", "answer": row.answer(sweep)}
+        {"question": row.question, "sweep": f"`{sweep.name}`", "answer": _answer(row, sweep)}
         for name, sweep in found.items()
         for row in ROWS[name]
     ]
@@ -125,6 +125,14 @@ def insert(text: str, path: Path) -> None:
         raise UsageError(f"{path}: found no place for the findings; allowed: one line {BEGIN} and, below it, one {END}")
     before, after = document.split(BEGIN)[0], document.split(END)[1]
     files.write(path, lambda file: file.write(f"{before}{BEGIN}\n{text}\n{END}{after}".encode()))
+
+
+def _answer(row: Row, sweep: Evidence) -> str:
+    """The answer of a row, or why the tables give none."""
+    try:
+        return row.answer(sweep)
+    except UsageError as error:
+        return f"cannot be told: {str(error).split(':')[0]}"
 
 
 def _evidence(out: Path) -> Iterator[tuple[str, Evidence]]:

@@ -1,5 +1,6 @@
 """What sweeps of delayed activation show, with the canonical form, rank-one and other networks. A function per row."""
 
+import math
 from functools import partial
 
 import pandas as pd
@@ -20,6 +21,7 @@ from ghostsweep.findings.words import (
     part,
     place,
     rate,
+    several,
     span,
     value,
     width,
@@ -58,12 +60,9 @@ def rank_one_critical(sweep: Evidence) -> str:
 
 def rank_one_law(sweep: Evidence) -> str:
     law, test = sweep.law("timescale").iloc[0], sweep.scaling("timescale").iloc[0]
-    bounds = f" ({law['n_censored']} bounds among them)" if law["n_censored"] else ""
-    cells = law["n_used"] + law["n_censored"]
-    return (
-        f"one line through {cells} cells{bounds} has the exponent {slope(law)}, "
-        f"{number(law['se_from_L'])} standard errors from T⁻⁴; {verdict(test)}"
-    )
+    bounds = f" and {several(law['n_censored'], 'bound')}" if law["n_censored"] else ""
+    away = f", {number(law['se_from_L'])} standard errors from T⁻⁴" if abs(law["se_from_L"]) < math.inf else ""
+    return f"as T to the {slope(law)} through {several(law['n_used'], 'estimate')}{bounds}{away}; {verdict(test)}"
 
 
 def rank_one_steepening(sweep: Evidence) -> str:
@@ -72,6 +71,8 @@ def rank_one_steepening(sweep: Evidence) -> str:
     def shown(row: "pd.Series[float]") -> str:
         return between(row["exponent"], row["exponent_low"], row["exponent_high"], partial(exponent, places=1))
 
+    if local.empty:
+        return "there are no two estimates"
     return f"it is {at(local, 'timescale', shown)}; {preferred(sweep.scaling('timescale'), 'timescale')}"
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ghostsweep.findings.evidence import Evidence, moved, slope, trend, verdict, widest
-from ghostsweep.findings.words import at, ends, epochs, rate, value, width
+from ghostsweep.findings.words import at, ends, epochs, rate, several, value, width
 
 
 def critical(sweep: Evidence) -> str:
@@ -24,8 +24,8 @@ def confidence(sweep: Evidence, task: str) -> str:
 
 def confidence_law(sweep: Evidence, task: str) -> str:
     law, test = (_of(table, task).iloc[0] for table in (sweep.law("confidence"), sweep.scaling("confidence")))
-    bounds = f" and {law['n_censored']} bounds" if law["n_censored"] else ""
-    return f"as c to the {slope(law)} through {law['n_used']} estimates{bounds}; {verdict(test)}"
+    bounds = f" and {several(law['n_censored'], 'bound')}" if law["n_censored"] else ""
+    return f"as c to the {slope(law)} through {several(law['n_used'], 'estimate')}{bounds}; {verdict(test)}"
 
 
 def delay(sweep: Evidence, task: str) -> str:

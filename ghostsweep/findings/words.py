@@ -59,11 +59,13 @@ def rate(row: "pd.Series[float]") -> str:
 
 
 def width(row: "pd.Series[float]") -> str:
-    """The width of a band of `learnable_band`, in decades, with its interval; at the grid's end a bound."""
+    """The width of a band of `learnable_band`, in decades, with its interval; of one at the grid's end the lower bound."""
     if math.isnan(row["lr_low"]):
         return "none" + (f" (at most {decades(row['width_high'])})" if row["width_high"] > 0 else "")
-    found = between(row["width_decades"], row["width_low"], row["width_high"], decades)
-    return f"at least {found}" if row["censored"] else found
+    if row["censored"]:
+        known = row["width_decades"] if math.isnan(row["width_low"]) else row["width_low"]
+        return f"at least {decades(known)}"
+    return between(row["width_decades"], row["width_low"], row["width_high"], decades)
 
 
 def ends(row: "pd.Series[float]") -> str:
@@ -79,6 +81,11 @@ def ends(row: "pd.Series[float]") -> str:
 def part(k: float, n: float) -> str:
     """How many of how many."""
     return f"all {n:,}" if k == n > 1 else f"none of {n:,}" if k == 0 and n > 1 else f"{k:,} of {n:,}"
+
+
+def several(n: int, thing: str) -> str:
+    """How many of a thing: 1 bound, 2 bounds."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def chance(p: float) -> str:
