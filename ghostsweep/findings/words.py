@@ -59,7 +59,7 @@ def rate(row: "pd.Series[float]") -> str:
 
 
 def width(row: "pd.Series[float]") -> str:
-    """The width of a band of `learnable_band`, in decades, with its interval; of one at the grid's end the lower bound."""
+    """The width in decades of a band of `learnable_band`, with its interval; at the grid's end the lower bound."""
     if math.isnan(row["lr_low"]):
         return "none" + (f" (at most {decades(row['width_high'])})" if row["width_high"] > 0 else "")
     if row["censored"]:
