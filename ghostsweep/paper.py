@@ -25,14 +25,27 @@ PAPER = {
     "fig2": PaperFigure(
         figures.fig2, claims.fig2, ("fig2_trajectories", "fig2_loss_vs_lr"), ("canonical_lr_timescale_refined",)
     ),
-    "fig3": PaperFigure(figures.fig3, claims.fig3, ("fig3_learns", "fig3_collapses")),
+    "fig3": PaperFigure(
+        figures.fig3,
+        claims.fig3,
+        ("fig3_learns", "fig3_collapses"),
+        ("fig3_learns_seeds", "fig3_collapses_seeds"),
+    ),
     "fig4": PaperFigure(figures.fig4, claims.fig4, ("fig4_dcdt", "fig4_dmts")),
     "fig5": PaperFigure(figures.fig5, claims.fig5, ("fig5_dcdt", "fig5_dmts")),
     "fig6": PaperFigure(
-        figures.fig6, claims.fig6, ("fig6a_rank_one", "fig6a_full", "fig6b_rank"), ("rank_one_lr_timescale",)
+        figures.fig6,
+        claims.fig6,
+        ("fig6a_rank_one", "fig6a_full", "fig6b_rank"),
+        ("rank_one_lr_timescale", "rank_one_full_matched", "rank_lr"),
     ),
     "fig7": PaperFigure(figures.fig7, claims.fig7, ("fig7_dcdt", "fig7_dmts", "fig7_dmts_collapse")),
-    "fig8": PaperFigure(figures.fig8, claims.fig8, ("fig8b_confidence", "fig8b_trained_confidence", "fig8c_readout")),
+    "fig8": PaperFigure(
+        figures.fig8,
+        claims.fig8,
+        ("fig8b_confidence", "fig8b_trained_confidence", "fig8c_readout"),
+        ("fig8b_recovery", "fig8b_trained_control"),
+    ),
 }
 
 

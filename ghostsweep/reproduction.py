@@ -14,15 +14,16 @@ from ghostsweep import api, columns, figures, files, paper, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import Sweep, load
 
-CLAIMS = ("figure", "claim", "measured", "value", "holds", "scale")
+CLAIMS = ("figure", "kind", "claim", "measured", "value", "low", "high", "p_value", "n_seeds", "holds", "scale")
 
 
 @dataclass
 class Reproduced:
     """What `reproduce` made.
 
-    figures: the files drawn. claims: a row per claim: figure, claim, measured (in words), value (its one number),
-    holds, scale (paper, reduced or quick: that of the smallest sweep behind it). costs: a row per figure: seconds
+    figures: the files drawn. claims: a row per claim: figure, kind (claim, or check: what follows from a definition),
+    claim, measured (in words), value (its one number) with low and high, its 95% interval, p_value, n_seeds, holds,
+    scale (paper, reduced or quick: that of the smallest sweep behind it). costs: a row per figure: seconds
     spent training and drawing here, and the peak memory of the process so far. failed: reasons by figure.
     """
 
@@ -110,7 +111,12 @@ def _write(claims: pd.DataFrame, to: Path) -> None:
     except (OSError, ValueError, KeyError):
         pass
     files.write(path, lambda file: file.write(claims.to_csv(index=False).encode()))
-    shown = claims.drop(columns="value").assign(holds=claims["holds"].map({True: "yes", False: "no"}))
+    p = claims["p_value"].map(lambda p: "" if pd.isna(p) else f"{p:.2g}" if p >= 1e-4 else "< 1e-4")
+    n = claims["n_seeds"].map(lambda n: "" if pd.isna(n) else f"{int(n)}")
+    shown = claims.drop(columns=["value", "low", "high", "p_value", "n_seeds"])
+    shown.insert(4, "p", p)
+    shown.insert(5, "networks", n)
+    shown = shown.assign(holds=claims["holds"].map({True: "yes", False: "no"}))
     files.write(to / "claims.md", lambda file: file.write((columns.markdown(shown) + "\n").encode()))
 
 

@@ -207,7 +207,6 @@ def test_what_is_wrong_is_named(low_rank: Pair, full_rank: Pair, name: str) -> N
     draw = getattr(figures, name)
     model, other = ("low_rank", "full_rank") if name == "fig4" else ("full_rank", "low_rank")
     for wrong, message in (
-        (pd.concat([dcdt.runs] * 2), "shows one network, found 2 runs"),
         (dcdt.runs.iloc[:0], "the table has no rows"),
         (dcdt.runs.drop(columns="tau_ms"), "missing column.s. tau_ms"),
         (dcdt.runs.assign(model=other), f"found a run of {other}, dcdt, .*; allowed: {model}, dcdt"),

@@ -85,7 +85,7 @@ def test_where_no_point_was_found_none_is_nearest() -> None:
     }
     tables = network_tables("full_rank", "dcdt", {0: still})
     (one,) = network_snapshots(tables.snapshots("a"), tables.runs.iloc[0])
-    empty = type(one)(0, still, one.paths, slow_points(still, [[top]]))
+    empty = type(one)(0, still, one.paths, slow_points(still, [[top]]), one.ghosts)
     row = count_points([empty]).iloc[0]
     assert empty.nearest is None and row["nearest_kind"] is None and np.isnan(row["nearest_distance"])
     assert row["fixed_points"] == row["slow_points"] == 0

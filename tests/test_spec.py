@@ -55,6 +55,8 @@ def test_quick_replaces_fields_axes_and_records() -> None:
     assert list(grid.axes["seed"]) == [0]
     assert quick.record.epochs == (7,)  # 50 lies beyond the quick runs
     assert read(GOOD).record.epochs == (7, 50)
+    listed = read(GOOD.replace("[7, 50]", "[7, { range = [10, 40, 10] }, { linspace = [48, 50, 3] }]")).record
+    assert listed.epochs == (7, 10, 20, 30, 48, 49, 50)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 10, 999, 200_001])

@@ -8,6 +8,7 @@ from ghostsweep.analysis.critical import COLLAPSED, ESTIMATES, critical_lr
 from ghostsweep.analysis.fixed_points import count_fixed_points, fixed_points_1d, fixed_points_over_training, flow_1d
 from ghostsweep.analysis.flow import Flow, decision, flow_of, output, singular_basis
 from ghostsweep.analysis.flow_map import flow_map, flow_map_points
+from ghostsweep.analysis.ghosts import SEPARATION, ghosts, ghosts_over_training
 from ghostsweep.analysis.outcomes import (
     OUTCOME_MEANING,
     OUTCOMES,
@@ -35,6 +36,7 @@ __all__ = [
     "OUTCOMES",
     "OUTCOME_MEANING",
     "PLATEAU_ACCURACY",
+    "SEPARATION",
     "Criteria",
     "Flow",
     "PrincipalAxes",
@@ -57,6 +59,8 @@ __all__ = [
     "flow_map",
     "flow_map_points",
     "flow_of",
+    "ghosts",
+    "ghosts_over_training",
     "learnable_band",
     "local_exponent",
     "mean_sem",

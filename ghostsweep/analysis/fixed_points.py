@@ -150,6 +150,22 @@ def count_fixed_points(
     What `fixed_points_1d` counts as one, for all snapshots at once: a change in number is a bifurcation (paper, Fig.
     3). Raises UsageError where m, n, b are missing, of different shapes or not finite.
     """
+    points = fixed_points_of_all(params, span=span, n_points=n_points, tolerance=tolerance)
+    at = points.loc[points["kind"] == "fixed point", "snapshot"]
+    return np.bincount(at, minlength=len(params["m"])).astype(np.int64)
+
+
+def fixed_points_of_all(
+    params: Mapping[str, np.ndarray],
+    *,
+    span: tuple[float, float] = SPAN,
+    n_points: int = N_POINTS,
+    tolerance: float = TOLERANCE,
+) -> pd.DataFrame:
+    """The table of `fixed_points_1d` for each of S snapshots of a rank-one network, with a column snapshot, 0 to S - 1.
+
+    params: m, n, b (S, N). Raises UsageError where they are missing, of different shapes or not finite.
+    """
     found = {name: np.shape(params[name]) for name in ("m", "n", "b") if name in params}
     shapes = set(found.values())
     if len(found) < 3 or len(shapes) > 1 or len(*shapes) != 2:
@@ -159,13 +175,12 @@ def count_fixed_points(
         raise UsageError("params: found values that are not finite; a diverged network has no flow")
     grid = _grid(span, n_points)
     block = max(1, _BLOCK // (n_points * m.shape[1]))
-    counts = np.zeros(len(m), np.int64)
+    parts = []
     for first in range(0, len(m), block):
         rows = slice(first, first + block)
         points = _points(_Stack(m[rows], n[rows], b[rows]), grid, tolerance)
-        at = points.loc[points["kind"] == "fixed point", "snapshot"]
-        counts[rows] = np.bincount(at, minlength=len(m[rows]))
-    return counts
+        parts.append(points.assign(snapshot=points["snapshot"] + first))
+    return pd.concat(parts, ignore_index=True)
 
 
 def fixed_points_over_training(

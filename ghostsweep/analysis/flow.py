@@ -72,6 +72,11 @@ class Flow:
             return slopes[..., :, None] * self.back.T - np.eye(self.dimension)
         return (self.into.T * slopes[..., None, :]) @ self.back.T - np.eye(self.dimension)
 
+    def bend(self, y: Array, v: Array, u: ArrayLike = 0.0) -> Array:
+        """The second derivative of the velocity at y along v (..., D), D2F(v, v), (..., D)."""
+        rates = self._rates(y, u)
+        return self.coordinates(-2.0 * rates * (1.0 - rates**2) * (v @ self.back) ** 2)
+
     def half_squared_speed(self, y: Array, u: ArrayLike = 0.0) -> tuple[Array, Array]:
         """q = |dy/dt|^2 / 2, (...), and its gradient J^T dy/dt, (..., D)."""
         rates = self._rates(y, u)

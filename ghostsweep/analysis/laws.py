@@ -44,11 +44,14 @@ def line_posterior(points: Points, n_draws: int, rng: np.random.Generator) -> Li
 
     y of a cell is normal about the line with the variance sigma^2 + scatter^2. The prior is flat in the line and
     half-Cauchy in the scatter, at 1.5 times the cells' own median error, so that three cells that lie on a line do
-    not leave everything open, and three that do not are believed. Bounds weight the draws by their probability.
+    not leave everything open, and three that do not are believed. Bounds weight the draws by their probability; those
+    that the line of the others violates are first taken for estimates, so that some draws come near them.
     """
     known = points.side == 0
-    x, y, sigma = points.x[known], points.y[known], points.sigma[known]
-    design, scale = np.stack([np.ones_like(x), x], axis=1), _PRIOR * max(float(np.median(sigma)), 1e-9)
+    slope, intercept = np.polyfit(points.x[known], points.y[known], 1)
+    taken = known | ((intercept + slope * points.x - points.y) * -points.side > 0)
+    x, y, sigma = points.x[taken], points.y[taken], points.sigma[taken]
+    design, scale = np.stack([np.ones_like(x), x], axis=1), _PRIOR * max(float(np.median(points.sigma[known])), 1e-9)
     scatters = _SCATTERS * scale
     width = np.gradient(_SCATTERS)
     log_weight, centers, factors = [], [], []
@@ -68,10 +71,10 @@ def line_posterior(points: Points, n_draws: int, rng: np.random.Generator) -> Li
     lines = np.array(centers)[which] + (np.array(factors)[which] @ normal)[:, :, 0]
     if known.all():
         return Line(chance @ np.array(centers) / chance.sum(), lines, scatters[which])
-    bound = ~known
-    spread = np.sqrt(points.sigma[bound] ** 2 + scatters[which, None] ** 2)
-    away = (points.y[bound] - lines[:, :1] - lines[:, 1:] * points.x[bound]) * -points.side[bound] / spread
-    likelihood = log_ndtr(away).sum(axis=1)
+    spread = np.sqrt(points.sigma**2 + scatters[which, None] ** 2)
+    away = (points.y - lines[:, :1] - lines[:, 1:] * points.x) / spread
+    likelihood = log_ndtr(away * -points.side)[:, ~known].sum(axis=1)
+    likelihood += (away**2 / 2 + np.log(spread))[:, taken & ~known].sum(axis=1)
     chance = np.exp(likelihood - likelihood.max())
     kept = rng.choice(n_draws, n_draws, p=chance / chance.sum())
     return Line(lines[kept].mean(axis=0), lines[kept], scatters[which][kept])
@@ -109,11 +112,14 @@ def curvature(points: Points, n_draws: int, rng: np.random.Generator) -> Curvatu
 
     null_line = line @ straight.coefficients[0]
     # The likeliest scatter of few cells is too small, so that the test would reject too often: all that are likely.
-    null = ratios(null_line, line_posterior(points, n_draws, rng).scatters)
+    # Bounds are no measure of it: one that a line violates would count as scatter.
+    known = points.side == 0
+    estimated = Points(*(values[known] for values in points))
+    null = ratios(null_line, line_posterior(estimated, n_draws, rng).scatters)
     p = float((1 + (null >= observed[0]).sum()) / (n_draws + 1))
     # Power at the scatter that a parabola leaves: what a straight line leaves may be the bend itself.
-    left = points._replace(y=points.y - parabola @ bent.coefficients[0] + null_line)
-    scatter = line_posterior(left._replace(y=np.where(points.side == 0, left.y, points.y)), n_draws, rng).scatters
+    left = estimated._replace(y=(points.y - parabola @ bent.coefficients[0] + null_line)[known])
+    scatter = line_posterior(left, n_draws, rng).scatters
     limit = float(np.quantile(ratios(null_line, scatter), 0.95))
     knee = null_line + np.where(x > 0, -0.5, 0.5) * np.abs(x) * np.sign(x)
     grown = np.exp(points.x)

@@ -157,7 +157,8 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     vanished = dead | (norm <= criteria.vanished_ratio * peak)
     begun = lowest < criteria.begun_ratio * first_loss
 
-    low = level.floor + (1 - level.floor / level.constant) * numbers(runs, "learned_loss")
+    reached = np.divide(level.floor, level.constant, out=np.zeros(len(runs)), where=level.constant > 0)
+    low = level.floor + (1 - reached) * numbers(runs, "learned_loss")
     had_learned = lowest < low
     margin = criteria.still_ratio * np.maximum(level.constant, loss)
     steady = np.abs(last - loss) <= margin

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ghostsweep.analysis.flow import Array, Params, flow_of, singular_basis
 from ghostsweep.analysis.flow_map import flow_map_points
+from ghostsweep.analysis.ghosts import ghosts
 from ghostsweep.analysis.slow_points import SlowPoints, slow_points
 from ghostsweep.analysis.trajectories import trajectories
 from ghostsweep.errors import UsageError
@@ -27,12 +28,14 @@ class Snapshot:
     params: as stored, of a rank-2 network in its `singular_basis`. paths (steps + 1, kinds of trial, D): noiseless
     trajectories from the zero state, D = 2 for rank 2 and N for full rank. points: the minima of the speed without
     input, of rank 2 those of `flow_map_points`, of full rank those of `slow_points` from all states of the paths.
+    ghosts: what `ghosts` says of the slow ones among the points, by the steps without input; its index is their row.
     """
 
     epoch: int
     params: Params
     paths: Array
     points: SlowPoints
+    ghosts: pd.DataFrame
 
     @property
     def nearest(self) -> int | None:
@@ -75,7 +78,9 @@ def network_snapshots(snapshots: Mapping[str, np.ndarray], run: Mapping[str, Any
             params = singular_basis(params)
         paths = trajectories(params, inputs, leak=leak)
         points = flow_map_points(params) if low_rank else slow_points(params, paths)
-        found.append(Snapshot(int(snapshots["epochs"][index]), params, paths, points))
+        slow = np.flatnonzero(points.table["kind"] == "slow point")
+        judged = ghosts(params, points.points[slow], paths, along=inputs == 0.0).set_index(slow)
+        found.append(Snapshot(int(snapshots["epochs"][index]), params, paths, points, judged))
     return found
 
 
@@ -83,9 +88,10 @@ def count_points(snapshots: Sequence[Snapshot]) -> pd.DataFrame:
     """How many points of each kind there are, a row per snapshot.
 
     Columns: epoch; fixed_points and slow_points; stable_ and saddle_ and unstable_fixed_points, and as many of
-    slow_points; lowest_slow_speed, of the slowest of the slow points, in 1/tau (NaN where there is none);
-    nearest_kind, nearest_stability and nearest_distance, of the point nearest to a trajectory (null where there is
-    none). The tolerances stand in `.attrs`.
+    slow_points; ghosts, those of the slow points that are, and ghost_passage, the time the slowest of them takes to
+    pass, tau (NaN without one); lowest_slow_speed, of the slowest of the slow points, in 1/tau (NaN where there is
+    none); nearest_kind, nearest_stability and nearest_distance, of the point nearest to a trajectory (null where there
+    is none). The tolerances stand in `.attrs`.
     """
     rows: list[dict[str, Any]] = []
     for snapshot in snapshots:
@@ -102,6 +108,8 @@ def count_points(snapshots: Sequence[Snapshot]) -> pd.DataFrame:
                 int((alike & ~slow).sum()),
                 int((alike & slow).sum()),
             )
+        row["ghosts"] = int(snapshot.ghosts["ghost"].sum())
+        row["ghost_passage"] = snapshot.ghosts.loc[snapshot.ghosts["ghost"], "passage"].max()
         row["lowest_slow_speed"] = table.loc[slow, "speed"].min()
         at = snapshot.nearest
         row["nearest_kind"] = None if at is None else table["kind"].iloc[at]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,17 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ghostsweep import analysis
 from ghostsweep.analysis.flow import THRESHOLD
+from ghostsweep.analysis.ghosts import SEPARATION, X_START
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.figures.loss_vs_rate import Tables
 
 EPOCHS = (1, 200_001, 499_001)
 SPAN = (-9.0, 9.0)
-X_START = -0.3
-"""Initial state of every unit (paper, section 2)."""
 FALLEN = 0.9
 """Loss below which the collapsing run has begun to learn, and above which it has collapsed."""
 _LINES = ("-", "--", ":")  # told apart without colour too
+_OF_TASK = ("timescale", "dt_ms", "tau_ms")
 
 
 class StoredTables(Tables, Protocol):
@@ -37,8 +37,9 @@ def fig3(learns: StoredTables, collapses: StoredTables, *, width: float = style.
     learns: (a) loss and gradient norm over their maxima; (b) the flow dkappa/dt at the snapshots nearest to `EPOCHS`.
     collapses: (c) the same with an inset around the collapse; (d) the flow at the last snapshot before the loss
     first falls below `FALLEN`, at the one nearest to its minimum, and at the first after the collapse. (e) The number
-    of fixed points at every snapshot of each. width: inches. Raises UsageError for an empty table, missing columns,
-    another model, several runs, a run without snapshots, and a second one whose loss never falls below `FALLEN`.
+    of fixed points, and of ghosts (`analysis.ghosts`), at every snapshot of each. width: inches. Raises UsageError for
+    an empty table, missing columns, another model, several runs, a run without snapshots, and a second one whose loss
+    never falls below `FALLEN`.
     """
     runs = [_stored(tables, name) for tables, name in ((learns, "Figure 3a, b"), (collapses, "Figure 3c, d"))]
     inside = _collapse(runs[1])
@@ -50,11 +51,12 @@ def fig3(learns: StoredTables, collapses: StoredTables, *, width: float = style.
         else:
             axes = fig.subplots(6, 1, height_ratios=[1, 1.1, 1.1, 1.1, 0.7, 1]).reshape(3, 2)
             axes = np.array([[axes[0, 0], axes[0, 1], axes[2, 0]], [axes[1, 0], axes[1, 1], axes[2, 1]]])
-        counts = [analysis.fixed_points_over_training(run.snapshots) for run in runs]
+        counts = [analysis.ghosts_over_training(run.snapshots, timescale=run.timescale, leak=run.leak) for run in runs]
         remarks = []
-        for row, run, at, letters in zip(axes, runs, (_nearest(runs[0], EPOCHS), inside), ("ab", "cd"), strict=True):
+        drawn = (_nearest(runs[0], EPOCHS), inside)
+        for row, run, at, count, letters in zip(axes, runs, drawn, counts, ("ab", "cd"), strict=True):
             _curves(row[0], run)
-            remarks += _flows(row[1], run, at, letters[1])
+            remarks += _flows(row[1], run, at, count, letters[1])
             for ax, letter in zip(row, letters, strict=False):
                 style.panel_letter(ax, letter)
         first, last = runs[1].epochs[inside[0]], runs[1].epochs[inside[-1]]
@@ -64,7 +66,8 @@ def fig3(learns: StoredTables, collapses: StoredTables, *, width: float = style.
         style.panel_letter(axes[0, 2], "e")
         axes[0, 0].legend(loc="best")
         remarks.append(
-            "b, d: by epoch; filled: stable, open: unstable fixed point; triangles: initial κ; dashed, grey: threshold."
+            "b, d: by epoch; filled: stable, open: unstable fixed point; ring: ghost, a slow place that the trajectory "
+            f"passes and that takes at least {SEPARATION:g} τ; triangles: initial κ; dashed, grey: threshold."
         )
         style.remark(fig, [*remarks, style.scale(learns, "a, b, e"), style.scale(collapses, "c, d, e")])
     return fig
@@ -77,6 +80,8 @@ class _Stored:
     what: str
     learning_rate: float
     learned: int | None
+    timescale: int
+    leak: float
     curves: pd.DataFrame
     snapshots: Mapping[str, np.ndarray]
 
@@ -93,7 +98,7 @@ class _Stored:
 def _stored(tables: StoredTables, what: str) -> _Stored:
     """The one run of a sweep, checked."""
     runs, curves = tables.runs, tables.curves
-    style.require(runs, ["run_id", "model", "learning_rate", "learned_epoch"], f"{what}, runs")
+    style.require(runs, ["run_id", "model", "learning_rate", "learned_epoch", *_OF_TASK], f"{what}, runs")
     style.require(curves, ["run_id", "epoch", "loss", "grad_norm"], f"{what}, curves")
     if len(runs) > 1:
         raise UsageError(f"{what}: shows one run, found {len(runs)}")
@@ -104,6 +109,8 @@ def _stored(tables: StoredTables, what: str) -> _Stored:
         what,
         float(runs["learning_rate"].iloc[0]),
         None if pd.isna(learned) else int(learned),
+        int(runs["timescale"].iloc[0]),
+        float((runs["dt_ms"] / runs["tau_ms"]).iloc[0]),
         curves[curves["run_id"] == run_id].sort_values("epoch"),
         tables.snapshots(run_id),
     )
@@ -162,7 +169,7 @@ def _inset(ax: Axes, box: tuple[float, float, float, float], first: float, last:
     ax.indicate_inset_zoom(inset, edgecolor=style.MUTED)
 
 
-def _flows(ax: Axes, run: _Stored, at: list[int], letter: str) -> list[str]:
+def _flows(ax: Axes, run: _Stored, at: list[int], counts: pd.DataFrame, letter: str) -> list[str]:
     """The flow at some snapshots, its zeros, the initial kappa and the threshold; return remarks."""
     ax.axhline(0, color=style.MUTED, linewidth=0.6)
     ax.axvline(THRESHOLD, color=style.MUTED, linestyle="--", linewidth=0.8)
@@ -176,6 +183,11 @@ def _flows(ax: Axes, run: _Stored, at: list[int], letter: str) -> list[str]:
         for stability, face in (("stable", color), ("unstable", "white")):
             kappa = zeros.loc[zeros["stability"] == stability, "kappa"]
             ax.plot(kappa, 0 * kappa, "o", color=color, markerfacecolor=face, markersize=4.5, zorder=4)
+        ghost = counts.loc[counts["epoch"] == epoch, "kappa"].dropna()
+        if len(ghost):
+            height = analysis.flow_of(params).velocity(ghost.to_numpy()[:, None])[:, 0]
+            look: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.4, "markersize": 8}
+            ax.plot(ghost, height, "o", color=color, label="_ghost", **look)
         start = X_START * float(params["n"].sum())  # kappa = n . x
         ax.plot([start], [0.05 + 0.06 * row], "^", color=color, markersize=5, transform=ax.get_xaxis_transform())
     ax.set_xlim(*SPAN)
@@ -189,18 +201,21 @@ def _flows(ax: Axes, run: _Stored, at: list[int], letter: str) -> list[str]:
 
 def _counts(ax: Axes, run: _Stored, counts: pd.DataFrame, of: str) -> str:
     """The number of fixed points against epoch, with the epoch of learning; return what it says of bifurcations."""
-    epoch, number = counts["epoch"].to_numpy(), counts["n_fixed_points"].to_numpy()
+    epoch, number = counts["epoch"].to_numpy(), counts["fixed_points"].to_numpy()
     top = max(4, number.max() + 1)
-    ax.plot(np.repeat(epoch, 2)[1:], np.repeat(number, 2)[:-1], color="black")  # in steps
+    ax.plot(np.repeat(epoch, 2)[1:], np.repeat(number, 2)[:-1], color="black", label="fixed points")  # in steps
+    ghosts = counts["ghosts"].to_numpy()
+    ghost_color = style.SERIES_COLORS[1]
+    ax.plot(np.repeat(epoch, 2)[1:], np.repeat(ghosts, 2)[:-1], color=ghost_color, linewidth=0.9, label="ghosts")
     ax.set_title(f"run of {of}")
     _epoch_axis(ax, run)
-    ax.set_ylabel("fixed points")
+    ax.set_ylabel("fixed points, ghosts")
     ax.set_ylim(0, top)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     changes = epoch[1:][np.diff(number) != 0]
     said = f"first changes by epoch {changes[0]:,}" if len(changes) else "never changes"
     if run.learned is None:
-        return f"e, run of {of}: never learned; the number of fixed points {said}."
+        return f"e, run of {of}: never learned; the number of fixed points {said}. Ghosts: {_when(counts)}."
     ax.plot([run.learned] * 2, [0, top], color=style.OUTCOME_COLORS["learned"], linestyle="--", label="learned")
     if of == "a":
         ax.legend(loc="best")
@@ -210,5 +225,13 @@ def _counts(ax: Axes, run: _Stored, counts: pd.DataFrame, of: str) -> str:
     found = f"{until.min()}" if until.min() == until.max() else f"{until.min()} to {until.max()}"
     return (
         f"e, run of {of}: learned at epoch {run.learned:,}; fixed points at each of {len(until):,} snapshots up to "
-        f"then: {found}; their number {said}."
+        f"then: {found}; their number {said}. Ghosts: {_when(counts)}."
     )
+
+
+def _when(counts: pd.DataFrame) -> str:
+    """At which snapshots there is a ghost."""
+    there = counts.loc[counts["ghosts"] > 0, "epoch"]
+    if there.empty:
+        return "at no snapshot"
+    return f"at {len(there):,} of {len(counts):,} snapshots, from epoch {there.iloc[0]:,} to {there.iloc[-1]:,}"

@@ -16,10 +16,12 @@ from ghostsweep import analysis
 from ghostsweep.analysis.flow import BINARY_CUT, DCDT_CUT
 from ghostsweep.figures import style
 from ghostsweep.figures.networks import (
+    GHOST_MEANS,
     TASK_NAMES,
     TRIAL_LINES,
     NetworkTables,
     Trained,
+    ghosts_said,
     learning_curves,
     tolerances,
     trained,
@@ -33,19 +35,20 @@ FACES = {"stable": "black", "saddle": "white", "unstable": "#F0E442"}
 SPEED_MAP = LinearSegmentedColormap.from_list("speed", ["#FFFFFF", "#CBD8E3", "#6D8AA5"])
 _RIM = [patheffects.withStroke(linewidth=2.0, foreground="white")]
 NULLCLINE = "#7B3294"
+GHOST = "#D55E00"
 CUTS = {"dcdt": (-DCDT_CUT, DCDT_CUT), "dmts": (BINARY_CUT,)}
 TASKS = ("dcdt", "dmts")
 
 
 def fig4(dcdt: NetworkTables, dmts: NetworkTables, *, width: float = style.TWO_COLUMNS) -> Figure:
-    """Draw Figure 4 from the tables of two sweeps of one rank-2 network each, on dcdt (a-d) and dmts (e-h).
+    """Draw Figure 4 from the tables of two sweeps of rank-2 networks, the first of each, on dcdt (a-d) and dmts (e-h).
 
     a, e: loss and gradient norm by epoch; b, f: accuracy; c, g: at every snapshot the flow map, without input, over
     [-5, 5]^2 of the `singular_basis`; d, h: its close-up over [-1, 1]^2. A map shows log10 of the speed |dkappa/dt|
     in 1/tau as colour, on one scale; the direction of the flow as arrows; nullclines; noiseless trajectories of the
     kinds of trial; where the output is cut into answers; the minima of the speed by kind and stability; and their
     slow directions. width: inches; up to one column the maps of both tasks stand side by side.
-    Raises UsageError for an empty table, missing columns, several runs, another model, rank or task, and missing
+    Raises UsageError for an empty table, missing columns, another model, rank or task, and missing
     snapshots.
     """
     both = [trained(t, "low_rank", task, f"Figure 4, {task}") for t, task in zip((dcdt, dmts), TASKS, strict=True)]
@@ -157,6 +160,9 @@ def _draw_map(
     for path, (color, dashes) in zip(snapshot.paths.swapaxes(0, 1), TRIAL_LINES, strict=False):
         ax.plot(path[:, 0], path[:, 1], color=color, linestyle=dashes, linewidth=1.2)
     _draw_points(ax, snapshot.points, 0.09 * (high - low), size)
+    ringed = snapshot.points.points[snapshot.ghosts.index[snapshot.ghosts["ghost"]]]
+    if len(ringed):
+        ax.plot(ringed[:, 0], ringed[:, 1], label="ghost", **_ring(2.2 * size))
     ax.set(xlim=(low, high), ylim=(low, high), xticks=(low, 0, high), yticks=(low, 0, high), box_aspect=1)
     ax.tick_params(pad=1.5, length=2)
 
@@ -180,6 +186,11 @@ def _cross(kind: str, stability: str, size: float = 4.5) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _ring(size: float = 9.0) -> dict[str, Any]:
+    look: dict[str, Any] = {"linestyle": "", "marker": "o", "markerfacecolor": "none", "markeredgecolor": GHOST}
+    return look | {"markersize": size, "markeredgewidth": 1.2, "zorder": 5}
+
+
 def _handles() -> tuple[list[Line2D], list[Line2D]]:
     lines = [
         *trial_handles(TASKS),
@@ -193,7 +204,7 @@ def _handles() -> tuple[list[Line2D], list[Line2D]]:
         for kind in MARKERS
         for stability in FACES
     ]
-    return lines, crosses
+    return lines, [*crosses, Line2D([], [], label="ghost", **_ring())]
 
 
 def _remarks(tables: Sequence[NetworkTables], both: Sequence[Trained]) -> list[str]:
@@ -204,6 +215,7 @@ def _remarks(tables: Sequence[NetworkTables], both: Sequence[Trained]) -> list[s
         "cut at ± 0.33 (a-d) or 0.5 (e-h)."
     )
     remarks.append(tolerances(both[0].snapshots[0].points))
+    remarks.append(" ".join([GHOST_MEANS, *(f"{p}: {ghosts_said(one)}" for one, p in zip(both, "cg", strict=True))]))
     for one, panel in zip(both, "cg", strict=True):
         outside = {s.epoch: int((np.abs(s.points.points) > SPANS[0][1]).any(axis=1).sum()) for s in one.snapshots}
         lost = ", ".join(f"{count} at epoch {style.epoch_text(epoch)}" for epoch, count in outside.items() if count)

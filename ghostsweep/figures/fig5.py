@@ -15,10 +15,12 @@ from matplotlib.lines import Line2D
 from ghostsweep import analysis
 from ghostsweep.figures import style
 from ghostsweep.figures.networks import (
+    GHOST_MEANS,
     TASK_NAMES,
     TRIAL_LINES,
     NetworkTables,
     Trained,
+    ghosts_said,
     learning_curves,
     tolerances,
     trained,
@@ -28,18 +30,19 @@ from ghostsweep.figures.networks import (
 TASKS = ("dcdt", "dmts")
 MARKERS = {"stable": "o", "saddle": "D", "unstable": "^"}
 EPOCH_MARKERS = ("o", "s", "^", "D")
+GHOST = "#D55E00"
 SPEED_MAP = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.2, 0.9, 128)), "speed").with_extremes(under="black")
 
 
 def fig5(dcdt: NetworkTables, dmts: NetworkTables, *, width: float = style.TWO_COLUMNS) -> Figure:
-    """Draw Figure 5 from the tables of two sweeps of one full-rank network each, on dcdt (a-c) and dmts (d-f).
+    """Draw Figure 5 from the tables of two sweeps of full-rank networks, the first of each: dcdt (a-c), dmts (d-f).
 
     a, d: loss and gradient norm by epoch, and accuracy. b, e: the eigenvalues, in 1/tau, of the flow's Jacobian at
     the point nearest to a trajectory, a colour for each snapshot. c, f: for each snapshot the noiseless trajectories
     of the kinds of trial and the minima of the speed that searches from all their states lead to, in the three
     principal axes of all snapshots' trajectories together; points coloured by log10 of their speed in 1/tau, on one
     scale, with a marker for each stability, filled where fixed. width: inches; up to one column the tasks stand side
-    by side. Raises UsageError for an empty table, missing columns, several runs, another model or task, and missing
+    by side. Raises UsageError for an empty table, missing columns, another model or task, and missing
     snapshots.
     """
     both = [trained(t, "full_rank", task, f"Figure 5, {task}") for t, task in zip((dcdt, dmts), TASKS, strict=True)]
@@ -145,6 +148,11 @@ def _draw_states(axes: Sequence[Any], one: Trained, norm: Normalize, area: float
                 *at[rows.index].T, marker=MARKERS[str(stability)], s=area, facecolors=colors if fixed else "none",
                 edgecolors=colors, linewidths=1.2, depthshade=False, label=f"{kind}, {stability}",
             )  # fmt: skip
+        ringed = at[snapshot.ghosts.index[snapshot.ghosts["ghost"]]]
+        if len(ringed):
+            ax.scatter(
+                *ringed.T, marker="o", s=4 * area, facecolors="none", edgecolors=GHOST, linewidths=1.2, label="ghost"
+            )
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
         ax.set_title(f"epoch {style.epoch_text(snapshot.epoch)}", y=0.98)
         for name, axis in zip(("x", "y", "z"), (ax.xaxis, ax.yaxis, ax.zaxis), strict=True):
@@ -164,7 +172,8 @@ def _handles() -> list[Line2D]:
             look: dict[str, Any] = {"color": color, "fillstyle": "full" if kind == "fixed" else "none"}
             label = f"{kind}, {stability}"
             points.append(Line2D([], [], linestyle="", marker=marker, markeredgewidth=1.4, label=label, **look))
-    return trial_handles(TASKS) + points
+    ring = Line2D([], [], linestyle="", marker="o", color=GHOST, fillstyle="none", markersize=9, label="ghost")
+    return [*trial_handles(TASKS), *points, ring]
 
 
 def _remarks(both: Sequence[Trained]) -> list[str]:
@@ -172,6 +181,7 @@ def _remarks(both: Sequence[Trained]) -> list[str]:
         "Trajectories: noiseless, from the zero state, at the epochs dotted in a, d. b, e: of the point nearest to a "
         "trajectory, filled where it is a fixed point. c, f: points are projected, so one that looks close may be far.",
         "Searches begin at every state of the trajectories. " + tolerances(both[0].snapshots[0].points),
+        " ".join([GHOST_MEANS, *(f"{p}: {ghosts_said(one)}" for one, p in zip(both, "cf", strict=True))]),
     ]
     for one, panel in zip(both, "cf", strict=True):
         lost = {s.epoch: s.points.table.attrs["n_dropped"] for s in one.snapshots}

@@ -20,11 +20,11 @@ def fig8(confidence: Tables, trained: Tables, readout: Tables, *, width: float =
     """Draw Figure 8 from three sweeps of two phases; their curves are mean +- sem over networks.
 
     (a) |dL/dr| of the canonical form over its maximum against r, simulated at `CONFIDENCES` and in closed form.
-    confidence: (b) of the networks trapped in the first phase (`analysis.trapped`), best accuracy and last gradient
-    norm of the second phase against its confidence. trained: (b2) accuracy and loss against epoch, the confidence
-    reset in between. readout: (c) accuracy against epoch, of the second phase a line per readout_l1, of which null
-    is left alone. width: inches. Raises UsageError for an empty table, missing columns, a sweep that has not two
-    phases, and a first phase of (b) that trapped no network.
+    confidence: (b) of the networks trapped in the first phase (`analysis.trapped`), accuracy and gradient norm in
+    the last epoch of the second phase against its confidence. trained: (b2) accuracy and loss against epoch, the
+    confidence reset in between. readout: (c) accuracy against epoch, of the second phase a line per readout_l1, of
+    which null is left alone. width: inches. Raises UsageError for an empty table, missing columns, a sweep that has
+    not two phases, and a first phase of (b) that trapped no network.
     """
     for tables, panel in ((confidence, "b"), (trained, "b2"), (readout, "c")):
         _require_phases(tables.runs, f"Figure 8{panel}, runs")
@@ -54,7 +54,7 @@ def fig8(confidence: Tables, trained: Tables, readout: Tables, *, width: float =
 
 
 _OF_RUNS = ["run_id", "parent", "phase", "first_epoch", "epochs", "confidence", "readout_l1", "status"]
-_OF_RUNS += ["max_accuracy", "recent_max_accuracy", "final_grad_norm"]
+_OF_RUNS += ["max_accuracy", "recent_max_accuracy", "final_accuracy", "final_grad_norm"]
 
 
 def _require_phases(runs: pd.DataFrame, what: str) -> None:
@@ -99,7 +99,7 @@ def _recovery(accuracy: Axes, gradient: Axes, runs: pd.DataFrame) -> list[str]:
         raise UsageError(f"Figure 8b, runs: needs networks trapped in the first phase, found 0 of {len(first)}")
     then = runs[runs["parent"].isin(caught["run_id"])]
     before = float(style.single_value(first, "confidence", "Figure 8b, runs of phase 1"))
-    _mean_line(accuracy, then, "confidence", "max_accuracy", color=style.QUANTITY_COLORS["accuracy"])
+    _mean_line(accuracy, then, "confidence", "final_accuracy", color=style.QUANTITY_COLORS["accuracy"])
     _mean_line(gradient, then, "confidence", "final_grad_norm", color=style.QUANTITY_COLORS["gradient"])
     for ax in (accuracy, gradient):
         ax.axvline(before, color=style.MUTED, linestyle=":", linewidth=0.9)
@@ -112,8 +112,8 @@ def _recovery(accuracy: Axes, gradient: Axes, runs: pd.DataFrame) -> list[str]:
     gradient.set_xlabel("confidence c of the second phase")
     epochs = int(style.single_value(then, "epochs", "Figure 8b, runs of phase 2"))
     return [
-        f"b: networks trapped at c = {before:g} (dotted), {len(caught)} of {len(first)}: best accuracy in {epochs:,} "
-        "epochs at each confidence, gradient norm in the last.",
+        f"b: networks trapped at c = {before:g} (dotted), {len(caught)} of {len(first)}: accuracy and gradient norm "
+        f"in the last of {epochs:,} epochs at each confidence.",
         *style.left_out(int((then["status"] == "diverged").sum()), len(then), "from where they diverge", "b"),
     ]
 
@@ -142,11 +142,11 @@ def _reset(ax: Axes, tables: Tables) -> list[str]:
     ax.set_ylabel("accuracy, loss")
     ax.set_ylim(bottom=0)
     ax.legend(loc="best")
-    freed = int((then["max_accuracy"] > analysis.PLATEAU_ACCURACY).sum())
+    freed = int((then["final_accuracy"] > analysis.PLATEAU_ACCURACY).sum())
     n_first = int((runs["phase"] == 1).sum())
     return [
-        f"b2: c is trained too; {len(caught)} of {n_first} networks were trapped at its reset, {freed} of these exceed "
-        f"accuracy {analysis.PLATEAU_ACCURACY:g} after it.",
+        f"b2: c is trained too; {len(caught)} of {n_first} networks were trapped at its reset, {freed} of these end "
+        f"above accuracy {analysis.PLATEAU_ACCURACY:g}.",
         *remarks,
     ]
 

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ghostsweep import analysis
+from ghostsweep.analysis.ghosts import SEPARATION
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.figures.loss_vs_rate import Tables
@@ -31,24 +32,23 @@ class NetworkTables(Tables, Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """The one run of a sweep: its fields, its curve by epoch, and its dynamics at every snapshot."""
+    """One run of a sweep: its fields, its curve by epoch, its dynamics at every snapshot; and of how many it is one."""
 
     run: dict[str, Any]
     curve: pd.DataFrame
     snapshots: list[analysis.Snapshot]
+    n_runs: int
 
 
 def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
-    """Read and analyse the one run of a sweep; `what` names the figure.
+    """Read and analyse the first run of a sweep, the one that is drawn; `what` names the figure.
 
-    Raises UsageError unless there is one run, of this model and task and without readout_l1 (its stored readout is
-    not the one it uses), with a curve and one to MAX_SNAPSHOTS snapshots.
+    Raises UsageError unless it is of this model and task and without readout_l1 (its stored readout is not the one it
+    uses), with a curve and one to MAX_SNAPSHOTS snapshots.
     """
     fields = ["run_id", "model", "task", "dt_ms", "tau_ms", "input_ms", "delay_ms", "reaction_ms", "confidence"]
     style.require(tables.runs, [*fields, "readout_l1", "epochs"], f"{what}, runs")
     style.require(tables.curves, ["run_id", "epoch", "loss", "grad_norm", "accuracy"], f"{what}, curves")
-    if len(tables.runs) != 1:
-        raise UsageError(f"{what}: shows one network, found {len(tables.runs)} runs")
     run = {str(field): value for field, value in tables.runs.iloc[0].items()}
     if (run["model"], run["task"]) != (model, task) or pd.notna(run["readout_l1"]):
         found = f"{run['model']}, {run['task']}, readout_l1 = {run['readout_l1']}"
@@ -57,7 +57,7 @@ def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
     snapshots = tables.snapshots(run["run_id"])
     if not 1 <= len(snapshots["epochs"]) <= MAX_SNAPSHOTS:
         raise UsageError(f"{what}: found {len(snapshots['epochs'])} snapshots; allowed: 1 to {MAX_SNAPSHOTS}")
-    return Trained(run, curve, analysis.network_snapshots(snapshots, run))
+    return Trained(run, curve, analysis.network_snapshots(snapshots, run), len(tables.runs))
 
 
 def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:
@@ -88,6 +88,20 @@ def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.epoch_text(round(value))))
+
+
+def ghosts_said(one: Trained) -> str:
+    """Which of the runs is drawn, and of the slow points of each snapshot, how many are ghosts."""
+    found = {s.epoch: (int(s.ghosts["ghost"].sum()), len(s.ghosts)) for s in one.snapshots if len(s.ghosts)}
+    each = ", ".join(f"{k} of {n} at epoch {style.epoch_text(epoch)}" for epoch, (k, n) in found.items())
+    drawn = f"the first of {one.n_runs} runs, seed {one.run['seed']}; " if one.n_runs > 1 else ""
+    return f"{drawn}ghosts among the slow points: {each or 'no slow points'}."
+
+
+GHOST_MEANS = (
+    "Ghost (ringed): a slow point that rates within ± 1 can reach, whose bottleneck a trajectory enters, and that "
+    f"takes at least {SEPARATION:g} times the next time scale to pass."
+)
 
 
 def trial_handles(tasks: Sequence[str]) -> list[Line2D]:

@@ -335,7 +335,7 @@ def _has(grids: Sequence[Grid], name: str, value: Any) -> bool:
 
 
 def _record(problems: Problems, data: Any, where: str) -> Record | None:
-    """Read a record table, whose epochs may be written as an axis and whose snapshots name fields by value."""
+    """Read a record table, whose epochs may be written as axes and whose snapshots name fields by value."""
     if not isinstance(data, dict):
         problems.add(where, data, "a table with " + ", ".join(Record.model_fields))
         return None
@@ -351,11 +351,17 @@ def _record(problems: Problems, data: Any, where: str) -> Record | None:
 
 
 def _with_epochs(problems: Problems, data: dict[str, Any], where: str) -> dict[str, Any]:
-    if isinstance(data.get("epochs"), dict):
-        axis = problems.model(Axis, f"{where}.epochs", data["epochs"])
-        values = axis.values() if axis else []
-        return data | {"epochs": [int(value) if float(value).is_integer() else value for value in values]}
-    return data
+    """The table with its epochs written out: given as an axis, or as a list in which axes stand for their values."""
+    given = data.get("epochs")
+    parts = given if isinstance(given, list) else [given]
+    if not any(isinstance(part, dict) for part in parts):
+        return data
+    epochs: list[Any] = []
+    for part in parts:
+        axis = problems.model(Axis, f"{where}.epochs", part) if isinstance(part, dict) else None
+        values = axis.values() if axis else [] if isinstance(part, dict) else [part]
+        epochs += [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    return data | {"epochs": epochs}
 
 
 def _check_record(problems: Problems, record: Record, grids: Sequence[Grid], where: str) -> None:
