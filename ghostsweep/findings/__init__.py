@@ -59,6 +59,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("and its band", activation.full_rank),
     ),
     "fig6a_full": (Row("without a limit on rank: its band", activation.full_rank),),
+    "rank_one_full_matched": (Row("and at one confidence?", activation.matched),),
     "rank_one_lr_confidence": (
         Row("which confidence gives the widest band?", activation.confidence_band),
         Row("why is there none at the lowest?", activation.confidence_floor),
@@ -75,7 +76,9 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("do trapped networks recover at lower confidence?", activation.recovery_best),
         Row("and do they stay so?", activation.recovery_end),
     ),
+    "fig8b_recovery": (Row("and if they train as long again?", activation.recovery_long),),
     "fig8b_trained_confidence": (Row("and those that train their confidence?", activation.recovery_trained),),
+    "fig8b_trained_control": (Row("and those without the reset?", activation.recovery_control),),
     "rank_lr": (
         Row("does rank widen the band?", activation.rank_width),
         Row("the lower boundary against rank", activation.rank_lower),

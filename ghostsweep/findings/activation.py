@@ -285,6 +285,36 @@ def recovery_end(sweep: Evidence) -> str:
     )
 
 
+def recovery_long(sweep: Evidence) -> str:
+    """How many trapped networks have learned at the end, by the confidence they went on at, the old one as control."""
+    caught, after = _recovering(sweep)
+    old = caught["confidence"].iloc[0]
+    learned = {c: int((runs["outcome"] == "learned").sum()) for c, runs in groups(after, "confidence")}
+    table = pd.DataFrame(learned.items(), columns=["confidence", "learned"])
+    shown = at(table[table["confidence"] != old], "confidence", lambda row: str(int(row["learned"])))
+    return (
+        f"of {len(caught)} that were trapped after {epochs(caught)}, so many have learned after {epochs(after)} more: "
+        f"{shown}; unchanged, at {value('confidence', old)}, {learned[old]}"
+    )
+
+
+def recovery_control(sweep: Evidence) -> str:
+    caught, after = _recovering(sweep)
+    learned = int((after["outcome"] == "learned").sum())
+    return f"{part(learned, len(after))} that were trapped have learned, {epochs(after)} on"
+
+
+def matched(sweep: Evidence) -> str:
+    """The bands of a rank-one and a full-rank network that differ in nothing else."""
+    one, full = (sweep.band[sweep.band["model"] == name] for name in ("rank_one", "full_rank"))
+    order = trend(pd.concat([one, full]).assign(rank=[1, 2]), "rank")
+    word = {"wider": "full rank is wider", "narrower": "rank one is wider"}.get(order, "the order is not established")
+    return (
+        f"{word}: {width(full.iloc[0])} decades with full rank, {width(one.iloc[0])} with rank one; "
+        f"{epochs(sweep.runs)}, {sweep.n_seeds} seeds, {place('confidence', sweep.runs['confidence'].iloc[0])} for both"
+    )
+
+
 def recovery_trained(sweep: Evidence) -> str:
     caught, after = _recovering(sweep)
     first = sweep.runs[sweep.runs["phase"] == 1]
