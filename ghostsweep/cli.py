@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ghostsweep import api, reproduction, tables
+from ghostsweep import api, findings, reproduction, tables
 from ghostsweep.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.console import (
     Format,
@@ -40,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 OutOption = Annotated[Path, typer.Option("--out", help="Folder that holds the results, one subfolder per sweep.")]
-PRINTING = ("list", "status", "fit", "show")
+PRINTING = ("list", "status", "fit", "show", "findings")
 """Commands whose result is what they print."""
 SweepsOption = Annotated[Path, typer.Option("--sweeps", help="Folder that holds the sweep files.")]
 
@@ -345,6 +345,28 @@ def reproduce_command(
         )
     if made.failed:
         raise UsageError("\n".join(f"{name}: not drawn: {reason}" for name, reason in made.failed.items()))
+
+
+@app.command("findings")
+def findings_command(
+    out: OutOption = Path("results"),
+    insert: Annotated[
+        Path | None, typer.Option("--insert", metavar="FILE", help="Put them into this document, which says where.")
+    ] = None,
+) -> None:
+    """Print what the results show, as a table in Markdown: questions, sweeps, and answers computed from their tables.
+
+    Sweeps without results have no row. With --insert it replaces what stands between the lines <!-- findings --> and
+    <!-- end findings --> of a document, which stays whole if that fails.
+
+    Example: ghostsweep findings --insert README.md
+    """
+    text = findings.findings(out)
+    if insert is None:
+        print(text)
+        return
+    findings.insert(text, insert)
+    say(f"put the findings into {insert}")
 
 
 def main() -> None:

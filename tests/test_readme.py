@@ -49,7 +49,7 @@ def test_the_commands_shown_exist() -> None:
     for part in commands:
         name = shlex.split(part)[2]
         assert (ROOT / "sweeps" / f"{name}.toml").exists()
-    for path in re.findall(r"`((?:spec|models|analysis|figures)/|[a-z_]+\.py)`", README):
+    for path in re.findall(r"`((?:spec|models|analysis|figures|findings)/|[a-z_]+\.py)`", README):
         assert (ROOT / "ghostsweep" / path).exists() or (ROOT / "ghostsweep/figures" / path).exists(), path
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).exists(), picture

@@ -75,7 +75,8 @@ ROOMS = {
     ),
     "reproduction": ({"pandas"}, {"api", "columns", "figures", "files", "paper", "spec", "tables"}),
     "console": ({"rich", "typer", "numpy", "pandas"}, {"api", "columns", "progress", "spec", "tables", "terminal"}),
-    "cli": ({"typer"}, {"api", "checkpoint", "console", "reproduction", "spec", "tables", "terminal"}),
+    "findings": ({"numpy", "pandas"}, {"analysis", "columns", "files", "spec", "tables", "theory"}),
+    "cli": ({"typer"}, {"api", "checkpoint", "console", "findings", "reproduction", "spec", "tables", "terminal"}),
     "errors": (set(), set()),
     "terminal": (set(), set()),
 }

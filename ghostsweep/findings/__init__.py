@@ -1,0 +1,172 @@
+"""What the tables of results show, in Markdown: every number computed from them, every sentence chosen by them.
+
+A row belongs to a sweep and is there when its tables are. `words` turns estimates into text, `evidence` what the
+analysis says of a sweep, `activation` and `cues` have a function for each row.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from ghostsweep import columns, files, tables
+from ghostsweep.errors import UsageError
+from ghostsweep.findings import activation, cues
+from ghostsweep.findings.evidence import Evidence
+from ghostsweep.findings.words import epochs, number
+
+BEGIN, END = "<!-- findings -->", "<!-- end findings -->"
+"""Between these lines of a document the findings are put."""
+TASKS = {"dcdt": "discrimination", "dmts": "match to sample"}
+
+
+class Row(NamedTuple):
+    """One row: its question, and the function that answers it from the sweep's evidence."""
+
+    question: str
+    answer: Callable[..., str]
+
+
+def _by_task(*rows: Row) -> tuple[Row, ...]:
+    """The rows for each cue task."""
+    return tuple(
+        Row(r.question.format(name), partial(r.answer, task=task)) for task, name in TASKS.items() for r in rows
+    )
+
+
+ROWS: dict[str, tuple[Row, ...]] = {
+    "canonical_lr_timescale_refined": (
+        Row("critical rate of the canonical form", activation.canonical_onset),
+        Row("and its power of T", activation.canonical_power),
+    ),
+    "rank_one_lr_timescale": (
+        Row("critical rate of the rank-one network", activation.rank_one_critical),
+        Row("is it a power of T?", activation.rank_one_law),
+        Row("its exponent from one T to the next", activation.rank_one_steepening),
+        Row("and the lower boundary?", activation.rank_one_lower),
+        Row("and the learnable band?", activation.rank_one_band),
+    ),
+    "rank_one_lr_epochs": (
+        Row("does the lower boundary go as 1 / epochs?", activation.epochs_lower),
+        Row("does the upper one move with epochs?", activation.epochs_upper),
+        Row("and the band between them?", activation.epochs_band),
+    ),
+    "fig6a_rank_one": (
+        Row("loss against learning rate, rank one: the low edge", activation.edges_low),
+        Row("and the high edge", activation.edges_high),
+        Row("and its band", activation.full_rank),
+    ),
+    "fig6a_full": (Row("without a limit on rank: its band", activation.full_rank),),
+    "rank_one_full_matched": (Row("and at one confidence?", activation.matched),),
+    "rank_one_lr_confidence": (
+        Row("which confidence gives the widest band?", activation.confidence_band),
+        Row("why is there none at the lowest?", activation.confidence_floor),
+        Row("and at the highest?", activation.confidence_dead),
+    ),
+    "rank_one_lr_timescale_confidence": tuple(
+        Row(f"and at other timescales, c = {c}?", partial(activation.timescale_confidence, c=c)) for c in (1, 3, 10, 30)
+    )
+    + (Row("how the critical rate falls with T there", activation.timescale_confidence_laws),)
+    + tuple(
+        Row(f"is that a power of T, c = {c}?", partial(activation.timescale_confidence_tests, c=c)) for c in (1, 3, 10)
+    ),
+    "fig8b_confidence": (
+        Row("do trapped networks recover at lower confidence?", activation.recovery_best),
+        Row("and do they stay so?", activation.recovery_end),
+    ),
+    "fig8b_recovery": (Row("and if they train as long again?", activation.recovery_long),),
+    "fig8b_trained_confidence": (Row("and those that train their confidence?", activation.recovery_trained),),
+    "fig8b_trained_control": (Row("and those without the reset?", activation.recovery_control),),
+    "rank_lr": (
+        Row("does rank widen the band?", activation.rank_width),
+        Row("the lower boundary against rank", activation.rank_lower),
+        Row("and the upper one", activation.rank_upper),
+    ),
+    "fig6b_rank": (
+        Row("does rank widen it at Fig. 6b's rates?", activation.rank_width),
+        Row("the upper boundary there", activation.rank_upper),
+    ),
+    "fig7_dcdt": (Row("critical rate of full-rank networks on delayed cue discrimination", cues.critical),),
+    "fig7_dmts": (Row("and on delayed match to sample", cues.critical),),
+    "cue_lr_confidence": _by_task(
+        Row("which confidence gives the widest band in {}?", cues.confidence),
+        Row("its critical rate in {} as a power of c", cues.confidence_law),
+    ),
+    "cue_lr_delay": _by_task(
+        Row("does a longer delay narrow the band in {}?", cues.delay),
+        Row("which end moves in {}?", cues.delay_ends),
+    ),
+}
+"""The rows of each sweep, in the order of the table."""
+ONSETS = ("canonical_lr_timescale_refined",)
+"""Sweeps whose boundaries are those of the first seed."""
+
+
+def findings(out: str | Path = "results") -> str:
+    """Return the findings in Markdown: the table, then the pictures that are drawn from the same tables, with captions.
+
+    `out` is the folder of results; sweeps without any have no row. Raises UsageError where no sweep has.
+    """
+    found = dict(_evidence(Path(out)))
+    rows = [
+        {"question": row.question, "sweep": f"`{sweep.name}`", "answer": _answer(row, sweep)}
+        for name, sweep in found.items()
+        for row in ROWS[name]
+    ]
+    if not rows:
+        raise UsageError(f"{out}: found no results of the sweeps behind the findings; allowed: {', '.join(ROWS)}")
+    return "\n\n".join([columns.markdown(pd.DataFrame(rows)), *_pictures(found)])
+
+
+def insert(text: str, path: Path) -> None:
+    """Put the text between BEGIN and END in a document, which is replaced whole. Raises UsageError without these."""
+    path = path.resolve()
+    document = path.read_bytes().decode()
+    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
+        raise UsageError(f"{path}: found no place for the findings; allowed: one line {BEGIN} and, below it, one {END}")
+    before, after = document.split(BEGIN)[0], document.split(END)[1]
+    files.write(path, lambda file: file.write(f"{before}{BEGIN}\n{text}\n{END}{after}".encode()))
+
+
+def _answer(row: Row, sweep: Evidence) -> str:
+    """The answer of a row, or why the tables give none."""
+    try:
+        return row.answer(sweep)
+    except UsageError as error:
+        return f"cannot be told: {str(error).split(':')[0]}"
+
+
+def _evidence(out: Path) -> Iterator[tuple[str, Evidence]]:
+    """Every sweep that has results, at full scale if there, else reduced."""
+    for name in ROWS:
+        for candidate in (name, f"{name}_reduced"):
+            if tables.has_runs(out / candidate):
+                yield name, Evidence(tables.read(candidate, out), share=0.0 if name in ONSETS else 0.5)
+                break
+
+
+def _pictures(found: dict[str, Evidence]) -> Iterator[str]:
+    if "rank_one_lr_confidence" in found and "rank_lr" in found:
+        one, rank = found["rank_one_lr_confidence"], found["rank_lr"]
+        T = {number(x) for sweep in (one, rank) for x in sweep.runs["timescale"].unique()}
+        yield (
+            "![The learnable band against output confidence](results/band_confidence.png) "
+            "![and against rank](results/band_rank.png)"
+        )
+        yield (
+            "*Two remedies: the rates at which half of the seeds learn, against the confidence of a rank-one network "
+            f"({epochs(one.runs)}) and against\nthe rank of a network with a readout ({epochs(rank.runs)}), "
+            f"T = {' and '.join(sorted(T))}; beneath, the width of that band with its 95% interval.*"
+        )
+    if "rank_one_lr_timescale_confidence" in found:
+        sweep = found["rank_one_lr_timescale_confidence"]
+        yield (
+            "![Outcome of rank-one networks against timescale and learning rate at four confidences]"
+            "(results/phase_timescale_confidence.png)"
+        )
+        yield (
+            f"*`{sweep.name}`: {len(sweep.runs):,} of the grid's {sweep.n_planned:,} runs, chosen by refinement; "
+            f"{epochs(sweep.runs)}.*"
+        )
