@@ -357,7 +357,8 @@ def findings_command(
     """Print what the results show, as a table in Markdown: questions, sweeps, and answers computed from their tables.
 
     Sweeps without results have no row. With --insert it replaces what stands between the lines <!-- findings --> and
-    <!-- end findings --> of a document, which stays whole if that fails.
+    <!-- end findings --> of a document, and between <!-- claims --> and <!-- end claims --> if they are there, with the
+    claims of the paper as the same tables have them. The document stays whole if that fails.
 
     Example: ghostsweep findings --insert README.md
     """
@@ -366,6 +367,8 @@ def findings_command(
         print(text)
         return
     findings.insert(text, insert)
+    if findings.marks("claims")[0] in insert.read_text():
+        findings.insert(reproduction.claims_text(reproduction.claims(out)), insert, "claims")
     say(f"put the findings into {insert}")
 
 

@@ -76,13 +76,7 @@ def reproduce(
             ]
             plan = paper.PAPER[name]
             made.figures += figures.save(plan.draw(*found[: len(plan.sweeps)]), Path(to) / name)
-            rows = [
-                claim._asdict()
-                | {"holds": bool(claim.holds)}
-                | {"scale": _scale(found if claim.tables is None else [found[i] for i in claim.tables])}
-                for claim in plan.claims(*found)
-            ]
-            made.claims = pd.concat([made.claims.astype(object), pd.DataFrame(rows, columns=list(CLAIMS))])
+            made.claims = pd.concat([made.claims.astype(object), _judged(plan, found)])
         except UsageError as error:
             made.failed[name] = str(error)
             continue
@@ -92,6 +86,27 @@ def reproduce(
     made.costs = pd.DataFrame(costs)
     _write(made.claims, Path(to))
     return made
+
+
+def claims(out: str | Path = "results") -> pd.DataFrame:
+    """The claims of all figures judged from the best results there are, as `Reproduced.claims`; draws nothing.
+
+    Raises UsageError where a figure has none.
+    """
+    judged = [
+        _judged(plan, [paper.read(name, out) for name in plan.sweeps + plan.also]) for plan in paper.PAPER.values()
+    ]
+    return pd.concat(judged, ignore_index=True).infer_objects()
+
+
+def _judged(plan: paper.PaperFigure, found: list[tables.Tables]) -> pd.DataFrame:
+    rows = [
+        claim._asdict()
+        | {"holds": bool(claim.holds)}
+        | {"scale": _scale(found if claim.tables is None else [found[i] for i in claim.tables])}
+        for claim in plan.claims(*found)
+    ]
+    return pd.DataFrame(rows, columns=list(CLAIMS)).astype(object)
 
 
 def _scale(found: list[tables.Tables]) -> str:
@@ -111,13 +126,18 @@ def _write(claims: pd.DataFrame, to: Path) -> None:
     except (OSError, ValueError, KeyError):
         pass
     files.write(path, lambda file: file.write(claims.to_csv(index=False).encode()))
+    files.write(to / "claims.md", lambda file: file.write((claims_text(claims) + "\n").encode()))
+
+
+def claims_text(claims: pd.DataFrame) -> str:
+    """The table of claims in Markdown."""
     p = claims["p_value"].map(lambda p: "" if pd.isna(p) else f"{p:.2g}" if p >= 1e-4 else "< 1e-4")
     n = claims["n_seeds"].map(lambda n: "" if pd.isna(n) else f"{int(n)}")
     shown = claims.drop(columns=["value", "low", "high", "p_value", "n_seeds"])
     shown.insert(4, "p", p)
     shown.insert(5, "networks", n)
     shown = shown.assign(holds=claims["holds"].map({True: "yes", False: "no"}))
-    files.write(to / "claims.md", lambda file: file.write((columns.markdown(shown) + "\n").encode()))
+    return columns.markdown(shown)
 
 
 def _peak_memory_mb() -> float:

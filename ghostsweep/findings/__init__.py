@@ -17,8 +17,6 @@ from ghostsweep.findings import activation, cues
 from ghostsweep.findings.evidence import Evidence
 from ghostsweep.findings.words import epochs, number
 
-BEGIN, END = "<!-- findings -->", "<!-- end findings -->"
-"""Between these lines of a document the findings are put."""
 TASKS = {"dcdt": "discrimination", "dmts": "match to sample"}
 
 
@@ -120,14 +118,22 @@ def findings(out: str | Path = "results") -> str:
     return "\n\n".join([columns.markdown(pd.DataFrame(rows)), *_pictures(found)])
 
 
-def insert(text: str, path: Path) -> None:
-    """Put the text between BEGIN and END in a document, which is replaced whole. Raises UsageError without these."""
-    path = path.resolve()
+def insert(text: str, path: Path, mark: str = "findings") -> None:
+    """Put the text between the lines <!-- mark --> and <!-- end mark --> of a document, which is replaced whole.
+
+    Raises UsageError without these.
+    """
+    path, (begin, end) = path.resolve(), marks(mark)
     document = path.read_bytes().decode()
-    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
-        raise UsageError(f"{path}: found no place for the findings; allowed: one line {BEGIN} and, below it, one {END}")
-    before, after = document.split(BEGIN)[0], document.split(END)[1]
-    files.write(path, lambda file: file.write(f"{before}{BEGIN}\n{text}\n{END}{after}".encode()))
+    if document.count(begin) != 1 or document.count(end) != 1 or document.index(begin) > document.index(end):
+        raise UsageError(f"{path}: found no place for the {mark}; allowed: one line {begin} and, below it, one {end}")
+    before, after = document.split(begin)[0], document.split(end)[1]
+    files.write(path, lambda file: file.write(f"{before}{begin}\n{text}\n{end}{after}".encode()))
+
+
+def marks(mark: str) -> tuple[str, str]:
+    """The lines between which a text is put."""
+    return f"<!-- {mark} -->", f"<!-- end {mark} -->"
 
 
 def _answer(row: Row, sweep: Evidence) -> str:
