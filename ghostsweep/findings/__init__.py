@@ -123,7 +123,10 @@ def findings(out: str | Path = "results") -> str:
 def insert(text: str, path: Path) -> None:
     """Put the text between BEGIN and END in a document, which is replaced whole. Raises UsageError without these."""
     path = path.resolve()
-    document = path.read_bytes().decode()
+    try:
+        document = path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is no text in UTF-8") from None
     if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
         raise UsageError(f"{path}: found no place for the findings; allowed: one line {BEGIN} and, below it, one {END}")
     before, after = document.split(BEGIN)[0], document.split(END)[1]
