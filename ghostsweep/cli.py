@@ -232,11 +232,11 @@ def fit_command(
     A cell is a combination of fields other than learning rate and seed. The upper boundary is the lowest rate at
     which more than a share of a cell's seeds have collapsed (fallen back, unstable, thrown, never left, diverged), the
     lower one the highest at which more than that share are still on the plateau. Each comes with its bracket on the
-    grid, a 95% interval (bootstrap over seeds, and the width of the bracket), the method of the estimate, `censored`
-    where it lies below or above the grid, and `monotone`, false where the share turns back by more than chance. The
-    band is the range of rates at which the other seeds learn. Along every field that takes three values or more follow
-    the local exponents, the power law with its 95% interval (and how many standard errors it lies from the canonical
-    T^-5 and T^-4), and its comparison with an exponential and a broken power law.
+    grid, a 95% interval (of all seeds that could be drawn, and of the grid), the method of the estimate, `censored`
+    where it lies below or above the grid or too few epochs hide it, and `monotone`, false where the share turns back by
+    more than chance. The band is the range of rates at which the other seeds learn. Along every field that takes three
+    values or more follow the local exponents, the power law with its 95% interval (and how many standard errors it lies
+    from the canonical T^-5 and T^-4), and its comparison with an exponential, a broken power law and a bent one.
 
     Example: ghostsweep fit rank_one_lr_timescale --format csv
     """

@@ -27,7 +27,7 @@ def scaling_plot(
     """Draw critical learning rates against a field, their power laws, and the residuals beneath.
 
     critical: table of `analysis.critical_lr`; points with their interval, upper boundaries filled and lower
-    ones open, censored cells as arrows from the end of their grid. fit: table of `analysis.fit_power_law` on
+    ones open, censored cells as arrows from what is known of them. fit: table of `analysis.fit_power_law` on
     it, of which the rows along x are used; each line with its band, its numbers in the legend; None or a fit
     of too few points draws the points alone. The upper boundary of the canonical form against the timescale
     gets the exact line beside it. A colour per series of the fit. width: inches. Raises UsageError for an
@@ -119,11 +119,11 @@ def _points(
 
 
 def _arrows(ax: Axes, rows: pd.DataFrame, x: str, color: str) -> None:
-    """Draw censored cells as arrows that start at the end of the grid beyond which the boundary lies."""
-    for side, column in (("below", "lr_above"), ("above", "lr_below")):
-        cells = rows[rows["censored"] == side]
-        rate = cells[column].to_numpy(dtype=float)
-        length = [rate * 0.4, 0 * rate] if side == "below" else [0 * rate, rate * 1.2]
+    """Draw censored cells as arrows that start at what the boundary is at most, or at least."""
+    for sides, column in ((("below", "epochs"), "ci_high"), (("above",), "ci_low")):
+        cells = rows[rows["censored"].isin(sides)]
+        rate, down = cells[column].to_numpy(dtype=float), column == "ci_high"
+        length = [rate * 0.4, 0 * rate] if down else [0 * rate, rate * 1.2]
         look: dict[str, Any] = {
             "color": color,
             "elinewidth": 0.9,
@@ -131,7 +131,7 @@ def _arrows(ax: Axes, rows: pd.DataFrame, x: str, color: str) -> None:
             "linestyle": "",
             "markersize": 5,
         }
-        ax.errorbar(cells[x], rate, length, uplims=side == "below", lolims=side == "above", **look)
+        ax.errorbar(cells[x], rate, length, uplims=down, lolims=not down, **look)
 
 
 def _remarks(critical: pd.DataFrame, exact: bool) -> list[str]:
@@ -144,7 +144,7 @@ def _remarks(critical: pd.DataFrame, exact: bool) -> list[str]:
         )
     if n_censored := int((critical["censored"] != "").sum()):
         remarks.append(
-            f"Arrows: {n_censored} of {len(critical)} boundaries, which lie beyond the learning rates of their cell."
+            f"Arrows: {n_censored} of {len(critical)} boundaries, beyond the learning rates or epochs of their cell."
         )
     return remarks
 

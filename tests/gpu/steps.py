@@ -1,0 +1,357 @@
+"""The steps of `check.py`: each a function that returns what it finds, and keeps it as it goes."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WIDTHS = (128, 1024, 8192, 65536)
+CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "rank-one, T = 20": {"model": "rank_one", "timescale": 20},
+    "canonical": {"model": "canonical", "timescale": 100, "learning_rate": 1e-10},
+    "readout, K = 10": {"model": "low_rank", "rank": 10, "timescale": 20},
+    "readout, full": {"model": "full_rank", "timescale": 20},
+    "dcdt, full": {"model": "full_rank", "task": "dcdt", **CUES},
+    "dmts, full": {"model": "full_rank", "task": "dmts", **CUES},
+    "rank-one, T = 40": {"model": "rank_one", "timescale": 40},
+    "readout, K = 1": {"model": "low_rank", "rank": 1, "timescale": 20},
+    "readout, K = 100": {"model": "low_rank", "rank": 100, "timescale": 20},
+}
+SMALL = """title = "Small"
+[run]
+model = "rank_one"
+epochs = 3_000
+[axes]
+timescale = [5, 7, 10]
+learning_rate = { logspace = [-3, -1, 8] }
+seed = { range = 4 }
+"""
+
+
+def _run_of(name: str, **fields: Any) -> Any:
+    from ghostsweep import Run
+
+    return Run(**{"learning_rate": 1e-3, "epochs": 1} | PROTOCOLS[name] | fields)
+
+
+def _trainer(run: Any, width: int, devices: tuple[Any, ...]) -> tuple[Callable[[int], Any], float]:
+    """A function that trains `width` seeds for so many epochs, and its compile seconds."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from ghostsweep import engine, train
+    from ghostsweep.spec import Shape
+
+    shape = Shape.of(run.model_dump())
+    program = engine._program(shape, width, devices)
+    columns = {name: np.full(width, getattr(run, name)) for name in shape.traced}
+    state, traced = train.start(shape, columns | {"seed": np.arange(width)})
+    with train.precision(shape):
+        state, traced = jax.device_put((state, traced), program.sharding)
+
+    def trainer(epochs: int) -> Any:
+        nonlocal state
+        stops = np.full(train.MAX_STOPS + 1, epochs, np.int32)
+        stops[0] = 0
+        with train.precision(shape):
+            state, report = program.call(state, traced, jnp.asarray(stops), jnp.int32(1))
+            jax.block_until_ready(state)
+        return state, report
+
+    return trainer, program.compile_seconds
+
+
+def _seconds(trainer: Callable[[int], Any], budget: float) -> float:
+    """Seconds of an epoch, at best of a few calls within the budget."""
+    trainer(1)
+    epochs, began = 1, time.perf_counter()
+    while True:
+        at = time.perf_counter()
+        trainer(epochs)
+        took = time.perf_counter() - at
+        if took > budget / 4:
+            break
+        epochs = max(epochs * 2, min(epochs * 16, int(epochs * budget / 3 / max(took, 1e-5))))
+    best = took
+    while time.perf_counter() - began < budget:
+        at = time.perf_counter()
+        trainer(epochs)
+        best = min(best, time.perf_counter() - at)
+    return best / epochs
+
+
+def card() -> dict[str, Any]:
+    """What the machine is."""
+    import jax
+
+    devices = jax.local_devices()
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
+    try:
+        smi = subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.strip()
+    except OSError:
+        smi = "no nvidia-smi"
+    return {
+        "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
+        "nvidia-smi": smi,
+        "jax": jax.__version__,
+        "python": sys.version.split()[0],
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def golden() -> dict[str, Any]:
+    """The largest relative difference of the loss up to each file's horizon, in both precisions, and seconds."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import numpy as np
+    import test_golden_networks as networks
+
+    from ghostsweep import Run, train_one
+
+    def compare(name: str, dtype: str) -> dict[str, Any]:
+        began = time.perf_counter()
+        if name.startswith("canonical"):
+            if dtype == "float32":
+                return {}
+            arrays = np.load(ROOT / "tests/golden" / f"{name}.npz")
+            _, timescale, rate = name.split(".", 2)
+            fields = {"model": "canonical", "timescale": float(timescale[1:]), "learning_rate": float(rate[2:])}
+            epochs, params, allowed = len(arrays["r"]), {"r": arrays["r"][0]}, 1e-6
+        else:
+            column, allowed = networks.HORIZON[dtype]
+            epochs = int(networks.HORIZONS.loc[name, column])
+            if name.split(".seed")[0] in networks.KINDS:
+                fields, params, arrays = networks.golden(name)
+            else:
+                arrays = np.load(ROOT / "tests/golden" / f"{name}.npz")
+                rate = float(name.split(".lr")[1].removesuffix(".abrupt"))
+                fields = {"model": "rank_one", "timescale": 20, "learning_rate": rate}
+                params = {key: arrays[f"init.{key}"] for key in ("m", "n", "b")}
+            fields = fields | {"dtype": dtype}
+        found = train_one(Run(**fields, epochs=epochs), params).loss
+        off = np.abs(np.asarray(found, float) / arrays["loss"][:epochs] - 1)
+        beyond = np.flatnonzero(off > allowed)
+        return {
+            "epochs": epochs,
+            "off": float(off.max()),
+            "allowed": allowed,
+            "first_beyond": int(beyond[0]) if len(beyond) else None,
+            "seconds": round(time.perf_counter() - began, 2),
+        }
+
+    # The file whose readout is scaled takes two phases, and one has no history of the loss.
+    names = [name for name in networks.HORIZONS.index if "normalised" not in name]
+    names += sorted(path.stem for path in (ROOT / "tests/golden").glob("canonical.*.npz"))
+    kept: dict[str, Any] = {}
+    jobs = [(name, dtype) for dtype in ("float64", "float32") for name in names]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        waiting = {pool.submit(compare, *job): job for job in jobs}
+        for future in concurrent.futures.as_completed(waiting):
+            name, dtype = waiting[future]
+            try:
+                kept[f"{name} {dtype}"] = future.result()
+            except Exception as error:
+                kept[f"{name} {dtype}"] = {"error": f"{type(error).__name__}: {error}"[:300]}
+            _keep(kept)
+    return kept
+
+
+def widths(budget: float = 0.4, sizes: tuple[int, ...] = WIDTHS) -> dict[str, Any]:
+    """Microseconds of a run's epoch, by protocol and number of runs at once; compile seconds apart."""
+    import jax
+
+    devices = tuple(jax.local_devices())
+    jobs = [(name, width) for width in sizes for name in PROTOCOLS]
+    found: dict[str, Any] = {}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        built = {job: pool.submit(_trainer, _run_of(job[0]), job[1], devices) for job in jobs}
+    for name, width in jobs:  # once all are compiled, so that nothing else is at work
+        row = found.setdefault(name, {})
+        try:
+            trainer, compiling = built.pop((name, width)).result()
+            each = _seconds(trainer, budget)
+            row[str(width)] = {"us": each / width * 1e6, "epoch_ms": each * 1e3, "compile_s": compiling}
+        except Exception as error:
+            row[str(width)] = {"error": f"{type(error).__name__}: {error}"[:300]}
+        _keep(found)
+    return found
+
+
+def cpu() -> dict[str, Any]:
+    """The same on the cores of this machine, as wide as the engine makes it."""
+    from ghostsweep import api, engine, plan
+    from ghostsweep.spec import Shape
+
+    devices = tuple(engine.local_devices(api.cores()))
+    found = {"cores": len(devices)}
+    for name in PROTOCOLS:
+        run = _run_of(name)
+        width = plan.widest(Shape.of(run.model_dump()), len(devices), 1e9)
+        trainer, compiling = _trainer(run, width, devices)
+        each = _seconds(trainer, 1.0)
+        found[name] = {"us": each / width * 1e6, "width": width, "compile_s": compiling}  # type: ignore[assignment]
+        _keep(found)
+    return found
+
+
+def naive(width: int = 8192) -> dict[str, Any]:
+    """Microseconds of a run's epoch in naive JAX, the plain function of the loss differentiated and vectorised."""
+    sys.path.insert(0, str(ROOT / "tests/bench"))
+    import baselines
+    import jax
+    import numpy as np
+
+    found: dict[str, Any] = {}
+    for name in ("rank-one, T = 20", "readout, K = 10", "dcdt, full", "readout, full"):
+        run = _run_of(name)
+        trainer, _ = _trainer(run, width, tuple(jax.local_devices()))
+        state, _ = trainer(1)
+        params = {key: np.asarray(value) for key, value in state.params.items()}
+        compiling, plain = baselines.naive_jax(run, params)
+        found[name] = {"us": _seconds(plain, 0.4) / width * 1e6, "width": width, "compile_s": compiling}
+        _keep(found)
+    return found
+
+
+def independent() -> dict[str, Any]:
+    """The largest relative difference of parameters between a run trained among few and among many, 200 epochs."""
+    import jax
+    import numpy as np
+
+    found: dict[str, Any] = {}
+    for name in ("rank-one, T = 20", "readout, K = 10", "dcdt, full", "canonical"):
+        ends = []
+        for width in (8, 1024):
+            trainer, _ = _trainer(_run_of(name, learning_rate=1e-9 if name == "canonical" else 1e-3), width,
+                                  tuple(jax.local_devices()))  # fmt: skip
+            state, _ = trainer(200)
+            ends.append({key: np.asarray(value)[:8] for key, value in state.params.items()})
+        found[name] = max(
+            float(np.abs(ends[1][key] - value).max() / np.abs(value).max()) for key, value in ends[0].items()
+        )
+        _keep(found)
+    return found
+
+
+def _sweep(*arguments: str, stop: Callable[[], int | None] | None = None, seconds: float = 100, log: str = "") -> float:
+    """Run the command line; send the signal that `stop` gives as soon as it gives one. Returns seconds."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "ghostsweep", *arguments]
+    with open(log or os.devnull, "w") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, text=True)
+    while process.poll() is None and time.perf_counter() - began < seconds:
+        if stop is not None and (number := stop()) is not None:
+            process.send_signal(number)
+            stop = None
+        time.sleep(0.05)
+    if process.poll() is None:
+        process.terminate()  # which saves where it is
+        process.wait(60)
+    if process.returncode not in (0, 130, 143, -signal.SIGKILL):
+        raise RuntimeError(f"{' '.join(arguments)}: {process.returncode}")
+    return time.perf_counter() - began
+
+
+def _sessions(folder: Path) -> list[dict[str, Any]]:
+    """What the manifest says of those who trained, or, where training is not done, their own files."""
+    files = [json.loads(path.read_text()) for path in sorted(folder.glob("sessions/*.json"))]
+    about = folder / "meta.json"
+    return files + (json.loads(about.read_text()).get("sessions", []) if about.exists() else [])
+
+
+def resumed() -> dict[str, Any]:
+    """A sweep killed between chunks, interrupted within one and gone on with, against one left alone."""
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["XDG_CACHE_HOME"] = str(Path(place, "cache"))
+        spec = Path(place, "small.toml")
+        spec.write_text(SMALL)
+        found: dict[str, Any] = {"alone_s": _sweep("run", str(spec), "--out", f"{place}/alone")}
+        struck = Path(place, "struck/small")
+
+        def one_stored() -> int | None:
+            return signal.SIGKILL if any(struck.glob("parts/*")) else None
+
+        began = time.perf_counter()
+        _sweep("run", str(spec), "--out", f"{place}/struck", stop=one_stored)
+        found["parts_after_the_kill"] = len(list(struck.glob("parts/*")))
+        _sweep("run", str(spec), "--out", f"{place}/struck",
+               stop=lambda: signal.SIGTERM if time.perf_counter() - began > found["alone_s"] else None)  # fmt: skip
+        _sweep("run", str(spec), "--out", f"{place}/struck")
+        tables = [pd.read_parquet(f"{place}/{way}/small/runs.parquet").sort_values("run_id", ignore_index=True)
+                  for way in ("alone", "struck")]  # fmt: skip
+        told = [name for name in tables[0].columns if name not in ("session",)]
+        found["rows"] = [len(table) for table in tables]
+        found["columns_that_differ"] = [name for name in told if not tables[0][name].equals(tables[1][name])]
+        curves = [pd.read_parquet(f"{place}/{way}/small/curves.parquet").sort_values(["run_id", "epoch"],
+                  ignore_index=True) for way in ("alone", "struck")]  # fmt: skip
+        found["curves_equal"] = curves[0].equals(curves[1])
+        _keep(found)
+        found["again_s"] = _sweep("run", str(spec), "--out", f"{place}/again")
+        for way in ("alone", "again"):
+            found[f"{way}_compile_s"] = _sessions(Path(place, way, "small"))[0].get("compile_seconds")
+    return found
+
+
+def main_job() -> dict[str, Any]:
+    """README's main job, after installation."""
+    with tempfile.TemporaryDirectory() as place:
+        found = {}
+        for verb in ("run", "fit", "plot"):
+            more = [] if verb != "plot" else ["--to", f"{place}/figures"]
+            found[f"{verb}_s"] = _sweep(verb, "canonical_lr_timescale", "--out", place, *more)
+            _keep(found)
+    return found
+
+
+def fig6a(seconds: float = 150) -> dict[str, Any]:
+    """300 rank-one networks for 200,001 epochs: seconds, and how the table compares with the committed one."""
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as place:
+        log = f"{place}/log"
+        found: dict[str, Any] = {"s": _sweep("run", "fig6a_rank_one", "--out", place, seconds=seconds, log=log)}
+        found["log"] = Path(log).read_text()[-400:]
+        folder = Path(place, "fig6a_rank_one")
+        sessions = _sessions(folder)
+        found["session"] = {key: value for key, value in sessions[0].items() if "seconds" in key or key == "ended"}
+        if (folder / "runs.parquet").exists():
+            here = pd.read_parquet(folder / "runs.parquet").set_index("run_id")
+            there = pd.read_parquet(ROOT / "results/fig6a_rank_one/runs.parquet").set_index("run_id")
+            found["runs"] = len(here)
+            both = here.join(there, rsuffix="_there", how="inner")
+            for name in ("final_loss", "recent_mean_loss", "learned_epoch"):
+                off = (both[name].astype(float) / both[f"{name}_there"].astype(float) - 1).abs()
+                found[f"{name}_within_1_percent"] = float((off < 0.01).mean())
+            low = [(both[f"recent_mean_loss{end}"] < 0.1).mean() for end in ("", "_there")]
+            found["share_below_0.1"] = [float(value) for value in low]
+    return found
+
+
+STEPS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    step.__name__: step for step in (card, golden, widths, cpu, naive, independent, resumed, main_job, fig6a)
+}
+_place: Path | None = None
+
+
+def _keep(found: Mapping[str, Any]) -> None:
+    """Write what a step has found so far."""
+    if _place is not None:
+        _place.write_text(json.dumps(found))
+
+
+def alone(name: str, path: Path) -> None:
+    """One step in this process, what it finds written to the path."""
+    global _place
+    _place = path
+    _keep(STEPS[name]())
