@@ -326,3 +326,20 @@ def test_what_cannot_be_told_says_why() -> None:
     fast = [cell(1e-6, 0.1, timescale=7.0, epochs=n) for n in (10, 20)]
     told = findings._answer(findings.Row("?", activation.epochs_lower), planted("rank_one_lr_epochs", *fast))
     assert told == "cannot be told: no series has two cells with an estimate of lr_critical"
+
+
+def test_a_sweep_that_is_not_finished_says_so() -> None:
+    text = """
+[run]
+model = "rank_one"
+timescale = 20
+epochs = 9
+[axes]
+learning_rate = { logspace = [-4, 0, 49] }
+seed = { range = 10 }
+"""
+    runs = cell(0.001, 0.1)
+    assert [
+        Evidence(Tables("s", some, pd.DataFrame(), {"spec": spec_text}, Path("s"))).title
+        for some, spec_text in ((runs, text), (runs[1:], text), (runs[1:], text + "[refine]\nlevels = 2\n"))
+    ] == ["`s`", "`s`, 489 of 490 runs", "`s`"]

@@ -111,7 +111,7 @@ def findings(out: str | Path = "results") -> str:
     """
     found = dict(_evidence(Path(out)))
     rows = [
-        {"question": row.question, "sweep": f"`{sweep.name}`", "answer": _answer(row, sweep)}
+        {"question": row.question, "sweep": sweep.title, "answer": _answer(row, sweep)}
         for name, sweep in found.items()
         for row in ROWS[name]
     ]
