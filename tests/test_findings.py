@@ -8,15 +8,16 @@ import pandas as pd
 import pytest
 from planted import band_of, critical_table, runs_of
 
-from ghostsweep import findings, spec
+from ghostsweep import findings, reproduction, spec
 from ghostsweep.analysis import compare_scaling
 from ghostsweep.errors import UsageError
-from ghostsweep.findings import BEGIN, END, activation, cues, words
+from ghostsweep.findings import activation, cues, marks, words
 from ghostsweep.findings.evidence import Evidence, moved, preferred, slope, trend, verdict, widest
 from ghostsweep.tables import Tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+BEGIN, END = marks("findings")
 LONGEST = 350
 """Characters of an answer that a reader takes in without scrolling in a cell."""
 
@@ -34,6 +35,13 @@ def answers(text: str) -> dict[str, str]:
 
 def test_readme_says_what_the_tables_say(computed: str) -> None:
     shown = README.split(BEGIN)[1].split(END)[0].strip()
+    assert shown == computed, "README.md differs from the tables: ghostsweep findings --insert README.md"
+
+
+def test_readme_has_the_claims_that_the_tables_have() -> None:
+    begin, end = marks("claims")
+    shown = README.split(begin)[1].split(end)[0].strip()
+    computed = reproduction.claims_text(reproduction.claims(ROOT / "results"))
     assert shown == computed, "README.md differs from the tables: ghostsweep findings --insert README.md"
 
 
@@ -70,6 +78,9 @@ def test_a_document_is_replaced_between_its_lines_or_not_at_all(tmp_path: Path) 
     findings.insert("new\ntext", tmp_path / "link.md")
     assert document.read_text() == f"before\n{BEGIN}\nnew\ntext\n{END}\nafter\n"
     assert (tmp_path / "link.md").is_symlink()
+    document.write_bytes(f"{BEGIN}{END}".encode() + b"\xff")
+    with pytest.raises(UsageError, match="is no text in UTF-8"):
+        findings.insert("new", document)
     for text in ("nothing", f"{END}\n{BEGIN}\n", f"{BEGIN}{END}{BEGIN}"):
         document.write_text(text)
         with pytest.raises(UsageError, match="found no place for the findings"):
@@ -221,7 +232,7 @@ def test_epochs_are_those_of_each_timescale() -> None:
         "rank_one_lr_timescale",
         *(cell(100 / n, 2 * T**-1.5, timescale=float(T), epochs=n) for T, n in trained.items()),
     )
-    text = "50,000 epochs at T = 5 to 14, 100,000 at T = 20 and 200,000 at T = 28"
+    text = "50,000 epochs at T = 5 to 14, 100,000 at 20 and 200,000 at 28"
     assert activation.rank_one_critical(sweep).endswith(text)
     lower = activation.rank_one_lower(sweep)
     assert " at T = 5 to 14 (50,000 epochs), the same within intervals; 0.0010 (" in lower
@@ -264,3 +275,79 @@ def test_a_delay_that_narrows_the_band_and_one_that_does_not() -> None:
     assert cues.delay(sweep(0.001, 0.001), "dcdt").startswith("not established; ")
     assert cues.delay(sweep(0.03, 0.001), "dcdt").startswith("no, it widens it; ")
     assert "the lower from 0.00010 or less to 0.0" in cues.delay_ends(sweep(1e-6, 0.03), "dcdt")
+
+
+def recovering(kinds: dict[float, list[str]]) -> Evidence:
+    """Four networks, three of them trapped, and what became of the three at other confidences."""
+    first = runs_of(["thrown"] * 3 + ["learned"], run_id=list("abcd"), seed=range(4), confidence=10.0, phase=1)
+    later = [
+        runs_of(some, run_id=[f"{c}{i}" for i in range(3)], parent=list("abc"), seed=range(3), confidence=c, phase=2)
+        for c, some in kinds.items()
+    ]
+    return planted("fig8b", *(table.assign(epochs=100, learning_rate=0.02) for table in [first, *later]))
+
+
+def test_recovery_is_told_at_the_best_epoch_and_at_the_end() -> None:
+    sweep = recovering({0.1: ["fallen_back"] * 3, 3.0: ["learned", "plateau", "plateau"], 10.0: ["never_left"] * 3})
+    best, end = activation.recovery_best(sweep), activation.recovery_end(sweep)
+    assert best.startswith(
+        "3 of 4 networks at c = 10 are trapped after 100 epochs. In 100 epochs more at 0.1, all 3 are"
+    )
+    assert "at their best epoch (lowest 100.0%), at 10 none of 3" in best
+    assert end.startswith(
+        "at c = 0.1 the mean accuracy at the last epoch is 50% and none of 3 have learned; the most have"
+    )
+    assert end.endswith("at 3: 1 of 3")
+    long = activation.recovery_long(sweep)
+    assert long.endswith("after 100 epochs more: 0 at c = 0.1 and 1 at 3; unchanged, at 10, 0")
+    reset = recovering({1.0: ["learned", "learned", "thrown"]})
+    assert activation.recovery_trained(reset).endswith("100 epochs on with it reset to 1, 2 of 3 have learned")
+    assert activation.recovery_control(reset) == "2 of 3 that were trapped have learned, 100 epochs on"
+
+
+@pytest.mark.parametrize(
+    ("upper", "word"), [(0.5, "full rank is wider"), (0.03, "rank one is wider"), (0.1, "the order")]
+)
+def test_rank_one_and_full_rank_are_compared_at_one_confidence(upper: float, word: str) -> None:
+    fields = {"timescale": 20.0, "epochs": 9, "confidence": 1.0}
+    cells = (cell(0.001, top, model=model, **fields) for model, top in (("rank_one", 0.1), ("full_rank", upper)))
+    assert activation.matched(planted("rank_one_full_matched", *cells)).startswith(word)
+
+
+def test_edges_over_epochs_are_those_of_the_curves() -> None:
+    """Planted: low from the rate 1 / epochs on; at the highest rate that is ever low, not at the end."""
+    runs = cell(1e-3, 0.1, epochs=1001).assign(run_id=lambda t: t.index.astype(str))
+    at = runs.merge(pd.DataFrame({"epoch": [10, 100, 1000]}), how="cross")
+    rate, epoch = at["learning_rate"], at["epoch"]
+    low = (rate * epoch > 0.9) & (rate <= 0.32) & ((rate < 0.2) | (epoch < 1000))
+    curves = pd.DataFrame({"run_id": at["run_id"], "epoch": epoch, "loss": np.where(low, 0.05, 1.0)})
+    sweep = Evidence(Tables("fig6a", runs, curves, {"record": {"epochs": [10, 100, 1000]}}, Path("fig6a")))
+    assert "from 0.10 at 10, 0.010 at 100 and 0.0010 at 1,000 epochs on" in activation.edges_low(sweep)
+    assert activation.edges_low(sweep).endswith("the rate times the epochs is 1 to 1")
+    assert activation.edges_high(sweep).startswith("0.32 is the highest rate at which any of 10 seeds")
+    assert activation.edges_high(sweep).endswith("10 at 10, 10 at 100 and 0 at 1,000, so that the number falls again")
+    stays = Evidence(Tables("fig6a", runs, curves[curves["epoch"] < 1000], sweep.found.meta, Path("fig6a")))
+    assert activation.edges_high(stays).endswith("so that the number does not fall")
+
+
+def test_what_cannot_be_told_says_why() -> None:
+    fast = [cell(1e-6, 0.1, timescale=7.0, epochs=n) for n in (10, 20)]
+    told = findings._answer(findings.Row("?", activation.epochs_lower), planted("rank_one_lr_epochs", *fast))
+    assert told == "cannot be told: no series has two cells with an estimate of lr_critical"
+
+
+def test_a_sweep_that_is_not_finished_says_so() -> None:
+    text = """
+[run]
+model = "rank_one"
+timescale = 20
+epochs = 9
+[axes]
+learning_rate = { logspace = [-4, 0, 49] }
+seed = { range = 10 }
+"""
+    runs = cell(0.001, 0.1)
+    assert [
+        Evidence(Tables("s", some, pd.DataFrame(), {"spec": spec_text}, Path("s"))).title
+        for some, spec_text in ((runs, text), (runs[1:], text), (runs[1:], text + "[refine]\nlevels = 2\n"))
+    ] == ["`s`", "`s`, 489 of 490 runs", "`s`"]

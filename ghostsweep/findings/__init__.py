@@ -109,7 +109,7 @@ def findings(out: str | Path = "results") -> str:
     """
     found = dict(_evidence(Path(out)))
     rows = [
-        {"question": row.question, "sweep": f"`{sweep.name}`", "answer": _answer(row, sweep)}
+        {"question": row.question, "sweep": sweep.title, "answer": _answer(row, sweep)}
         for name, sweep in found.items()
         for row in ROWS[name]
     ]
@@ -124,7 +124,10 @@ def insert(text: str, path: Path, mark: str = "findings") -> None:
     Raises UsageError without these.
     """
     path, (begin, end) = path.resolve(), marks(mark)
-    document = path.read_bytes().decode()
+    try:
+        document = path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is no text in UTF-8") from None
     if document.count(begin) != 1 or document.count(end) != 1 or document.index(begin) > document.index(end):
         raise UsageError(f"{path}: found no place for the {mark}; allowed: one line {begin} and, below it, one {end}")
     before, after = document.split(begin)[0], document.split(end)[1]

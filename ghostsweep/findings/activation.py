@@ -36,7 +36,7 @@ def canonical_onset(sweep: Evidence) -> str:
     below, above = (theory.eta(upper[side], upper["timescale"]) for side in ("lr_below", "lr_above"))
     T = f"T = {value('timescale', upper['timescale'].min())} to {value('timescale', upper['timescale'].max())}"
     return (
-        f"none of {sweep.n_seeds} starts is trapped at η = {below.min():.4f} and less, and some at {above.max():.4f}, "
+        f"none of {sweep.n_seeds} starts is trapped at η = {below.min():.4f} and less, the first by {above.max():.4f}, "
         f"at each of {len(upper)} timescales, {T}; exact: η = 3/4. It took {len(sweep.runs):,} of the "
         f"{sweep.n_planned:,} runs of the grid"
     )

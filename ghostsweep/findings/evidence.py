@@ -40,6 +40,13 @@ class Evidence:
         """Runs of the whole grid, of which a refined sweep trains some."""
         return loads(self.found.meta["spec"], name=self.name).n_runs
 
+    @property
+    def title(self) -> str:
+        """The sweep's name, and how far it is where runs are missing that no refinement leaves out."""
+        planned = loads(self.found.meta["spec"], name=self.name)
+        is_partial = planned.refine is None and len(self.found.runs) < planned.n_runs
+        return f"`{self.name}`" + (f", {len(self.found.runs):,} of {planned.n_runs:,} runs" if is_partial else "")
+
     @cached_property
     def critical(self) -> pd.DataFrame:
         return critical_lr(self.found.runs, share=self.share)

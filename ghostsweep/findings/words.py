@@ -138,8 +138,10 @@ def epochs(runs: pd.DataFrame, field: str = "timescale") -> str:
     for count, some in groups(runs, "epochs"):
         values = sorted(some[field].unique())
         in_one_piece = len(values) == order.index(values[-1]) - order.index(values[0]) + 1
-        told.append(f"{count:,} epochs at {span(field, values, in_one_piece)}")
-    return listed([told[0], *(text.replace(" epochs", "", 1) for text in told[1:])])
+        told.append((f"{count:,}", span(field, values, in_one_piece)))
+    (first, where), *others = told
+    name = place(field, 0.0).removesuffix(value(field, 0.0))
+    return listed([f"{first} epochs at {where}", *(f"{count} at {at.removeprefix(name)}" for count, at in others)])
 
 
 def span(field: str, values: Sequence[float], in_one_piece: bool = True) -> str:
