@@ -175,8 +175,8 @@ def test_seeds_that_agree_leave_the_grid_resolution() -> None:
 
 
 def test_censoring_both_ways() -> None:
-    none = grid(np.zeros((4, 41), bool), RATES, timescale=10.0)
-    every = grid(np.ones((4, 41), bool), RATES, timescale=30.0)
+    none = grid(np.zeros((6, 41), bool), RATES, timescale=10.0)
+    every = grid(np.ones((6, 41), bool), RATES, timescale=30.0)
     table = upper(pd.concat([none, every]))
     assert table["censored"].tolist() == ["above", "below"]
     assert table["lr_critical"].isna().all()

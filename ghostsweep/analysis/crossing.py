@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import isotonic_regression
+from scipy.stats import binom
 
 from ghostsweep.analysis import thresholds
 
@@ -40,10 +41,11 @@ def crossing(
     below, above = (int(index) for index in find(n_bad, n_seen, share))
     some = n_seen > 0
     monotone = is_monotone(n_bad[some] / n_seen[some], n_seen[some], rng) if some.any() else True
+    least, most = _bounds(u, n_bad, n_seen, below, above, share, level)
     if below < 0:
-        return Crossing(below, above, np.nan, -np.inf, u[above] if above < len(u) else np.nan, "", monotone)
+        return Crossing(below, above, np.nan, -np.inf, most, "", monotone)
     if above == len(u):
-        return Crossing(below, above, np.nan, u[below], np.inf, "", monotone)
+        return Crossing(below, above, np.nan, least, np.inf, "", monotone)
     known = seen.any(axis=1)
     if known.sum() == 1:
         return Crossing(below, above, (u[below] + u[above]) / 2, np.nan, np.nan, "bracket", monotone)
@@ -51,11 +53,25 @@ def crossing(
     if share == 0:
         return Crossing(below, above, *thresholds.onset(*told, level, rng, n_draws), "onset", monotone)
     middle, low, high = thresholds.quantile(*told, share, level)
+    # Where one side is open, how far the prior goes there would decide the other.
+    low, high = (low if np.isfinite(high) else min(low, least)), (high if np.isfinite(low) else max(high, most))
     if middle < told[0][0]:
         return Crossing(-1, above, np.nan, -np.inf, high, "", monotone)
     if middle > told[0][-1]:
         return Crossing(below, len(u), np.nan, low, np.inf, "", monotone)
     return Crossing(below, above, middle, low, high, "quantile", monotone)
+
+
+def _bounds(
+    u: np.ndarray, n_bad: np.ndarray, n_seen: np.ndarray, below: int, above: int, share: float, level: float
+) -> tuple[float, float]:
+    """What the crossing is at least and at most: where fewer seeds are bad, or more, than chance has at `share`.
+
+    One-sided at `level`; -inf and inf where that many seeds cannot tell.
+    """
+    fewer = np.flatnonzero(binom.cdf(n_bad, n_seen, share)[: below + 1] <= 1 - level)
+    more = above + np.flatnonzero(binom.sf(n_bad - 1, n_seen, share)[above:] <= 1 - level)
+    return float(u[fewer[-1]]) if len(fewer) else -np.inf, float(u[more[0]]) if len(more) else np.inf
 
 
 def find(bad: np.ndarray, seen: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -120,9 +120,10 @@ def _points(
 
 def _arrows(ax: Axes, rows: pd.DataFrame, x: str, color: str) -> None:
     """Draw censored cells as arrows that start at what the boundary is at most, or at least."""
-    for sides, column in ((("below", "epochs"), "ci_high"), (("above",), "ci_low")):
+    for sides, column, end in ((("below", "epochs"), "ci_high", "lr_above"), (("above",), "ci_low", "lr_below")):
         cells = rows[rows["censored"].isin(sides)]
-        rate, down = cells[column].to_numpy(dtype=float), column == "ci_high"
+        known, seen = (cells[name].to_numpy(dtype=float) for name in (column, end))
+        rate, down = np.where(np.isfinite(known) & (known > 0), known, seen), column == "ci_high"
         length = [rate * 0.4, 0 * rate] if down else [0 * rate, rate * 1.2]
         look: dict[str, Any] = {
             "color": color,
