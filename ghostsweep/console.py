@@ -291,7 +291,7 @@ def print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
             print(f"{title}\n\n{columns.markdown(table)}\n")
         else:
             table = table.drop(columns=[c for c in table if (table[c].isna() | (table[c] == "")).all()])
-            constant = [] if len(table) < 2 else [c for c in table if table[c].nunique(dropna=False) == 1]
+            constant = [] if len(table) < 2 else [c for c in table if table[c].astype(str).nunique() == 1]
             same = ", ".join(f"{column} = {_short(table[column].iloc[0])}" for column in constant)
             print(title + (f" ({same})" if same else ""))
             text = table.drop(columns=constant).map(_short)
