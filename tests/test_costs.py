@@ -82,10 +82,15 @@ def shapes_of(group: Group) -> list[tuple[int, ...]]:
 
 def test_a_million_runs_are_counted_without_planning_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "expand", None)
-    for name, runs in (("canonical_dense", 1024**2), ("rank_one_lr_timescale_confidence", 4 * 8 * 8 * 10)):
-        state = ghostsweep.status(load(ROOT / "sweeps" / f"{name}.toml"), tmp_path)
+    refined = loads(
+        "[axes]\ntimescale = { linspace = [1, 64, 64] }\nlearning_rate = { logspace = [-9, -1, 1025] }\n"
+        'seed = { range = 32 }\n[run]\nmodel = "rank_one"\nepochs = 10\n[refine]\nlevels = 3',
+        name="refined",
+    )
+    for sweep, runs in ((load(ROOT / "sweeps/canonical_dense.toml"), 1024**2), (refined, 64 * 129 * 32)):
+        state = ghostsweep.status(sweep, tmp_path)
         assert (state.runs, state.done, state.state) == (runs, 0, "new")
-        assert state.growing == (name == "rank_one_lr_timescale_confidence")
+        assert state.growing == (sweep is refined)
 
 
 def test_two_grids_that_share_runs_count_them_once(tmp_path: Path) -> None:

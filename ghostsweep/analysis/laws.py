@@ -98,9 +98,9 @@ def curvature(points: Points, n_draws: int, rng: np.random.Generator) -> Curvatu
 
     Four estimates or more are needed, else NaN.
     """
-    x = points.x - points.x.mean()
-    if points.n_estimates < 4 or np.ptp(x) == 0:
+    if points.n_estimates < 4 or np.ptp(points.x[points.side == 0]) == 0:
         return Curvature(np.nan, np.nan, np.nan, np.nan)
+    x = points.x - points.x.mean()
     line, parabola = np.stack([np.ones_like(x), x], axis=1), np.stack([np.ones_like(x), x, x * x], axis=1)
     observed, straight, _ = _ratio(points, points.y[None], line, parabola)
     bent = _maximum(points, points.y[None], parabola)
