@@ -69,8 +69,8 @@ def _bounds(
 
     One-sided at `level`; -inf and inf where that many seeds cannot tell.
     """
-    fewer = np.flatnonzero(binom.cdf(n_bad, n_seen, share)[: below + 1] <= 1 - level)
-    more = above + np.flatnonzero(binom.sf(n_bad - 1, n_seen, share)[above:] <= 1 - level)
+    fewer = np.flatnonzero(np.asarray(binom.cdf(n_bad, n_seen, share))[: below + 1] <= 1 - level)
+    more = above + np.flatnonzero(np.asarray(binom.sf(n_bad - 1, n_seen, share))[above:] <= 1 - level)
     return float(u[fewer[-1]]) if len(fewer) else -np.inf, float(u[more[0]]) if len(more) else np.inf
 
 
