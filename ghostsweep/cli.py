@@ -362,13 +362,14 @@ def findings_command(
 
     Example: ghostsweep findings --insert README.md
     """
-    text = findings.findings(out)
+    texts = {"findings": findings.findings(out)}
     if insert is None:
-        print(text)
+        print(texts["findings"])
         return
-    findings.insert(text, insert)
-    if findings.marks("claims")[0] in insert.read_text():
-        findings.insert(reproduction.claims_text(reproduction.claims(out)), insert, "claims")
+    if findings.marks("claims")[0].encode() in insert.read_bytes():
+        texts["claims"] = reproduction.claims_text(reproduction.claims(out))
+    for mark, text in texts.items():
+        findings.insert(text, insert, mark)
     say(f"put the findings into {insert}")
 
 

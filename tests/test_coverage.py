@@ -81,3 +81,12 @@ def test_cells_hidden_by_epochs_bend_the_law_as_bounds() -> None:
     bound = analysis.fit_power_law(table).iloc[0]
     assert (bound["n_used"], bound["n_censored"]) == (6, 2)
     assert bound["exponent"] < plain["exponent"] - 0.1
+
+
+@pytest.mark.parametrize("n_seeds", [100, 400])
+def test_intervals_of_many_seeds_are_as_narrow_as_they_must(n_seeds: int) -> None:
+    runs, offset = coverage.tables("logistic", n_seeds, 1.0, 60)
+    rows = analysis.critical_lr(runs).query("boundary == 'upper'").sort_values("confidence")
+    values = [np.log10(rows[column].to_numpy()) for column in ("lr_critical", "ci_low", "ci_high")]
+    found = coverage.judged("many", coverage.MIDDLE + offset + 0.5, *values)
+    assert found.covered >= 0.85 and 0.7 < found.width < 1.4, found

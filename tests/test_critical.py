@@ -76,7 +76,7 @@ def test_intervals_of_both_boundaries_cover() -> None:
     rng, hits = np.random.default_rng(1), np.zeros(2)
     for _ in range(120):
         slow, fast = (middle * np.exp(0.4 * rng.standard_normal(15)) for middle in (0.003, 0.03))
-        table = analysis.critical_lr(band_of(slow, fast, RATES), n_boot=300).set_index("boundary")
+        table = analysis.critical_lr(band_of(slow, fast, RATES)).set_index("boundary")
         hits += [
             row["ci_low"] <= truth <= row["ci_high"]
             for row, truth in ((table.loc["lower"], 0.003), (table.loc["upper"], 0.03))
@@ -203,7 +203,7 @@ def test_binomial_noise_is_seldom_flagged(n_seeds: int) -> None:
     """Independent draws about a slowly rising share: the noisiest case that still is monotone."""
     rng, rising = np.random.default_rng(2), np.linspace(0, 1, 41)
     tables = [grid(rng.random((n_seeds, 41)) < rising, RATES, confidence=float(c)) for c in range(60)]
-    assert (~upper(pd.concat(tables), n_boot=10)["monotone"]).sum() <= 4
+    assert (~upper(pd.concat(tables))["monotone"]).sum() <= 4
 
 
 def test_island_of_a_single_seed_is_not_flagged() -> None:

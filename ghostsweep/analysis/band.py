@@ -17,6 +17,8 @@ BAND_ESTIMATES = (
     "n_seeds", "level", *CRITERIA,
 )  # fmt: skip
 """The columns of a table of bands that are not the cell's fields."""
+_FEW = 3
+"""Rates of a band above which it is not asked whether it is there at all."""
 
 
 def learnable_band(
@@ -69,15 +71,15 @@ def _row(cell: Cell, share: float, n_boot: int, level: float, seed: int) -> dict
         failed = seen - learned
         up = _end(log_lr[best:], failed[:, best:], seen[:, best:], 1 - share, n_boot, level, seed)
         down = _end(-log_lr[best::-1], failed[:, best::-1], seen[:, best::-1], 1 - share, n_boot, level, seed)
-        high, low, width = up[0], -down[0], up[0] + down[0]
-        width_low = max(width - float(np.hypot(up[0] - up[1], down[0] - down[1])), 0.0)
+        high, low, width = up.middle, -down.middle, up.middle + down.middle
+        width_low = max(width - float(np.hypot(up.middle - up.low, down.middle - down.low)), 0.0)
         if (
             last - first < _FEW
             and binomtest(int(learned[:, best].sum()), int(seen[:, best].sum()), share, "greater").pvalue > 0.05
         ):
             width_low = 0.0  # that it is there at all may be chance
-        width_high = width + float(np.hypot(up[2] - up[0], down[2] - down[0]))
-        reached = [side for side, found in (("below", down), ("above", up)) if found[3]]
+        width_high = width + float(np.hypot(up.high - up.middle, down.high - down.middle))
+        reached = [side for side, found in (("below", down), ("above", up)) if found.is_beyond]
         censored = "both" if len(reached) == 2 else "".join(reached)
     elif n_seeds > 1:
         width_high = _empty(log_lr, learned, seen, share, n_boot, level, np.random.default_rng(seed))
@@ -96,10 +98,6 @@ def _row(cell: Cell, share: float, n_boot: int, level: float, seed: int) -> dict
         "n_seeds": n_seeds,
         "level": level,
     }
-
-
-_FEW = 3
-"""Rates of a band above which it is not asked whether it is there at all."""
 
 
 class _End(NamedTuple):

@@ -28,7 +28,7 @@ def critical_lr(
     criteria: Criteria = DEFAULT_CRITERIA,
     collapsed: Sequence[str] = COLLAPSED,
     too_slow: Sequence[str] = TOO_SLOW,
-    n_boot: int = 1000,
+    n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -54,7 +54,8 @@ def critical_lr(
     counted, the outcomes; the criteria.
 
     The interval at `level` holds what few seeds and a coarse grid leave open, of all seeds that could be drawn; see
-    `thresholds`. With one seed there is none (NaN). An end is 0 or inf where it lies outside the grid.
+    `thresholds`; that of the onset takes `n_draws` draws, from `seed`. With one seed there is none (NaN). An end is 0
+    or inf where it lies outside the grid.
 
     Raises UsageError for missing columns and for values out of range.
     """
@@ -68,11 +69,11 @@ def critical_lr(
         # A cell's interval depends on that cell alone: every crossing starts from the same seed.
         slow = cell.having(too_slow)
         timely = cell.seen * (1 - cell.having([name for name in too_slow if name not in collapsed]))
-        upper = crossing(log_lr, cell.having(collapsed), timely, share, n_boot, level, seed)
+        upper = crossing(log_lr, cell.having(collapsed), timely, share, n_draws, level, seed)
         hidden = upper.below < 0 and bool(slow[:, : upper.above].sum() > 0)
         n = min(upper.above + 1, len(log_lr))
         slow, seen = slow[:, :n], cell.seen[:, :n]
-        mirrored = crossing(-log_lr[n - 1 :: -1], slow[:, ::-1], seen[:, ::-1], share, n_boot, level, seed)
+        mirrored = crossing(-log_lr[n - 1 :: -1], slow[:, ::-1], seen[:, ::-1], share, n_draws, level, seed)
         lower = mirrored._replace(
             below=n - 1 - mirrored.above, above=n - 1 - mirrored.below,
             middle=-mirrored.middle, low=-mirrored.high, high=-mirrored.low,

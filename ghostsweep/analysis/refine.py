@@ -8,7 +8,7 @@ import pandas as pd
 
 from ghostsweep.analysis.cells import cell_fields, cells
 from ghostsweep.analysis.critical import COLLAPSED, TOO_SLOW
-from ghostsweep.analysis.crossing import central, find, is_monotone, resample
+from ghostsweep.analysis.crossing import central, find, resample
 from ghostsweep.analysis.outcomes import DEFAULT_CRITERIA, outcomes
 from ghostsweep.tables import among
 
@@ -91,7 +91,6 @@ def _resampled(
     rng = np.random.default_rng(0)
     n, counts = len(u), (bad.sum(axis=0), seen.sum(axis=0))
     below, above = (int(index) for index in find(*counts, share))
-    is_monotone(counts[0] / counts[1], counts[1], rng)
     if below < 0 or above == n:
         return None
     if len(seen) == 1:

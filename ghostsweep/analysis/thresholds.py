@@ -15,10 +15,12 @@ WIDEST = 8.0
 """Largest scale of the distribution of thresholds, over the range of those seen."""
 _REACH = 6
 """Positions beyond the outermost thresholds that are looked at one by one."""
-_POSITIONS = np.sinh(np.linspace(-5, 5, 101)) / np.sinh(5)
-"""Where the posterior is computed, over thirty times the range of thresholds: dense at its middle."""
+_POSITIONS = 30 * np.sinh(np.linspace(-7, 7, 131)) / np.sinh(7)
+"""Where the posterior is computed, over the range of thresholds: dense at its middle, so that hundreds of seeds, of
+which it is narrow, are resolved."""
 _SKEWS = np.linspace(-1.5, 1.5, 5)
-_SCALES = 32
+_SHARP, _SCALES = 0.1, 40
+"""Below this part of a step scales look alike, and few are taken; above, so many."""
 
 
 def likelihoods(bad: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -41,10 +43,10 @@ def quantile(
     """Median and central interval at `level` of the position u that `share` of all seeds' thresholds lie below.
 
     u: (n,), ascending; bad, seen: (n_seeds, n) of 0 and 1, two seeds or more; 0 < share < 1. Ends outside u are
-    infinite. Thresholds are taken to be distributed about the quantile like a logistic with two scales of its own,
-    s(1 -+ ...), below and above: so a skew does not move it. The interval is Bayesian, with priors flat in the
-    quantile and in log s, which with two seeds gives about Student's t of one degree of freedom, and with many about
-    the ideal. How sharp a transition can be is bounded by step / n_seeds^4: that two seeds share a bracket says little
+    infinite. Thresholds are taken to be distributed about the quantile like a logistic with two scales, s exp(-k/2)
+    below it and s exp(k/2) above, so that a skew k does not move it. The interval is Bayesian, with priors flat in the
+    quantile and in log s and normal in k, which with two seeds gives about Student's t of one degree of freedom, and
+    with many about the ideal. How sharp a transition can be is bounded by step / n_seeds^4: that two seeds share a bracket says little
     of the others, that twenty do says that all do.
     """
     n_seeds = len(seen)
@@ -56,8 +58,9 @@ def quantile(
     edges = np.concatenate([[u[0]], u, [u[-1]]])
     middles = (edges[best] + edges[best + 1]) / 2
     extent = float(np.ptp(middles)) + step
-    positions = float(np.quantile(middles, share)) + _POSITIONS * 30 * extent
-    scales = np.geomspace(step / n_seeds**4, WIDEST * extent, _SCALES)
+    positions = float(np.quantile(middles, share)) + _POSITIONS * extent
+    sharp = np.geomspace(step / n_seeds**4, _SHARP * step, 6)[:-1]
+    scales = np.concatenate([sharp, np.geomspace(_SHARP * step, WIDEST * extent, _SCALES)])
     middle, scale, skew = (axis.ravel() for axis in np.meshgrid(positions, scales, _SKEWS, indexing="ij"))
     away = inner - middle[:, None]
     # The two halves meet with equal densities where there is no skew.
@@ -66,7 +69,9 @@ def quantile(
     cumulative = np.where(away < 0, below, share + above)
     mass = np.diff(cumulative, axis=1, prepend=0.0, append=1.0)
     patterns, count = np.unique(weights, axis=0, return_counts=True)
-    log_density = np.log(np.maximum(mass @ patterns.T, 1e-300)) @ count - (skew / SKEW) ** 2 / 2
+    log_prior = np.log(np.gradient(np.log(scales)))[None, :, None] - (_SKEWS / SKEW) ** 2 / 2
+    log_density = np.log(np.maximum(mass @ patterns.T, 1e-300)) @ count
+    log_density += np.broadcast_to(log_prior, (len(positions), len(scales), len(_SKEWS))).ravel()
     density = np.exp(log_density - log_density.max()).reshape(len(positions), -1).sum(axis=1)
     total = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(positions))])
     found = np.interp([0.5, (1 - level) / 2, (1 + level) / 2], total / total[-1], positions)

@@ -1,4 +1,4 @@
-"""Everything about a GPU, proved and measured by one command in about eight minutes:
+"""Everything about a GPU, proved and measured by one command in about five minutes:
 
     python tests/gpu/check.py --out gpu
 
