@@ -76,7 +76,11 @@ def test_exactly_the_share_is_enough() -> None:
     kinds = np.full((4, 41), "plateau", dtype=object)
     kinds[:2, 10:20] = "learned"
     row = learnable_band(table_of(kinds, RATES)).iloc[0]
-    assert RATES[9] < row["lr_low"] < RATES[15] and row["lr_low"] <= row["lr_high"] < RATES[20]
+    assert row["lr_low"] == pytest.approx(RATES[10]) and row["lr_high"] == pytest.approx(RATES[19])
+    kinds[:, 14] = "learned"  # any quantile of the ends between this rate and the outermost will do
+    row = learnable_band(table_of(kinds, RATES)).iloc[0]
+    assert RATES[9] < row["lr_low"] < RATES[14] < row["lr_high"] < RATES[20]
+    assert row["width_low"] < np.log10(RATES[19] / RATES[10]) < row["width_high"]
 
 
 def test_one_bad_rate_inside_does_not_cut_the_band_and_is_flagged() -> None:

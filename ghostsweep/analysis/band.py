@@ -42,7 +42,8 @@ def learnable_band(
     some rate inside falls short of `share`, or one outside reaches it); n_rates; n_seeds; level; the criteria.
 
     Each end is found as the boundaries of `critical_lr` are, from the rate of the band at which most learn; the
-    intervals of both, taken as independent, make that of the width. It is NaN with one seed, and ends at inf where
+    intervals of both, taken as independent, make that of the width; where so few learn even there that this cannot
+    tell, it lies where the share of all seeds is met. It is NaN with one seed, and ends at inf where
     an end may lie outside the grid. Of an empty band it is a bootstrap over seeds.
 
     Raises UsageError for missing columns and for values out of range.
@@ -69,8 +70,9 @@ def _row(cell: Cell, share: float, n_boot: int, level: float, seed: int) -> dict
             np.argmax(np.where(p[first : last + 1] == p[first : last + 1].max(), counts[1][first : last + 1], 0))
         )
         failed = seen - learned
-        up = _end(log_lr[best:], failed[:, best:], seen[:, best:], 1 - share, n_boot, level, seed)
-        down = _end(-log_lr[best::-1], failed[:, best::-1], seen[:, best::-1], 1 - share, n_boot, level, seed)
+        met = [_met(log_lr, p, *pair, share) for pair in ((last, last + 1), (first, first - 1))]
+        up = _end(log_lr[best:], failed[:, best:], seen[:, best:], 1 - share, met[0], n_boot, level, seed)
+        down = _end(-log_lr[best::-1], failed[:, best::-1], seen[:, best::-1], 1 - share, -met[1], n_boot, level, seed)
         high, low, width = up.middle, -down.middle, up.middle + down.middle
         width_low = max(width - float(np.hypot(up.middle - up.low, down.middle - down.low)), 0.0)
         if (
@@ -110,15 +112,23 @@ class _End(NamedTuple):
 
 
 def _end(
-    u: np.ndarray, failed: np.ndarray, seen: np.ndarray, share: float, n_draws: int, level: float, seed: int
+    u: np.ndarray, failed: np.ndarray, seen: np.ndarray, share: float, met: float, n_draws: int, level: float, seed: int
 ) -> _End:
-    """The end of a band along ascending u, from a position in it."""
+    """The end of a band along ascending u, from a position in it; met: where the share of all seeds is just met."""
     found = crossing(u, failed, seen, share, n_draws, level, seed)
     if found.above == len(u):
         return _End(u[-1], max(found.low, u[0]), np.inf, True)
-    if np.isnan(found.middle):  # so near the position that it may lie before it
-        return _End(u[0], u[0], found.high, False)
+    if np.isnan(found.middle):  # so many fail at the position already that the seeds' own thresholds do not tell
+        return _End(met, u[0], max(found.high, met), False)
     return _End(found.middle, max(found.low, u[0]), found.high, False)
+
+
+def _met(log_lr: np.ndarray, p: np.ndarray, inner: int, outer: int, share: float) -> float:
+    """The log rate between the rates inner (in the band) and outer (not) where the share that learned is `share`."""
+    if not 0 <= outer < len(log_lr):
+        return float(log_lr[inner])
+    weight = np.clip((p[inner] - share) / (p[inner] - p[outer]), 0.0, 1.0)
+    return float(log_lr[inner] + weight * (log_lr[outer] - log_lr[inner]))
 
 
 def _empty(

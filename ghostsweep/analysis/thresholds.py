@@ -46,8 +46,8 @@ def quantile(
     infinite. Thresholds are taken to be distributed about the quantile like a logistic with two scales, s exp(-k/2)
     below it and s exp(k/2) above, so that a skew k does not move it. The interval is Bayesian, with priors flat in the
     quantile and in log s and normal in k, which with two seeds gives about Student's t of one degree of freedom, and
-    with many about the ideal. How sharp a transition can be is bounded by step / n_seeds^4: that two seeds share a bracket says little
-    of the others, that twenty do says that all do.
+    with many about the ideal. How sharp a transition can be is bounded by step / n_seeds^4: that two seeds share a
+    bracket says little of the others, that twenty do says that all do.
     """
     n_seeds = len(seen)
     weights = likelihoods(bad, seen)
