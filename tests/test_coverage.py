@@ -29,6 +29,14 @@ def test_both_boundaries_and_the_band_cover(kind: str, n_seeds: int) -> None:
     assert (band["width_low"].le(truth + 1e-3) & band["width_high"].ge(truth - 1e-3)).sum() >= LEAST
 
 
+def test_a_quarter_of_the_seeds_is_covered_too() -> None:
+    """Of a logistic with WIDTH decades between its quartiles."""
+    runs, offset = coverage.tables("logistic", 20, 1.0, N)
+    rows = analysis.critical_lr(runs, share=0.25).query("boundary == 'upper'").sort_values("confidence")
+    truth = 10 ** (coverage.MIDDLE + offset + 0.5 - coverage.WIDTH / 2)
+    assert ((rows["ci_low"] <= truth) & (truth <= rows["ci_high"])).sum() >= LEAST
+
+
 def test_where_learning_is_too_slow_the_upper_boundary_is_at_most_what_is_said() -> None:
     """The lower boundary lies 0.3 decades above the upper: no run shows where collapse begins."""
     runs, offset = coverage.tables("logistic", 10, -0.3, N)

@@ -53,6 +53,9 @@ def critical_lr(
     had the time; monotone (False: the share turns back by more than sampling noise, see `is_monotone`); level;
     counted, the outcomes; the criteria.
 
+    Estimate and interval are those of the seeds' thresholds: where runs of one seed scatter independently of each
+    other, over a range as wide as that of the seeds, they are right at share 0.5 alone.
+
     The interval at `level` holds what few seeds and a coarse grid leave open, of all seeds that could be drawn; see
     `thresholds`; that of the onset takes `n_draws` draws, from `seed`. With one seed there is none (NaN). An end is 0
     or inf where it lies outside the grid.
