@@ -218,7 +218,7 @@ def test_how_boundaries_move_with_epochs() -> None:
         ]
 
     inverse = planted("rank_one_lr_epochs", *cells(40, -1, 0))
-    assert activation.epochs_lower(inverse).startswith("yes: it goes as epochs to the −0.99")
+    assert activation.epochs_lower(inverse).startswith("yes: it goes as epochs to the −1.00")
     assert activation.epochs_upper(inverse).count("within their intervals") == 2
     assert activation.epochs_band(inverse).count("epochs)") == 3
     other = planted("rank_one_lr_epochs", *cells(0.3, -0.5, -0.5))

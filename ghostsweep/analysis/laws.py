@@ -102,8 +102,7 @@ def curvature(points: Points, n_draws: int, rng: np.random.Generator) -> Curvatu
         return Curvature(np.nan, np.nan, np.nan, np.nan)
     x = points.x - points.x.mean()
     line, parabola = np.stack([np.ones_like(x), x], axis=1), np.stack([np.ones_like(x), x, x * x], axis=1)
-    observed, straight, _ = _ratio(points, points.y[None], line, parabola)
-    bent = _maximum(points, points.y[None], parabola)
+    observed, straight, bent = _ratio(points, points.y[None], line, parabola)
 
     def ratios(center: np.ndarray, scatter: np.ndarray) -> np.ndarray:
         noise = np.sqrt(points.sigma**2 + scatter[:, None] ** 2) * rng.standard_normal((n_draws, len(x)))
@@ -121,7 +120,7 @@ def curvature(points: Points, n_draws: int, rng: np.random.Generator) -> Curvatu
     left = estimated._replace(y=(points.y - parabola @ bent.coefficients[0] + null_line)[known])
     scatter = line_posterior(left, n_draws, rng).scatters
     limit = float(np.quantile(ratios(null_line, scatter), 0.95))
-    knee = null_line + np.where(x > 0, -0.5, 0.5) * np.abs(x) * np.sign(x)
+    knee = null_line - np.abs(x) / 2
     grown = np.exp(points.x)
     exponential = null_line[0] + (null_line[-1] - null_line[0]) * (grown - grown[0]) / (grown[-1] - grown[0])
     power = [float((ratios(center, scatter) > limit).mean()) for center in (knee, exponential)]
@@ -130,7 +129,6 @@ def curvature(points: Points, n_draws: int, rng: np.random.Generator) -> Curvatu
 
 class _Fitted(NamedTuple):
     coefficients: np.ndarray  # (samples, k)
-    scatter: np.ndarray  # (samples,)
     deviance: np.ndarray  # (samples,)
 
 
@@ -142,11 +140,13 @@ def _ratio(
 
 
 def _maximum(points: Points, y: np.ndarray, design: np.ndarray) -> _Fitted:
-    """The likeliest coefficients and scatter of every sample of y, (samples, n); bounds count where violated."""
-    scale = max(float(np.median(points.sigma[points.side == 0])), 1e-9)
-    best: _Fitted | None = None
+    """The likeliest coefficients, at the likeliest scatter, of every sample of y (samples, n) by design (n, k).
+
+    Bounds count where the fit violates them.
+    """
     known = points.side == 0
-    for scatter in _SCATTERS[::2] * scale:
+    fits = []
+    for scatter in _SCATTERS[::2] * max(float(np.median(points.sigma[known])), 1e-9):
         variance = np.maximum(points.sigma**2 + scatter**2, 1e-18)
         active = np.broadcast_to(known, y.shape).astype(float)
         for _ in range(1 if known.all() else _TURNS):
@@ -156,19 +156,10 @@ def _maximum(points: Points, y: np.ndarray, design: np.ndarray) -> _Fitted:
             coefficients = np.linalg.solve(information, toward[..., None])[..., 0]
             away = coefficients @ design.T - y
             active = np.where(known, 1.0, (away * -points.side > 0).astype(float))
-        deviance = (active * away**2 / variance).sum(axis=1) + np.log(variance[known]).sum()
-        found = _Fitted(coefficients, np.full(len(y), scatter), deviance)
-        if best is None:
-            best = found
-        else:
-            better = found.deviance < best.deviance
-            best = _Fitted(
-                np.where(better[:, None], found.coefficients, best.coefficients),
-                np.where(better, found.scatter, best.scatter),
-                np.where(better, found.deviance, best.deviance),
-            )
-    assert best is not None
-    return best
+        fits.append((coefficients, (active * away**2 / variance).sum(axis=1) + np.log(variance[known]).sum()))
+    coefficients, deviance = (np.array(values) for values in zip(*fits, strict=True))
+    best, sample = deviance.argmin(axis=0), np.arange(len(y))
+    return _Fitted(coefficients[best, sample], deviance[best, sample])
 
 
 def bracket_sigma(low: np.ndarray, high: np.ndarray) -> np.ndarray:
