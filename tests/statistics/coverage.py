@@ -5,7 +5,7 @@
 Every seed of a table has two thresholds of its own, common to all rates of the grid (12 a decade, 3 decades, which lies
 at random to the truth): it stays on the plateau up to the one and collapses above the other. Their distributions are
 a step (all seeds alike), logistic or skewed (Gumbel), a quarter of a decade between its quartiles. Ideal is
-3.92 x the root mean square error of the estimate. Prints one table in about eight minutes.
+3.92 x the root mean square error of the estimate. Prints one table in about fifteen minutes.
 """
 
 import argparse
