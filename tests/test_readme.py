@@ -57,7 +57,7 @@ def test_the_commands_shown_exist() -> None:
 
 def test_the_results_shown_are_complete() -> None:
     kept = ["fig2_loss_vs_lr", "fig2_trajectories", "fig6a_rank_one", "fig6a_full", "fig7_dcdt", "fig7_dmts"]
-    kept += ["fig7_dmts_collapse", "fig4_dcdt", "fig4_dmts", "fig6b_rank_reduced", "fig8b_confidence", "fig8c_readout"]
+    kept += ["fig7_dmts_collapse", "fig4_dcdt", "fig4_dmts", "fig6b_rank", "fig8b_confidence", "fig8c_readout"]
     kept += ["rank_one_lr_confidence", "rank_one_lr_timescale", "rank_one_full_matched", "rank_lr", "fig8b_recovery"]
     kept += ["fig3_learns", "fig3_learns_seeds", "fig3_collapses", "fig3_collapses_seeds", "fig5_dcdt", "fig5_dmts"]
     kept += ["fig8b_trained_confidence", "fig8b_trained_control"]
