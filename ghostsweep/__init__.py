@@ -10,7 +10,6 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ghostsweep import machine
 from ghostsweep.analysis import (
     Criteria,
     compare_scaling,
@@ -20,17 +19,23 @@ from ghostsweep.analysis import (
     local_exponent,
     outcomes,
 )
-from ghostsweep.api import fit, plot, run, show, status
+from ghostsweep.analysis.fitting import fit
+from ghostsweep.declare import Run
+from ghostsweep.drawing import plot
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import band_plot, phase_diagram, scaling_plot
-from ghostsweep.reproduction import reproduce
-from ghostsweep.spec import Run, Sweep, load
-from ghostsweep.tables import Tables, read
+from ghostsweep.machine import resources
+from ghostsweep.paper.reproduction import reproduce
+from ghostsweep.running.ledger import status
+from ghostsweep.running.showing import show
+from ghostsweep.running.sweeping import run
+from ghostsweep.spec import Sweep, load
+from ghostsweep.store.tables import Tables, read
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ghostsweep.train import History
+    from ghostsweep.training.train import History
 
 __version__ = importlib.metadata.version("ghostsweep")
 
@@ -66,9 +71,9 @@ def train_one(run: Run, initial: "Mapping[str, np.ndarray] | None" = None, after
 
     `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides. `after`
     makes it a later phase, which goes on from the end of an earlier history. Each history has shape (epochs,),
-    measured before the epoch's update. See `ghostsweep.train.train_one`. UsageError where JAX is not there.
+    measured before the epoch's update. See `ghostsweep.training.train.train_one`. UsageError where JAX is not there.
     """
-    machine.load_jax()
-    from ghostsweep.train import train_one as train  # here, so that importing the package needs no JAX
+    resources.load_jax()
+    from ghostsweep.training.train import train_one as train  # here, so that importing the package needs no JAX
 
     return train(run, initial, after)

@@ -10,8 +10,10 @@ import slurm_node
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import cli, ledger, tables
+from ghostsweep import cli
+from ghostsweep.running import ledger
 from ghostsweep.spec import Sweep, loads
+from ghostsweep.store import tables
 
 TEXT = """
 [run]

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from ghostsweep.declare import Run
 from ghostsweep.errors import UsageError
-from ghostsweep.spec import Run
 
 Params = dict[str, np.ndarray]
 SLOW = 0.05  # 1/tau, the speed at each ghost below

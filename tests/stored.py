@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ghostsweep import merging, tables
+from ghostsweep.store import merging, tables
 
 
 def merge(folder: Path, planned: Iterable[str], **about: Any) -> pd.DataFrame:

@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep import ambient, engine, plan, train
-from ghostsweep.spec import Record, Run, Shape, loads
+from ghostsweep import plan
+from ghostsweep.declare import Run, Shape
+from ghostsweep.machine import ambient
+from ghostsweep.spec import Record, loads
+from ghostsweep.training import engine, train
 
 SWEEP = """
 [run]

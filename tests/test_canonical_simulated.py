@@ -12,9 +12,12 @@ from jax import lax
 from pydantic import ValidationError
 
 import ghostsweep
-from ghostsweep import Run, UsageError, analysis, figures, files, parts, plan, tables, theory, train, train_one
+from ghostsweep import Run, UsageError, analysis, figures, plan, theory, train_one
+from ghostsweep.declare import FIELDS, Shape
 from ghostsweep.models import Evaluation, canonical, model_of
-from ghostsweep.spec import FIELDS, Shape, loads
+from ghostsweep.spec import loads
+from ghostsweep.store import files, parts, tables
+from ghostsweep.training import train
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = np.load(ROOT / "tests/golden/simulated_loss.T100.npz")

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep import chunk, engine, tables, train
+from ghostsweep.declare import Run, Shape
 from ghostsweep.models import rank_one
-from ghostsweep.spec import Run, Shape, loads
+from ghostsweep.spec import loads
+from ghostsweep.store import tables
+from ghostsweep.training import chunk, engine, train
 
 CANONICAL = """
 [run]

@@ -10,9 +10,9 @@ from drawn import canonical
 from planted import band_of, grid, runs_of
 
 from ghostsweep import theory
-from ghostsweep.analysis import claims
+from ghostsweep.declare import Run
 from ghostsweep.errors import UsageError
-from ghostsweep.spec import Run
+from ghostsweep.paper import claims
 
 RATES = np.geomspace(1e-4, 1e1, 21)
 

@@ -23,9 +23,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ghostsweep
-from ghostsweep import UsageError, engine, ledger, locks, parts, plan, sweeping, tables
+from ghostsweep import UsageError, plan
 from ghostsweep.errors import TrainingError
-from ghostsweep.sweeping import Shard
+from ghostsweep.running import ledger, sweeping
+from ghostsweep.running.sweeping import Shard
+from ghostsweep.store import locks, parts, tables
+from ghostsweep.training import engine
 
 GRIDS = st.fixed_dictionaries(
     {

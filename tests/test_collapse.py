@@ -8,9 +8,11 @@ import pytest
 
 import ghostsweep
 from ghostsweep import UsageError
-from ghostsweep.analysis import around_collapse, cue_inputs, cue_responses
-from ghostsweep.spec import Shape, loads
-from ghostsweep.tasks import cue_accuracy, cue_trials
+from ghostsweep.declare import Shape
+from ghostsweep.dynamics import cue_inputs
+from ghostsweep.models.tasks import cue_accuracy, cue_trials
+from ghostsweep.paper.collapse import around_collapse, cue_responses
+from ghostsweep.spec import loads
 
 TEXT = """
 [run]

@@ -11,9 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ghostsweep
-from ghostsweep import UsageError, api, groups, ledger, parts, plan, tables, train
-from ghostsweep.groups import Group
-from ghostsweep.spec import Shape, load, loads, run
+from ghostsweep import UsageError, plan
+from ghostsweep.declare import Shape, run
+from ghostsweep.plan import groups
+from ghostsweep.plan.groups import Group
+from ghostsweep.running import estimating, ledger
+from ghostsweep.spec import load, loads
+from ghostsweep.store import parts, tables
+from ghostsweep.training import train
 
 ROOT = Path(__file__).parent.parent
 SWEEPS = sorted((ROOT / "sweeps").glob("*.toml"))
@@ -152,22 +157,22 @@ def test_a_table_with_rows_missing_is_not_done(tmp_path: Path) -> None:
 
 def test_an_estimate_by_the_constants_of_the_plan(tmp_path: Path) -> None:
     sweep = loads(SMALL.replace("epochs = 60", "epochs = 60_000_000"), name="x")
-    found = api.estimate(sweep, out=tmp_path, calibrate=False, devices=2)
+    found = estimating.estimate(sweep, out=tmp_path, calibrate=False, devices=2)
     (cost,) = found.costs
     assert (cost.width, cost.chunks, cost.group.runs, cost.measured) == (8, 1, 8, False)
     assert cost.run_seconds == pytest.approx(2.7e-9 * 60e6 * 8 / 2)
     assert found.run_seconds == pytest.approx(cost.run_seconds, rel=1e-3)
-    narrow = api.estimate(sweep, out=tmp_path, calibrate=False, devices=2, memory_bytes=2 * 2 * 16 * 8 * 64)
+    narrow = estimating.estimate(sweep, out=tmp_path, calibrate=False, devices=2, memory_bytes=2 * 2 * 16 * 8 * 64)
     assert (narrow.costs[0].width, narrow.costs[0].chunks) == (4, 2)
     with pytest.raises(UsageError, match="memory: found"):
-        api.estimate(sweep, out=tmp_path, calibrate=False, memory_bytes=1)
+        estimating.estimate(sweep, out=tmp_path, calibrate=False, memory_bytes=1)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_measured_estimate_is_near_what_training_takes(tmp_path: Path) -> None:
     text = SMALL.replace("epochs = 60\n", "epochs = 400_000\n").replace("[-7, -3, 8]", "[-9, -8, 256]")
     sweep = loads(text, name="x")
-    found = api.estimate(sweep, out=tmp_path)
+    found = estimating.estimate(sweep, out=tmp_path)
     assert found.costs[0].measured and found.compile_seconds > 0
     assert not list(tmp_path.iterdir())
     (session,) = ghostsweep.run(sweep, out=tmp_path).meta["sessions"]

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, Rectangle
 
 import ghostsweep
-from ghostsweep import figures, tables, theory
+from ghostsweep import figures, theory
 from ghostsweep.errors import UsageError
 from ghostsweep.figures.dense import ALIVE_MAP, TRAPPED_MAP, grid
 from ghostsweep.spec import loads
+from ghostsweep.store import tables
 
 UNIT = float(1 / theory.eta(1.0, 100.0))
 """Learning rate of eta = 1."""

@@ -9,7 +9,8 @@ import pytest
 from scipy.optimize import brentq
 
 from ghostsweep import Run, UsageError
-from ghostsweep.analysis import (
+from ghostsweep.declare import Shape
+from ghostsweep.dynamics import (
     count_fixed_points,
     decision,
     fixed_points,
@@ -23,8 +24,7 @@ from ghostsweep.analysis import (
     singular_basis,
     trajectories,
 )
-from ghostsweep.spec import Shape
-from ghostsweep.tasks import X_START, cue_accuracy, cue_trials, delayed_activation_target
+from ghostsweep.models.tasks import X_START, cue_accuracy, cue_trials, delayed_activation_target
 
 GOLDEN = Path(__file__).parent / "golden"
 Params = dict[str, np.ndarray]

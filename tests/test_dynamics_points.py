@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq, root
 
 from ghostsweep import UsageError
-from ghostsweep.analysis import SlowPoints, flow_map, flow_map_points, flow_of, slow_points, trajectories
+from ghostsweep.dynamics import SlowPoints, flow_map, flow_map_points, flow_of, slow_points, trajectories
 
 Params = dict[str, np.ndarray]
 

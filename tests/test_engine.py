@@ -12,10 +12,13 @@ import pytest
 import stored
 
 import ghostsweep
-from ghostsweep import Run, columns, engine, plan, tables, train, train_one
+from ghostsweep import Run, plan, train_one
+from ghostsweep.declare import FIELDS, Shape
 from ghostsweep.models import rank_one
-from ghostsweep.progress import Progress
-from ghostsweep.spec import FIELDS, Shape, Sweep, loads
+from ghostsweep.spec import Sweep, loads
+from ghostsweep.store import columns, tables
+from ghostsweep.training import engine, train
+from ghostsweep.training.progress import Progress
 
 TEXT = """
 [run]

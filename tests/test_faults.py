@@ -9,7 +9,7 @@ from faults import check, flips
 from faults.inject import ERRORS
 from faults.sweeps import KINDS
 
-from ghostsweep import locks
+from ghostsweep.store import locks
 
 STRUCK = 5
 """Operations of each kind of sweep."""

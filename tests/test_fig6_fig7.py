@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 from planted import runs_of
 
 import ghostsweep
-from ghostsweep import figures, tables
-from ghostsweep.analysis import OUTCOMES, cue_responses
+from ghostsweep import figures
+from ghostsweep.analysis import OUTCOMES
 from ghostsweep.errors import UsageError
-from ghostsweep.figures.fig6 import _MOVED, EPOCHS
-from ghostsweep.figures.fig7 import EXAMPLE_RATES
 from ghostsweep.figures.style import OUTCOME_COLORS
+from ghostsweep.paper.collapse import cue_responses
+from ghostsweep.paper.fig6 import _MOVED, EPOCHS, fig6
+from ghostsweep.paper.fig7 import EXAMPLE_RATES, fig7
+from ghostsweep.store import tables
 
 RESULTS = Path(__file__).parent.parent / "results"
 RATES = np.geomspace(1e-3, 1, 10)
@@ -50,7 +52,7 @@ def panels(fig: Figure, start: str) -> list[Axes]:
 @BOTH_WIDTHS
 def test_fig6a_has_a_line_per_epoch_and_a_panel_per_network(width: float) -> None:
     first = network(RATES / 10, 5, EPOCHS)
-    fig = figures.fig6(first, network(RATES, 5, EPOCHS), ranks(), width=width)
+    fig = fig6(first, network(RATES, 5, EPOCHS), ranks(), width=width)
     assert [ax.get_title() for ax in fig.axes[:2]] == ["rank one", "full rank"]
     merged = first.curves.merge(first.runs[["run_id", "learning_rate"]], on="run_id")
     at = merged[merged["epoch"] == 50_000].groupby("learning_rate")["loss"]
@@ -66,7 +68,7 @@ def test_fig6a_draws_what_is_recorded_and_refuses_to_pool_other_fields() -> None
     some, all_epochs = network(RATES / 10, 5, (10_000, 20_000)), network(RATES, 1, EPOCHS)
     some.curves.loc[0, "loss"] = np.nan
     some.curves = some.curves.drop(index=7)  # a diverged run's curve may also simply end
-    fig = figures.fig6(some, all_epochs, ranks())
+    fig = fig6(some, all_epochs, ranks())
     assert [str(line.get_label()) for line in fig.axes[0].get_lines()] == ["10k", "20k"]
     assert "rank one: epochs 30k, 50k, 100k, 200k not recorded; shown: 10k, 20k." in text(fig)
     assert "rank one: left out 2 of 50 runs" in text(fig)
@@ -76,13 +78,13 @@ def test_fig6a_draws_what_is_recorded_and_refuses_to_pool_other_fields() -> None
     assert [str(line.get_label()) for line in quick.axes[0].get_lines()] == ["4,999"]
     some.runs.loc[0, "confidence"] = 1.0
     with pytest.raises(UsageError, match=r"rank one: runs may differ in learning_rate and seed only, found confidence"):
-        figures.fig6(some, all_epochs, ranks())
+        fig6(some, all_epochs, ranks())
 
 
 @BOTH_WIDTHS
 def test_fig6b_learning_curves_are_means_of_the_normalised_loss(width: float) -> None:
     part, sweep = ranks(), network(RATES, 2, EPOCHS)
-    fig = figures.fig6(sweep, sweep, part, width=width)
+    fig = fig6(sweep, sweep, part, width=width)
     table = part.curves.merge(part.runs, on="run_id")
     table["loss"] /= table["initial_loss"]
     shown = [RATES[i] for i in (2, 4, 5, 7)]
@@ -94,13 +96,13 @@ def test_fig6b_learning_curves_are_means_of_the_normalised_loss(width: float) ->
             np.testing.assert_array_equal(xs(line), mean.index + 1)
     lost = part.runs.loc[part.runs["learning_rate"] == shown[0], "run_id"].iloc[0]
     part.curves.loc[part.curves["run_id"] == lost, "loss"] = np.nan
-    assert "b: left out 1 of 48 runs" in text(figures.fig6(sweep, sweep, part))
+    assert "b: left out 1 of 48 runs" in text(fig6(sweep, sweep, part))
 
 
 def test_fig6b_share_counts_the_last_loss_over_the_first() -> None:
     part, sweep = ranks(), network(RATES, 2, EPOCHS)
     part.runs.loc[0, "final_loss"] = np.nan  # diverged: not below
-    ax = figures.fig6(sweep, sweep, part).axes[-1]
+    ax = fig6(sweep, sweep, part).axes[-1]
     assert ax.get_ylabel().startswith("share")
     lines = ax.get_lines()
     assert len(lines) == len(RATES)
@@ -120,12 +122,12 @@ def test_fig6b_refuses_what_it_would_pool_or_lacks() -> None:
     part, sweep = ranks(), network(RATES, 2, EPOCHS)
     mixed = SimpleNamespace(**vars(part) | {"runs": part.runs.assign(n_units=[50] + 119 * [100])})
     with pytest.raises(UsageError, match=r"Figure 6b: runs may differ in learning_rate, rank and seed only, found n_u"):
-        figures.fig6(sweep, sweep, mixed)
+        fig6(sweep, sweep, mixed)
     part.runs = part.runs.drop(columns="final_loss")
     with pytest.raises(UsageError, match=r"Figure 6b, runs: missing column\(s\) final_loss"):
-        figures.fig6(sweep, sweep, part)
+        fig6(sweep, sweep, part)
     with pytest.raises(UsageError, match="rank one, curves: the table has no rows"):
-        figures.fig6(SimpleNamespace(runs=sweep.runs, curves=sweep.curves.iloc[:0]), sweep, ranks())
+        fig6(SimpleNamespace(runs=sweep.runs, curves=sweep.curves.iloc[:0]), sweep, ranks())
 
 
 def cues(task: str) -> SimpleNamespace:
@@ -158,7 +160,7 @@ def rows(fig: Figure, label: str) -> list[Axes]:
 @BOTH_WIDTHS
 def test_fig7a_has_a_point_per_run_and_a_box_per_rate(width: float, collapse: tables.Tables) -> None:
     parts = [cues("dcdt"), cues("dmts")]
-    fig = figures.fig7(*parts, collapse, width=width)
+    fig = fig7(*parts, collapse, width=width)
     names = {
         "mean_loss": "mean loss",
         "mean_grad_norm": "mean gradient norm",
@@ -184,7 +186,7 @@ def test_fig7a_has_a_point_per_run_and_a_box_per_rate(width: float, collapse: ta
 @BOTH_WIDTHS
 def test_fig7b_examples_are_the_runs_of_lowest_loss_of_each_outcome(width: float, collapse: tables.Tables) -> None:
     parts = [cues("dcdt"), cues("dmts")]
-    fig = figures.fig7(*parts, collapse, width=width)
+    fig = fig7(*parts, collapse, width=width)
     for part, task in zip(parts, ("dcdt", "dmts"), strict=True):
         found = {}
         for outcome, some in (("learned", part.runs.iloc[4:6]), ("thrown", part.runs.iloc[6:8])):
@@ -204,13 +206,13 @@ def test_fig7_says_what_is_missing(collapse: tables.Tables) -> None:
     dcdt, dmts = cues("dcdt"), cues("dmts")
     dcdt.runs = dcdt.runs[dcdt.runs.index < 6]  # no thrown run
     dmts.runs.loc[[0, 4], "mean_loss"] = [np.nan, 0.0]
-    fig = figures.fig7(dcdt, dmts, collapse)
+    fig = fig7(dcdt, dmts, collapse)
     assert "learned, no run is thrown; of each outcome" in text(fig)
     assert "a, DMTS: left out 2 of 12 runs (mean_loss not finite or 0)." in text(fig)
 
 
 def test_fig7c_is_the_distribution_on_either_side_of_the_collapse(collapse: tables.Tables) -> None:
-    fig = figures.fig7(cues("dcdt"), cues("dmts"), collapse)
+    fig = fig7(cues("dcdt"), cues("dmts"), collapse)
     run = collapse.runs.iloc[0].to_dict()
     snapshots = collapse.snapshots(run["run_id"])
     before, after = 17_520, 17_530
@@ -238,16 +240,16 @@ def change(part: Any, **columns: Any) -> SimpleNamespace:
 def test_fig7_names_mistakes(collapse: tables.Tables) -> None:
     dcdt, dmts = cues("dcdt"), cues("dmts")
     with pytest.raises(UsageError, match="Figure 7, dcdt: needs runs of 'dcdt', found 'dmts'"):
-        figures.fig7(dmts, dcdt, collapse)
+        fig7(dmts, dcdt, collapse)
     with pytest.raises(UsageError, match="Figure 7c, runs: missing column"):
-        figures.fig7(dcdt, dmts, SimpleNamespace(runs=dmts.runs.drop(columns="mean_loss"), curves=dmts.curves))
+        fig7(dcdt, dmts, SimpleNamespace(runs=dmts.runs.drop(columns="mean_loss"), curves=dmts.curves))
     with pytest.raises(UsageError, match="Figure 7c: needs one value of run_id"):
-        figures.fig7(dcdt, dmts, dmts)  # type: ignore[arg-type]
+        fig7(dcdt, dmts, dmts)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no collapse found, its gradient is above 1e-06 at the last epoch, 19999"):
-        figures.fig7(dcdt, dmts, change(collapse, mean_grad_norm=0.0, initial_grad_norm=0.0))
+        fig7(dcdt, dmts, change(collapse, mean_grad_norm=0.0, initial_grad_norm=0.0))
     dmts.runs.loc[0, "delay_ms"] = 3.0
     with pytest.raises(UsageError, match="Figure 7, dmts: runs may differ in learning_rate and seed only, found delay"):
-        figures.fig7(dcdt, dmts, collapse)
+        fig7(dcdt, dmts, collapse)
 
 
 def test_a_reduced_sweep_stands_in_for_the_full_one(tmp_path: Path) -> None:

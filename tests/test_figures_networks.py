@@ -17,12 +17,14 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 
 import ghostsweep
-from ghostsweep import analysis, figures
+from ghostsweep import analysis, dynamics, figures
 from ghostsweep.errors import UsageError
+from ghostsweep.paper.fig4 import fig4
+from ghostsweep.paper.fig5 import fig5
 from ghostsweep.spec import loads
 
 Pair = tuple[SimpleNamespace, SimpleNamespace]
-SPEED_MAP = sys.modules["ghostsweep.figures.fig5"].SPEED_MAP  # the function hides its module
+SPEED_MAP = sys.modules["ghostsweep.paper.fig5"].SPEED_MAP  # the function hides its module
 WIDTHS = (figures.ONE_COLUMN, figures.TWO_COLUMNS)
 
 
@@ -42,8 +44,8 @@ def full_rank() -> Pair:
     )
 
 
-def dynamics(tables: SimpleNamespace) -> list[analysis.Snapshot]:
-    return analysis.network_snapshots(tables.snapshots("a"), tables.runs.iloc[0])
+def dynamics(tables: SimpleNamespace) -> list[dynamics.Snapshot]:
+    return dynamics.network_snapshots(tables.snapshots("a"), tables.runs.iloc[0])
 
 
 def maps_of(fig: Figure) -> list[Axes]:
@@ -52,12 +54,12 @@ def maps_of(fig: Figure) -> list[Axes]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_fig4_maps_are_the_flow_its_paths_and_its_points(low_rank: Pair, width: float) -> None:
-    maps = maps_of(figures.fig4(*low_rank, width=width))
+    maps = maps_of(fig4(*low_rank, width=width))
     spans = ((-5, 5), (-1, 1))
     wanted = [(tables.runs["task"][0], one, span) for tables in low_rank for span in spans for one in dynamics(tables)]
     assert len(maps) == len(wanted) == 10
     (scale,) = {mesh.get_clim() for ax in maps for mesh in meshes(ax)}
-    flows = [analysis.flow_map(one.params, task=task, span=span) for task, one, span in wanted]
+    flows = [dynamics.flow_map(one.params, task=task, span=span) for task, one, span in wanted]
     speeds = np.concatenate([flow["log10_speed"] for flow in flows])
     np.testing.assert_allclose(scale, [np.quantile(speeds, 0.01), speeds.max()])
     for ax, expected, (_, one, span) in zip(maps, flows, wanted, strict=True):
@@ -77,7 +79,7 @@ def test_fig4_maps_are_the_flow_its_paths_and_its_points(low_rank: Pair, width: 
 
 
 def test_fig4_arrows_point_along_the_flow(low_rank: Pair) -> None:
-    arrows = maps_of(figures.fig4(*low_rank))[0].collections[1]
+    arrows = maps_of(fig4(*low_rank))[0].collections[1]
     x, y = np.asarray(arrows.get_offsets()).T  # of the network NINE
     flow = np.column_stack([np.tanh(2.0 * x + 0.1) - x, np.tanh(1.6 * y - 0.05) - y])
     drawn: Any = arrows  # matplotlib does not say that these are the arrows' U and V
@@ -85,7 +87,7 @@ def test_fig4_arrows_point_along_the_flow(low_rank: Pair) -> None:
 
 
 def test_fig4_contours_are_nullclines_and_the_cuts_of_the_output(low_rank: Pair) -> None:
-    maps = maps_of(figures.fig4(*low_rank))
+    maps = maps_of(fig4(*low_rank))
     for ax, task, cuts in ((maps[0], "dcdt", [-0.33, 0.33]), (maps[5], "dmts", [0.5])):  # both of NINE
         contours = [c for c in ax.collections if isinstance(c, ContourSet)]
         assert [float(c.levels[0]) for c in contours] == [0.0, 0.0, *cuts]
@@ -93,7 +95,7 @@ def test_fig4_contours_are_nullclines_and_the_cuts_of_the_output(low_rank: Pair)
         for i, (g, b) in enumerate(((2.0, 0.1), (1.6, -0.05))):
             np.testing.assert_allclose(np.tanh(g * at[i][:, i] + b), at[i][:, i], atol=0.02)
         for vertices, cut in zip(at[2:], cuts, strict=True):
-            out = analysis.output(NINE, vertices, task=task)
+            out = dynamics.output(NINE, vertices, task=task)
             np.testing.assert_allclose(out, cut, atol=0.02)
 
 
@@ -118,12 +120,12 @@ def test_curves_are_those_of_the_table_and_snapshots_are_marked(
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_fig5_states_are_projected_on_one_set_of_axes(full_rank: Pair, width: float) -> None:
-    fig = figures.fig5(*full_rank, width=width)
+    fig = fig5(*full_rank, width=width)
     panels: list[Any] = [ax for ax in fig.axes if ax.name == "3d"]
     assert len(panels) == 4
     for tables, some in zip(full_rank, (panels[:2], panels[2:]), strict=True):
         snapshots = dynamics(tables)
-        axes = analysis.principal_axes([one.paths for one in snapshots])
+        axes = dynamics.principal_axes([one.paths for one in snapshots])
         for ax, one in zip(some, snapshots, strict=True):
             drawn = [np.array(line.get_data_3d()).T for line in ax.get_lines()]
             np.testing.assert_allclose(drawn, axes.project(one.paths).swapaxes(0, 1))
@@ -139,7 +141,7 @@ def test_fig5_states_are_projected_on_one_set_of_axes(full_rank: Pair, width: fl
 
 
 def test_fig5_slow_points_are_coloured_by_speed_and_fixed_ones_are_black(full_rank: Pair) -> None:
-    fig = figures.fig5(*full_rank)
+    fig = fig5(*full_rank)
     panel: Any = [ax for ax in fig.axes if ax.name == "3d"][1]  # of FULL_GHOSTS
     (bar,) = [ax for ax in fig.axes if "speed" in ax.get_xlabel()]
     low, high = bar.get_xlim()
@@ -154,7 +156,7 @@ def test_fig5_slow_points_are_coloured_by_speed_and_fixed_ones_are_black(full_ra
 
 
 def test_fig5_eigenvalues_are_those_of_the_point_nearest_to_a_trajectory(full_rank: Pair) -> None:
-    fig = figures.fig5(*full_rank)
+    fig = fig5(*full_rank)
     panels = [ax for ax in fig.axes if ax.get_xlabel().startswith("Re")]
     for ax, tables, networks in zip(panels, full_rank, ((FULL, FULL_GHOSTS), (FULL_GHOSTS, FULL)), strict=True):
         for one, params in zip(dynamics(tables), networks, strict=True):
@@ -170,10 +172,10 @@ def test_fig5_eigenvalues_are_those_of_the_point_nearest_to_a_trajectory(full_ra
 
 
 def test_what_is_not_shown_is_said(low_rank: Pair, full_rank: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "beyond the map" not in text(figures.fig4(*low_rank))
-    assert "ended at no minimum" not in text(figures.fig5(*full_rank))
+    assert "beyond the map" not in text(fig4(*low_rank))
+    assert "ended at no minimum" not in text(fig5(*full_rank))
 
-    def changed(snapshots: Params, run: Any) -> list[analysis.Snapshot]:
+    def changed(snapshots: Params, run: Any) -> list[dynamics.Snapshot]:
         """The first snapshot's first point moved out of the map, and two of its searches lost."""
         first, *others = found(snapshots, run)
         table = first.points.table.copy()
@@ -185,14 +187,14 @@ def test_what_is_not_shown_is_said(low_rank: Pair, full_rank: Pair, monkeypatch:
             *others,
         ]
 
-    found = analysis.network_snapshots
+    found = dynamics.network_snapshots
     monkeypatch.setattr(analysis, "network_snapshots", changed)
-    assert "c: points beyond the map, not shown: 1 at epoch 0. g: points" in text(figures.fig4(*low_rank))
-    assert "f: searches that ended at no minimum: 2 at epoch 10." in text(figures.fig5(*full_rank))
+    assert "c: points beyond the map, not shown: 1 at epoch 0. g: points" in text(fig4(*low_rank))
+    assert "f: searches that ended at no minimum: 2 at epoch 10." in text(fig5(*full_rank))
 
 
 def test_networks_without_slow_points_are_drawn() -> None:
-    fig = figures.fig5(*(network_tables("full_rank", task, {0: FULL}) for task in ("dcdt", "dmts")))
+    fig = fig5(*(network_tables("full_rank", task, {0: FULL}) for task in ("dcdt", "dmts")))
     labels = {str(c.get_label()) for ax in fig.axes if ax.name == "3d" for c in ax.collections}
     assert labels and all(label.startswith("fixed") for label in labels)
 
@@ -243,11 +245,11 @@ def test_trained_networks_are_drawn_from_their_tables(low_rank: Pair, tmp_path: 
     """
     tables = ghostsweep.run(loads(sweep, name="x"), out=tmp_path)
     for width in WIDTHS:
-        fig = figures.fig4(tables, low_rank[1], width=width)
+        fig = fig4(tables, low_rank[1], width=width)
         for path in figures.save(fig, tmp_path / "drawn"):
             assert path.stat().st_size > 20_000
     assert "a-d: 1 run of 20 epochs, 1 seed." in text(fig)
     stored = tables.snapshots(tables.runs["run_id"][0])
     start = {name: values[0] for name, values in stored.items() if name != "epochs"}
-    flow = analysis.flow_map(analysis.singular_basis(start), task="dcdt")
+    flow = dynamics.flow_map(dynamics.singular_basis(start), task="dcdt")
     np.testing.assert_allclose(np.asarray(meshes(maps_of(fig)[0])[0].get_array()).ravel(), flow["log10_speed"])

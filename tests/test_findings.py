@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from planted import band_of, critical_table, runs_of
 
-from ghostsweep import findings, reproduction, spec
+from ghostsweep import findings, spec
 from ghostsweep.analysis import compare_scaling
 from ghostsweep.errors import UsageError
 from ghostsweep.findings import activation, cues, marks, words
 from ghostsweep.findings.evidence import Evidence, moved, preferred, slope, trend, verdict, widest
-from ghostsweep.tables import Tables
+from ghostsweep.paper import reproduction
+from ghostsweep.store.tables import Tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

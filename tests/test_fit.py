@@ -10,7 +10,9 @@ import pytest
 from planted import band_of
 from typer.testing import CliRunner
 
-from ghostsweep import UsageError, api, cli, tables
+from ghostsweep import UsageError, cli, drawing
+from ghostsweep.analysis import fitting
+from ghostsweep.store import tables
 
 RATES = np.logspace(-4, 1, 26)
 
@@ -47,7 +49,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_laws_are_fitted_along_every_field_that_scales(store: Callable[..., None]) -> None:
     store([5.0, 10.0, 20.0], [1.0, 2.0, 4.0, 8.0])
-    found = api.fit("planted")
+    found = fitting.fit("planted")
     assert len(found.critical) == 24 and len(found.band) == 12
     assert found.power_law is not None and found.local_exponent is not None and found.scaling is not None
     exponents = found.power_law[found.power_law["boundary"] == "upper"].groupby("along")["exponent"]
@@ -59,7 +61,7 @@ def test_laws_are_fitted_along_every_field_that_scales(store: Callable[..., None
 
 def test_too_few_cells_give_boundaries_and_bands_alone(store: Callable[..., None]) -> None:
     store([5.0, 10.0], [1.0, 2.0])
-    found = api.fit("planted")
+    found = fitting.fit("planted")
     assert len(found.critical) == 8 and len(found.band) == 4
     assert found.power_law is found.local_exponent is found.scaling is None
 
@@ -69,9 +71,9 @@ def test_the_band_is_of_those_who_are_neither_thrown_nor_slow(
     share: float, learned: float, store: Callable[..., None]
 ) -> None:
     store([5.0], [1.0], share)
-    found = api.fit("planted")
+    found = fitting.fit("planted")
     assert (found.critical["share"] == share).all() and (found.band["share"] == learned).all()
-    assert (api.fit("planted", share=0.5).band["share"] == 0.5).all()
+    assert (fitting.fit("planted", share=0.5).band["share"] == 0.5).all()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_what_is_legible_is_drawn(
     ranks: list[float], laws: set[str], tmp_path: Path, store: Callable[..., None]
 ) -> None:
     store([5.0, 10.0, 20.0], ranks)
-    drawn = {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}
+    drawn = {path.name.split(".")[1] for path in drawing.plot("planted", to=tmp_path)}
     assert {name for name in drawn if name.startswith("scaling")} == laws
     assert ("band_timescale" in drawn) == (len(ranks) <= 6) and "band_rank" in drawn
 
@@ -96,7 +98,7 @@ def test_a_share_that_is_not_told_is_no_default_in_silence(meta: dict[str, objec
     found = planted([5.0], [1.0])
     with pytest.warns(UserWarning, match="planted: meta.json says nothing of the share of seeds .*: 0.5 is taken"):
         assert (
-            api.fit(tables.Tables("planted", found.runs, found.curves, meta, Path("."))).critical["share"] == 0.5
+            fitting.fit(tables.Tables("planted", found.runs, found.curves, meta, Path("."))).critical["share"] == 0.5
         ).all()
 
 
@@ -118,7 +120,7 @@ def worded(n_words: int, timescales: list[float], more: list[str] | None = None)
 def test_fields_of_words_are_panels_or_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(results: tables.Tables) -> set[str]:
         monkeypatch.setattr(tables, "read", lambda name, out: results)
-        return {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}
+        return {path.name.split(".")[1] for path in drawing.plot("planted", to=tmp_path)}
 
     assert "phase_timescale" in drawn(worded(2, [5.0, 10.0]))
     many = drawn(worded(8, [5.0, 10.0]))
@@ -135,7 +137,7 @@ def test_runs_without_a_field_take_no_panels_along_it(tmp_path: Path, monkeypatc
     runs["run_id"] = runs.index.astype(str)
     results = SimpleNamespace(name="planted", runs=runs, curves=pd.DataFrame(), meta={"fit": {"share": 0.5}})
     monkeypatch.setattr(tables, "read", lambda name, out: results)
-    assert "phase_timescale" in {path.name.split(".")[1] for path in api.plot("planted", to=tmp_path)}
+    assert "phase_timescale" in {path.name.split(".")[1] for path in drawing.plot("planted", to=tmp_path)}
 
 
 def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_being_drawn(
@@ -153,7 +155,7 @@ def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_being_drawn(
         return planted([5.0, 10.0], [1.0] if name == "planted" else [1.0, 2.0])
 
     monkeypatch.setattr(tables, "read", read)
-    assert api.drawable(tmp_path)[:4] == ["a", "b", "c", "planted"]
+    assert drawing.drawable(tmp_path)[:4] == ["a", "b", "c", "planted"]
     done = CliRunner().invoke(cli.app, ["plot", "all", "--out", str(tmp_path), "--to", str(tmp_path / "to")])
     lines = str(done.exception).splitlines()
     assert lines[:2] == ["a: not drawn: a: found no results", "b: not drawn: out/b: Permission denied"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from cue_networks import SLOW, ghost_bias
 
-from ghostsweep import analysis
-from ghostsweep.analysis import ghosts, ghosts_over_training
+from ghostsweep import dynamics
+from ghostsweep.dynamics import ghosts, ghosts_over_training
 from ghostsweep.errors import UsageError
 
 G = 1.8
@@ -26,7 +26,7 @@ def coupled(seed: int, low_rank: bool) -> tuple[dict[str, np.ndarray], np.ndarra
 @pytest.mark.parametrize("low_rank", [False, True])
 def test_the_passage_is_the_simulated_one(low_rank: bool) -> None:
     params, ghost, way = coupled(0, low_rank)
-    flow = analysis.flow_of(params)
+    flow = dynamics.flow_of(params)
     found = ghosts(params, ghost[None], np.stack([ghost - way, ghost + way])[:, None]).iloc[0]
     assert found["speed"] == pytest.approx(SLOW) and abs(found["r"]) == pytest.approx(SLOW)
     # a = g^2 |tanh''| / 2 with tanh'' = -2 t (1 - t^2) and 1 - t^2 = 1 / g.

@@ -11,8 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import UsageError, cli, engine, files, groups, load, plan
+from ghostsweep import UsageError, cli, load, plan
+from ghostsweep.plan import groups
 from ghostsweep.spec import loads
+from ghostsweep.store import files
+from ghostsweep.training import engine
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
 HOSTILE = r"""

@@ -14,7 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import UsageError, api, cli, ledger, load, paper
+from ghostsweep import UsageError, cli, load
+from ghostsweep.paper import catalog
+from ghostsweep.running import ledger
 from ghostsweep.spec import loads
 from ghostsweep.spec.load import MAX_BYTES, RESERVED
 
@@ -121,7 +123,7 @@ def test_a_file_that_is_no_sweep_does_not_hide_the_others(name: str, tmp_path: P
 
 
 def test_names_that_plot_takes_are_no_names_of_sweeps() -> None:
-    assert {*paper.PAPER, "all"} == set(RESERVED)
+    assert {*catalog.PAPER, "all"} == set(RESERVED)
     for name in ("", ".", ".."):
         with pytest.raises(UsageError, match="allowed: the name of a sweep"):
             ghostsweep.plot(name)
@@ -142,7 +144,7 @@ def test_a_folder_that_cannot_be_read_does_not_hide_the_others(
             raise error
         return ledger.status(sweep, out)
 
-    monkeypatch.setattr(api, "status", status)
+    monkeypatch.setattr(ledger, "status", status)
     for command in ("list", "status"):
         done = CliRunner().invoke(cli.app, [command, "--sweeps", str(sweeps), "--out", str(out)])
         assert isinstance(done.exception, UsageError)

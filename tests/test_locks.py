@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from faults.sweeps import BASE, run
 
-from ghostsweep import UsageError, ledger, locks, tables
-from ghostsweep.progress import Progress
+from ghostsweep import UsageError
+from ghostsweep.running import ledger
+from ghostsweep.store import locks, tables
+from ghostsweep.training.progress import Progress
 
 
 def names(folder: Path) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from ghostsweep import api, machine, memory
+from ghostsweep.machine import memory, resources
 
 GIB = 2**30
 UNLIMITED = "9223372036854771712"  # version 1's way to say so
@@ -83,7 +83,7 @@ MEMORY = {
 def test_memory_is_the_least_that_any_group_of_version_2_allows(tmp_path: Path, case: str) -> None:
     cgroup, mounts, files, expected = MEMORY[case]
     proc = plant(tmp_path, cgroup, mounts, {f"sys/cg/{name}": text for name, text in files.items()})
-    assert machine.free_bytes(proc, {}) == expected
+    assert resources.free_bytes(proc, {}) == expected
 
 
 @pytest.mark.parametrize("limited", ["a/b", "a", ""])
@@ -96,14 +96,14 @@ def test_memory_of_version_1_is_limited_by_each_parent(tmp_path: Path, limited: 
         files[f"sys/mem/{group}/memory.stat"] = f"inactive_file 1\ntotal_inactive_file {GIB}"
     mounts = V1 if path == "/a/b" else V1 | {"sys/mem": "/docker/x cgroup memory"}
     proc = plant(tmp_path, f"9:cpu,cpuacct:/\n4:memory:{path}\n0::/", mounts, files)
-    assert machine.free_bytes(proc, {}) == 3 * GIB
+    assert resources.free_bytes(proc, {}) == 3 * GIB
 
 
 def test_a_mount_with_a_blank_in_its_name_is_found(tmp_path: Path) -> None:
     proc = plant(tmp_path, "0::/", {"my cg": "/ cgroup2 x"}, {"my cg/memory.max": 5, "my cg/memory.current": 2})
     text = (proc / "self/mountinfo").read_text().replace("my cg", "my\\040cg")
     (proc / "self/mountinfo").write_text(text)
-    assert machine.free_bytes(proc, {}) == 3
+    assert resources.free_bytes(proc, {}) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_mount_with_a_blank_in_its_name_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_memory_is_limited_by_slurms_variables(tmp_path: Path, environment: dict[str, str], expected: int) -> None:
-    assert machine.free_bytes(plant(tmp_path, "", {}, {}), environment) == expected
+    assert resources.free_bytes(plant(tmp_path, "", {}, {}), environment) == expected
 
 
 @pytest.mark.parametrize(
@@ -158,29 +158,27 @@ def test_cores_are_the_least_that_any_group_allows(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
     proc = plant(tmp_path, cgroup, mounts, files)
-    assert machine.cores(proc, {}) == expected
-    assert machine.cores(proc, {"SLURM_CPUS_ON_NODE": "2"}) == min(expected, 2)
-    assert machine.cores(proc, {"SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "1"}) == min(expected, 2)
-    assert machine.cores(proc, {"SLURM_CPUS_PER_TASK": "two", "SLURM_CPUS_ON_NODE": "0"}) == expected
+    assert resources.cores(proc, {}) == expected
+    assert resources.cores(proc, {"SLURM_CPUS_ON_NODE": "2"}) == min(expected, 2)
+    assert resources.cores(proc, {"SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "1"}) == min(expected, 2)
+    assert resources.cores(proc, {"SLURM_CPUS_PER_TASK": "two", "SLURM_CPUS_ON_NODE": "0"}) == expected
 
 
 def test_nothing_there_or_unreadable_limits_nothing(tmp_path: Path) -> None:
-    assert machine.free_bytes(tmp_path / "nothing", {}) > 0
-    assert machine.cores(tmp_path / "nothing", {}) >= 1
+    assert resources.free_bytes(tmp_path / "nothing", {}) > 0
+    assert resources.cores(tmp_path / "nothing", {}) >= 1
     proc = plant(tmp_path, "0::/a", V2, {"sys/cg/a/memory.max/x": 1, "sys/cg/a/cpu.max/x": 1})  # folders
     (proc / "meminfo").write_bytes(b"\xff\xfe\x00MemAvailable:")
-    assert machine.free_bytes(proc, {}) > 0 and machine.cores(proc, {}) >= 1
+    assert resources.free_bytes(proc, {}) > 0 and resources.cores(proc, {}) >= 1
 
 
 def test_widths_of_chunks_and_the_number_of_devices_follow_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "64")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert memory.usable_bytes(jax.local_devices()) == 32 * 2**20
-    assert api.cores() == 1
+    assert resources.cores() == 1
 
 
 def test_limits_are_known_without_jax() -> None:
-    code = (
-        "import sys; sys.modules['jax'] = None; from ghostsweep import machine; machine.cores(), machine.free_bytes()"
-    )
+    code = "import sys; sys.modules['jax'] = None; from ghostsweep.machine import resources; resources.cores()"
     subprocess.run([sys.executable, "-c", code], check=True)

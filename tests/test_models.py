@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ghostsweep import Run, train, train_one
+from ghostsweep import Run, train_one
+from ghostsweep.declare import Shape
 from ghostsweep.models import cues, model_of
-from ghostsweep.spec import Shape
-from ghostsweep.tasks import cue_trials, delayed_activation_target
+from ghostsweep.models.tasks import cue_trials, delayed_activation_target
+from ghostsweep.training import train
 
 CUES: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0}
 NOISE: dict[str, Any] = {"trials_per_class": 3, "r0_sigma": 0.3, "noise_sigma": 0.1}

@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from ghostsweep import Run, UsageError, plan
-from ghostsweep.spec import Shape, loads
-from ghostsweep.spec.field import steps
-from ghostsweep.tasks import cue_accuracy, cue_trials
+from ghostsweep.declare import Shape
+from ghostsweep.declare.field import steps
+from ghostsweep.models.tasks import cue_accuracy, cue_trials
+from ghostsweep.spec import loads
 
 CUES: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0}
 BASE: dict[str, Any] = {"learning_rate": 0.1, "epochs": 3}

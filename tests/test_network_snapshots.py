@@ -5,9 +5,9 @@ import pytest
 from cue_networks import FULL_GHOSTS, GHOSTS, NINE, SLOW, network_tables
 
 from ghostsweep import Run, UsageError
-from ghostsweep.analysis import count_points, cue_inputs, network_snapshots, slow_points, trajectories
-from ghostsweep.spec import Shape
-from ghostsweep.tasks import cue_trials
+from ghostsweep.declare import Shape
+from ghostsweep.dynamics import count_points, cue_inputs, network_snapshots, slow_points, trajectories
+from ghostsweep.models.tasks import cue_trials
 
 
 @pytest.mark.parametrize("task", ["dcdt", "dmts"])

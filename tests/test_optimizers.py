@@ -12,9 +12,11 @@ import optax
 import pytest
 
 import ghostsweep
-from ghostsweep import optimizers, plan, train
-from ghostsweep.models import model_of
-from ghostsweep.spec import OPTIMIZERS, Run, Shape, loads
+from ghostsweep import plan
+from ghostsweep.declare import OPTIMIZERS, Run, Shape
+from ghostsweep.models import model_of, optimizers
+from ghostsweep.spec import loads
+from ghostsweep.training import train
 
 CANONICAL = {"model": "canonical", "timescale": 10, "learning_rate": 1e-5, "epochs": 50}
 RANK_ONE = {"model": "rank_one", "timescale": 5, "n_units": 20, "learning_rate": 0.01, "epochs": 50}

@@ -12,9 +12,10 @@ import ghostsweep
 from ghostsweep import theory
 from ghostsweep.analysis import OUTCOMES, Criteria, mean_sem, outcomes, shares, trapped
 from ghostsweep.analysis.levels import levels
+from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
-from ghostsweep.spec import Shape, loads
-from ghostsweep.tasks import cue_trials, delayed_activation_target
+from ghostsweep.models.tasks import cue_trials, delayed_activation_target
+from ghostsweep.spec import loads
 
 
 def test_each_outcome_is_recognised_and_the_criteria_are_kept() -> None:

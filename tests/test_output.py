@@ -15,8 +15,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ghostsweep import api, cli, console, progress, terminal
+from ghostsweep import cli
+from ghostsweep.analysis import fitting
+from ghostsweep.cli import console
 from ghostsweep.errors import TrainingError, UsageError
+from ghostsweep.machine import terminal
+from ghostsweep.running import ledger, showing
+from ghostsweep.training import progress
 
 ESCAPES = "\x1b[2J\x1b]0;gone\x07 \x9b31m \u202eback \r over \u2028"
 SWEEP = """
@@ -142,7 +147,7 @@ def test_brackets_and_colons_of_paths_are_printed_as_they_are(house: Path) -> No
 def test_a_shown_run_is_legible(capsys: pytest.CaptureFixture[str]) -> None:
     origin = {"git_commit": ESCAPES, "sessions": [{"host": ESCAPES, ESCAPES: 1, "devices": [ESCAPES]}]}
     curve = pd.DataFrame({"epoch": [0, 1], "loss": [1e-11, np.nan]})
-    shown = api.Shown(
+    shown = showing.Shown(
         "ab", "x", (), {"model": "canonical", "r": np.float64(1e-300)}, ESCAPES, {"a": None}, curve, origin
     )
     for style in console.Format:
@@ -157,7 +162,7 @@ def test_a_shown_run_is_legible(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("sessions", [None, 3, "x", [3, None, {"devices": 3}, {"devices": [1]}], [[]]])
 def test_sessions_that_are_none_are_not_shown(sessions: Any, capsys: pytest.CaptureFixture[str]) -> None:
     curve = pd.DataFrame({"epoch": [0], "loss": [0.5]})
-    shown = api.Shown("ab", "x", (), {"model": "canonical"}, "learned", {}, curve, {"sessions": sessions})
+    shown = showing.Shown("ab", "x", (), {"model": "canonical"}, "learned", {}, curve, {"sessions": sessions})
     for style in console.Format:
         console.print_run(shown, style)
     assert "run ab of x" in capsys.readouterr().out
@@ -198,7 +203,7 @@ def test_json_of_the_results_is_what_the_tables_have() -> None:
         cli.app, ["fit", "canonical_lr_timescale_refined", "--out", str(path), "--format", "json"]
     )
     found = json.loads(done.output)["critical_lr"]
-    expected = api.fit("canonical_lr_timescale_refined", out=path).critical
+    expected = fitting.fit("canonical_lr_timescale_refined", out=path).critical
     assert [row["lr_critical"] for row in found] == [None if x != x else x for x in expected["lr_critical"].tolist()]
 
 
@@ -256,7 +261,7 @@ def test_every_failure_is_one_line(
         raise error
 
     monkeypatch.setattr(cli, "load", fail)
-    monkeypatch.setattr(api, "find", lambda *_: Path("x.toml"))
+    monkeypatch.setattr(ledger, "find", lambda *_: Path("x.toml"))
     monkeypatch.setattr(sys, "argv", ["ghostsweep", "run", "x"])
     with pytest.raises(SystemExit) as end:
         cli.main()

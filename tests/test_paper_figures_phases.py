@@ -13,6 +13,9 @@ from scipy.optimize import brentq
 
 from ghostsweep import figures, theory
 from ghostsweep.errors import UsageError
+from ghostsweep.paper.fig1 import fig1
+from ghostsweep.paper.fig3 import fig3
+from ghostsweep.paper.fig8 import fig8
 
 WIDTHS = (figures.ONE_COLUMN, figures.TWO_COLUMNS)
 
@@ -24,7 +27,7 @@ def panel(fig: Any, letter: str) -> Axes:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_fig1_marks_the_ghost_and_the_fixed_points(width: float) -> None:
-    fig = figures.fig1(width=width)
+    fig = fig1(width=width)
     a, b = panel(fig, "a"), panel(fig, "b")
     for ax, r in ((a, 0.5), (b, -0.5)):
         line = labelled(ax, "flow")
@@ -65,7 +68,7 @@ def collapses() -> SimpleNamespace:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_fig3_curves_are_over_their_maxima(learns: SimpleNamespace, collapses: SimpleNamespace, width: float) -> None:
-    fig = figures.fig3(learns, collapses, width=width)
+    fig = fig3(learns, collapses, width=width)
     for letter, tables in (("a", learns), ("c", collapses)):
         ax = panel(fig, letter)
         for label, column in (("loss", "loss"), ("gradient norm", "grad_norm")):
@@ -80,7 +83,7 @@ def test_fig3_curves_are_over_their_maxima(learns: SimpleNamespace, collapses: S
 
 
 def test_fig3_flows_are_those_of_the_snapshots(learns: SimpleNamespace, collapses: SimpleNamespace) -> None:
-    fig = figures.fig3(learns, collapses)
+    fig = fig3(learns, collapses)
     b, d = panel(fig, "b"), panel(fig, "d")
     shown = {"0": 0.5, "200k": 0.5, "499,500": 0.5}, {"8": 0.5, "10": 0.5, "14": 3.0}
     for ax, flows in zip((b, d), shown, strict=True):
@@ -101,7 +104,7 @@ def test_fig3_flows_are_those_of_the_snapshots(learns: SimpleNamespace, collapse
 
 
 def test_fig3_counts_fixed_points_up_to_learning(learns: SimpleNamespace, collapses: SimpleNamespace) -> None:
-    fig = figures.fig3(learns, collapses)
+    fig = fig3(learns, collapses)
     upper = panel(fig, "e")
     (lower,) = (ax for ax in fig.axes if ax.get_title() == "run of c")
     assert set(ys(upper.get_lines()[0])) == {1}
@@ -116,23 +119,21 @@ def test_fig3_counts_fixed_points_up_to_learning(learns: SimpleNamespace, collap
     )
     assert "at each of 6 snapshots up to then: 1; their number first changes by epoch 14." in said
     collapses.snapshots("r")["n"][:3] = 3.0  # a bifurcation before learning is said to be one
-    assert "up to then: 1 to 3; their number first changes by epoch 6." in text(figures.fig3(learns, collapses))
+    assert "up to then: 1 to 3; their number first changes by epoch 6." in text(fig3(learns, collapses))
 
 
 def test_fig3_draws_a_short_run_and_refuses_others(learns: SimpleNamespace, collapses: SimpleNamespace) -> None:
     short = stored([0, 50], [0, 40], [1.0, 0.8], 99, 0.003)
-    said = text(figures.fig3(short, collapses))
+    said = text(fig3(short, collapses))
     assert "b: 2 of 3 epochs" in said and "run of a: never learned; the number of fixed points never changes" in said
     with pytest.raises(UsageError, match=r"Figure 3c, d: needs a loss that falls below 0.9, found 1 at least"):
-        figures.fig3(learns, stored([0, 1], [0], [1.0, 1.0], 99, 0.02))
+        fig3(learns, stored([0, 1], [0], [1.0, 1.0], 99, 0.02))
     with pytest.raises(UsageError, match="Figure 3a, b: shows one run, found 2"):
-        figures.fig3(SimpleNamespace(**vars(learns) | {"runs": pd.concat([learns.runs] * 2)}), collapses)
+        fig3(SimpleNamespace(**vars(learns) | {"runs": pd.concat([learns.runs] * 2)}), collapses)
     with pytest.raises(UsageError, match="needs a rank-one network, found 'full_rank'"):
-        figures.fig3(learns, SimpleNamespace(**vars(collapses) | {"runs": collapses.runs.assign(model="full_rank")}))
+        fig3(learns, SimpleNamespace(**vars(collapses) | {"runs": collapses.runs.assign(model="full_rank")}))
     with pytest.raises(UsageError, match=r"Figure 3c, d, curves: missing column\(s\) grad_norm"):
-        figures.fig3(
-            learns, SimpleNamespace(**vars(collapses) | {"curves": collapses.curves.drop(columns="grad_norm")})
-        )
+        fig3(learns, SimpleNamespace(**vars(collapses) | {"curves": collapses.curves.drop(columns="grad_norm")}))
 
 
 def continued(field: str, values: list[float], seeds: int, before: int = 40, after: int = 10) -> SimpleNamespace:
@@ -170,7 +171,7 @@ def fig8_tables() -> tuple[SimpleNamespace, ...]:
 
 
 def test_fig8_gradients_are_exact_and_in_closed_form(fig8_tables: tuple[SimpleNamespace, ...]) -> None:
-    a = panel(figures.fig8(*fig8_tables), "a")
+    a = panel(fig8(*fig8_tables), "a")
     r = np.linspace(-1, 2, 301) * theory.optimum(100.0)
     for confidence in (0.01, 0.1, 0.5, 1.0, 2.0):
         size = np.abs(theory.simulated_gradient(r, 100.0, confidence))
@@ -185,7 +186,7 @@ def test_fig8_gradients_are_exact_and_in_closed_form(fig8_tables: tuple[SimpleNa
 @pytest.mark.parametrize("width", WIDTHS)
 def test_fig8_recovery_is_of_trapped_networks_alone(fig8_tables: tuple[SimpleNamespace, ...], width: float) -> None:
     tables = fig8_tables[0]
-    fig = figures.fig8(*fig8_tables, width=width)
+    fig = fig8(*fig8_tables, width=width)
     accuracy = panel(fig, "b")
     (gradient,) = (ax for ax in fig.axes if ax.get_ylabel() == "gradient norm")
     then = tables.runs[tables.runs["parent"].isin(["0", "1"])]
@@ -204,7 +205,7 @@ def test_fig8_recovery_is_of_trapped_networks_alone(fig8_tables: tuple[SimpleNam
 def test_fig8_accuracy_and_loss_go_on_over_the_reset(fig8_tables: tuple[SimpleNamespace, ...]) -> None:
     tables = fig8_tables[1]
     tables.runs.loc[tables.runs["run_id"] == "0-0", "final_accuracy"] = 0.5  # trapped still
-    fig = figures.fig8(*fig8_tables)
+    fig = fig8(*fig8_tables)
     b2, phase = panel(fig, "b2"), tables.curves["run_id"].map(tables.runs.set_index("run_id")["phase"])
     lines = b2.get_lines()
     for i, column in enumerate(("accuracy", "loss")):
@@ -221,7 +222,7 @@ def test_fig8_accuracy_and_loss_go_on_over_the_reset(fig8_tables: tuple[SimpleNa
 
 def test_fig8_has_a_line_per_scale_and_one_left_alone(fig8_tables: tuple[SimpleNamespace, ...]) -> None:
     tables = fig8_tables[2]
-    c = panel(figures.fig8(*fig8_tables), "c")
+    c = panel(fig8(*fig8_tables), "c")
     merged = tables.curves.merge(tables.runs, on="run_id")
     labels = [t.get_text() for t in c.get_legend().get_texts()]  # type: ignore[union-attr]
     assert labels == ["0.1", "3", "left alone"]
@@ -237,15 +238,15 @@ def test_fig8_counts_diverged_runs_and_names_what_is_wrong(fig8_tables: tuple[Si
     readout.runs.loc[1, "status"] = "diverged"
     of_run = readout.curves["run_id"] == readout.runs["run_id"][1]
     readout.curves.loc[of_run, "accuracy"] = [0.5, np.nan]
-    fig = figures.fig8(*fig8_tables)
+    fig = fig8(*fig8_tables)
     assert "c: left out 1 of 16 runs (from where they diverge)." in text(fig)
     assert np.isfinite(ys(labelled(panel(fig, "c"), "0.1"))).all()
     one = SimpleNamespace(**vars(trained) | {"runs": trained.runs[trained.runs["phase"] == 1]})
     with pytest.raises(UsageError, match=r"Figure 8b2, runs: needs runs of the phases 1 and 2, found \[1\]"):
-        figures.fig8(confidence, one, readout)
+        fig8(confidence, one, readout)
     free = SimpleNamespace(**vars(confidence) | {"runs": confidence.runs.assign(recent_max_accuracy=0.9)})
     with pytest.raises(UsageError, match="needs networks trapped in the first phase, found 0 of 6"):
-        figures.fig8(free, trained, readout)
+        fig8(free, trained, readout)
     lacking = SimpleNamespace(**vars(readout) | {"curves": readout.curves.drop(columns="accuracy")})
     with pytest.raises(UsageError, match=r"Figure 8c, curves: missing column\(s\) accuracy"):
-        figures.fig8(confidence, trained, lacking)
+        fig8(confidence, trained, lacking)

@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep import Run, UsageError, engine, plan, tables, train_one
-from ghostsweep.spec import FIELDS, loads
+from ghostsweep import Run, UsageError, plan, train_one
+from ghostsweep.declare import FIELDS
+from ghostsweep.spec import loads
+from ghostsweep.store import tables
+from ghostsweep.training import engine
 
 CUES: dict[str, Any] = {"task": "dcdt", "input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0, "n_units": 9}
 KINDS: dict[str, dict[str, Any]] = {
@@ -200,7 +203,7 @@ def test_fields_of_the_first_rule_are_not_inherited_by_another() -> None:
 
 
 def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostsweep.chunk.WORTHWHILE_SECONDS", 0.0)
+    monkeypatch.setattr("ghostsweep.training.chunk.WORTHWHILE_SECONDS", 0.0)
     text = """
     [run]
     model = "canonical"

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostsweep import Run, UsageError, plan
-from ghostsweep.spec import FIELDS, Shape, Sweep, loads
+from ghostsweep.declare import FIELDS, Shape
+from ghostsweep.spec import Sweep, loads
 
 AXES = {
     "learning_rate": st.lists(st.floats(1e-12, 10), min_size=1, max_size=6, unique=True),

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import ghostsweep
-from ghostsweep import columns, plan, tables
+from ghostsweep import plan
 from ghostsweep.spec import loads
+from ghostsweep.store import columns, tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,8 +50,11 @@ def test_the_commands_shown_exist() -> None:
     for part in commands:
         name = shlex.split(part)[2]
         assert (ROOT / "sweeps" / f"{name}.toml").exists()
-    for path in re.findall(r"`((?:spec|models|analysis|figures|findings)/|[a-z_]+\.py)`", README):
-        assert (ROOT / "ghostsweep" / path).exists() or (ROOT / "ghostsweep/figures" / path).exists(), path
+    rooms = re.findall(r"^\| `([a-z]+/|[a-z]+\.py)` \|", README, re.MULTILINE)
+    own = {path.name + "/" * path.is_dir() for path in (ROOT / "ghostsweep").iterdir() if path.name[0] != "_"}
+    assert set(rooms) == own - {"errors.py"}
+    for path in re.findall(r"`([a-z]+/[a-z_]+\.py)`", README):
+        assert (ROOT / "ghostsweep" / path).exists() or (ROOT / path).exists(), path
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).exists(), picture
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ghostsweep
-from ghostsweep import UsageError, engine
+from ghostsweep import UsageError
 from ghostsweep.analysis import refined
 from ghostsweep.spec import loads
+from ghostsweep.training import engine
 
 TEXT = """
 [run]

@@ -7,15 +7,16 @@ import pytest
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import api, paper, reproduction
 from ghostsweep.cli import app, main
 from ghostsweep.errors import UsageError
+from ghostsweep.paper import catalog, reproduction
+from ghostsweep.running import ledger, sweeping
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
 
 
 def test_every_figure_of_the_paper_has_its_sweeps_and_each_a_quick_version() -> None:
-    assert list(paper.PAPER) == [f"fig{number}" for number in range(1, 9)]
+    assert list(catalog.PAPER) == [f"fig{number}" for number in range(1, 9)]
     assert [len(sweeps) for sweeps in reproduction.planned(sweeps=SWEEPS).values()] == [0, 3, 4, 2, 2, 6, 3, 5]
     quick = reproduction.planned(quick=True, sweeps=SWEEPS)
     assert all(sweep.name.endswith("-quick") for sweeps in quick.values() for sweep in sweeps)
@@ -30,10 +31,10 @@ def test_an_interrupted_call_goes_on_and_claims_are_kept(tmp_path: Path) -> None
     def train(sweep: ghostsweep.Sweep) -> None:
         if len(trained) == 1 and not to.exists():
             raise KeyboardInterrupt
-        state = api.status(sweep, out)
+        state = ledger.status(sweep, out)
         if state.done < state.runs:
             trained.append(sweep.name)
-        api.run(sweep, out=out)
+        sweeping.run(sweep, out=out)
 
     def call(*names: str) -> reproduction.Reproduced:
         return ghostsweep.reproduce(names, quick=True, out=out, to=to, sweeps=SWEEPS, train=train)

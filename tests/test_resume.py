@@ -19,9 +19,11 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep import chunk, engine, plan, tables
-from ghostsweep.progress import Progress
+from ghostsweep import plan
 from ghostsweep.spec import loads
+from ghostsweep.store import tables
+from ghostsweep.training import chunk, engine
+from ghostsweep.training.progress import Progress
 
 KILLS = int(os.environ.get("GHOSTSWEEP_KILLS", "4"))
 TEXT = """

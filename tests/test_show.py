@@ -14,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import Run, UsageError, parts, tables
+from ghostsweep import Run, UsageError
 from ghostsweep.cli import app
 from ghostsweep.spec import loads
+from ghostsweep.store import parts, tables
 
 NETWORK = """
 title = "Two phases"

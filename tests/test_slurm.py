@@ -14,7 +14,9 @@ from cluster import FINISHED, OPTIONS, SHORT, TEXT, assert_same, kill_in_a_chunk
 from typer.testing import CliRunner
 
 import ghostsweep
-from ghostsweep import UsageError, cli, ledger, sessions, slurm, tables
+from ghostsweep import UsageError, cli
+from ghostsweep.running import ledger, sessions, slurm
+from ghostsweep.store import tables
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import ghostsweep
-from ghostsweep import Run, UsageError, tables, train_one
+from ghostsweep import Run, UsageError, train_one
 from ghostsweep.spec import loads
+from ghostsweep.store import tables
 
 TEXT = """
 [run]
@@ -60,7 +61,7 @@ def test_a_run_without_its_snapshots_is_not_finished(tmp_path: Path) -> None:
 
 
 def test_trapped_runs_stay_until_their_last_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghostsweep.chunk.WORTHWHILE_SECONDS", 0.0)
+    monkeypatch.setattr("ghostsweep.training.chunk.WORTHWHILE_SECONDS", 0.0)
     text = """
     [run]
     model = "canonical"

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from ghostsweep import Run, UsageError, load
-from ghostsweep.spec import FIELDS, MODELS, Record, Shape, Sweep, loads
+from ghostsweep.declare import FIELDS, MODELS, Shape
+from ghostsweep.spec import Record, Sweep, loads
 
 GOOD = """
 title = "A question"

@@ -11,7 +11,8 @@ import jax
 import pytest
 
 import ghostsweep
-from ghostsweep import ambient, engine, machine
+from ghostsweep.machine import ambient, resources
+from ghostsweep.training import engine
 
 SWEEP = '[run]\nmodel = "canonical"\ntimescale = 10.0\nepochs = 5\nlearning_rate = 0.1\n'
 RUN = 'ghostsweep.Run(model="canonical", timescale=10.0, epochs=5, learning_rate=0.1)'
@@ -95,12 +96,12 @@ def test_a_pool_of_forks_is_refused_once_jax_has_started(tmp_path: Path) -> None
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(name)) as pool:
             if name == "fork":
                 with pytest.raises(ghostsweep.UsageError, match="executor: found .* forked .*; allowed: .*spawn"):
-                    machine.check_executor(pool)
+                    resources.check_executor(pool)
             else:
-                machine.check_executor(pool)
+                resources.check_executor(pool)
     with ThreadPoolExecutor(1) as threads:
-        machine.check_executor(threads)
-    machine.check_executor(object())
+        resources.check_executor(threads)
+    resources.check_executor(object())
 
 
 def test_a_pool_of_forks_may_be_given_before_jax_is_used(tmp_path: Path) -> None:
@@ -110,12 +111,12 @@ from concurrent.futures import ProcessPoolExecutor
 from ghostsweep import UsageError, machine
 multiprocessing.set_start_method("fork")
 pool = ProcessPoolExecutor(1)
-machine.check_executor(pool)
+resources.check_executor(pool)
 assert "jax" not in sys.modules
 import jax
-machine.check_executor(pool)
+resources.check_executor(pool)
 jax.local_devices()
-try: machine.check_executor(pool)
+try: resources.check_executor(pool)
 except UsageError: print("refused")
 """
     done = python(tmp_path, "-c", code)

@@ -16,10 +16,13 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep import UsageError, cli, engine, files, locks, memory, parts, plan, tables
+from ghostsweep import UsageError, cli, plan
 from ghostsweep.errors import TrainingError
-from ghostsweep.progress import Progress
+from ghostsweep.machine import memory
 from ghostsweep.spec import loads
+from ghostsweep.store import files, locks, parts, tables
+from ghostsweep.training import engine
+from ghostsweep.training.progress import Progress
 
 TEXT = """
 [run]

@@ -15,8 +15,12 @@ import stored
 from faults.sweeps import BASE, OPTIONS, PHASES, SNAPSHOTS, run, sweep_of
 
 import ghostsweep
-from ghostsweep import UsageError, api, columns, engine, files, machine, manifest, merging, parts, tables
-from ghostsweep.progress import Progress
+from ghostsweep import UsageError
+from ghostsweep.analysis import fitting
+from ghostsweep.machine import resources
+from ghostsweep.store import columns, files, manifest, merging, parts, tables
+from ghostsweep.training import engine
+from ghostsweep.training.progress import Progress
 
 
 def names(folder: Path) -> set[str]:
@@ -200,7 +204,7 @@ def test_meta_is_healed_from_the_tables_and_no_criterion_is_a_default(tmp_path: 
     with told:
         assert tables.read("x", tmp_path).meta == found.meta
     with told:
-        assert (api.fit("x", out=tmp_path).critical["share"] == 0.25).all()
+        assert (fitting.fit("x", out=tmp_path).critical["share"] == 0.25).all()
     with told:
         again = run(text, tmp_path)
     assert again.meta == found.meta and again.runs.equals(found.runs)
@@ -291,7 +295,7 @@ def test_a_table_too_large_for_the_memory_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(BASE, tmp_path)
-    monkeypatch.setattr(machine, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(resources, "free_bytes", lambda: 1000)
     with pytest.raises(UsageError, match=r"parquet: found 10 rows; allowed: what fits in the 1e-06 GB"):
         tables.read("x", tmp_path)
 

@@ -9,8 +9,9 @@ import stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghostsweep import UsageError, files, parts, tables
+from ghostsweep import UsageError
 from ghostsweep.spec import Record
+from ghostsweep.store import files, parts, tables
 
 
 def frames(ids: list[str], values: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -95,7 +96,7 @@ def test_a_failed_write_leaves_the_old_table_and_no_litter(tmp_path: Path, monke
         raise OSError(28, "No space left on device")
 
     parts.write(tmp_path, *frames(["b"], [2.0]))
-    monkeypatch.setattr("ghostsweep.files.os.fsync", full_disk)
+    monkeypatch.setattr("ghostsweep.store.files.os.fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         stored.merge(tmp_path, ["a", "b"])
     assert (tmp_path / "runs.parquet").read_bytes() == old

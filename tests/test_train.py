@@ -9,11 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from ghostsweep import Run, theory, train, train_one
+from ghostsweep import Run, theory, train_one
+from ghostsweep.declare import Shape
 from ghostsweep.models import rank_one
 from ghostsweep.models.rank_one import THRESHOLD
-from ghostsweep.spec import Shape
-from ghostsweep.tasks import X_START
+from ghostsweep.models.tasks import X_START
+from ghostsweep.training import train
 
 
 def plain_rank_one_loss(params: dict[str, jax.Array], timescale: int, leak: float, confidence: float) -> jax.Array:

@@ -10,7 +10,7 @@ from ghostsweep.analysis.cells import cell_fields, cells
 from ghostsweep.analysis.critical import COLLAPSED, TOO_SLOW
 from ghostsweep.analysis.crossing import central, find, resample
 from ghostsweep.analysis.outcomes import DEFAULT_CRITERIA, outcomes
-from ghostsweep.tables import among
+from ghostsweep.store.tables import among
 
 PARTS = 4
 """Pieces into which the interval of a boundary is cut at least; finer ones would tell no more about it."""

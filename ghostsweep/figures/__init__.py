@@ -2,14 +2,6 @@
 
 from ghostsweep.figures.band import band_plot
 from ghostsweep.figures.dense import dense_diagram, is_dense
-from ghostsweep.figures.fig1 import fig1
-from ghostsweep.figures.fig2 import fig2
-from ghostsweep.figures.fig3 import fig3
-from ghostsweep.figures.fig4 import fig4
-from ghostsweep.figures.fig5 import fig5
-from ghostsweep.figures.fig6 import fig6
-from ghostsweep.figures.fig7 import fig7
-from ghostsweep.figures.fig8 import fig8
 from ghostsweep.figures.loss_vs_rate import loss_against_learning_rate
 from ghostsweep.figures.phase import MAX_PANELS, panel_count, phase_diagram
 from ghostsweep.figures.scaling import MAX_SERIES, eta_collapse, scaling_plot
@@ -23,14 +15,6 @@ __all__ = [
     "band_plot",
     "dense_diagram",
     "eta_collapse",
-    "fig1",
-    "fig2",
-    "fig3",
-    "fig8",
-    "fig6",
-    "fig7",
-    "fig4",
-    "fig5",
     "is_dense",
     "loss_against_learning_rate",
     "panel_count",

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ghostsweep import columns, files, tables
 from ghostsweep.errors import UsageError
 from ghostsweep.findings import activation, cues
 from ghostsweep.findings.evidence import Evidence
 from ghostsweep.findings.words import epochs, number
+from ghostsweep.store import columns, files, tables
 
 TASKS = {"dcdt": "discrimination", "dmts": "match to sample"}
 

@@ -9,7 +9,7 @@ import pandas as pd
 from ghostsweep.analysis import compare_scaling, critical_lr, fit_power_law, learnable_band, local_exponent, outcomes
 from ghostsweep.findings.words import between, chance, decades, exponent, listed, measured, place, probability, value
 from ghostsweep.spec import loads
-from ghostsweep.tables import Tables
+from ghostsweep.store.tables import Tables
 
 LAW_NAMES = {"power": "one power law", "exponential": "an exponential", "broken_power": "a knee"}
 _LESS = " or less"

@@ -1,8 +1,8 @@
 """The models that can be trained, one file a family, each a `Model` of pure functions of one run."""
 
+from ghostsweep.declare import Shape
 from ghostsweep.models import canonical, cues, delayed_activation, rank_one
 from ghostsweep.models.model import Evaluation, Model
-from ghostsweep.spec import Shape
 
 _MODELS: dict[str, dict[str, Model]] = {
     "delayed_activation": {"canonical": canonical.MODEL, "rank_one": rank_one.MODEL, **delayed_activation.MODELS},

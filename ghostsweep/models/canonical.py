@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ghostsweep.declare import Shape
 from ghostsweep.models.model import Evaluation, Model
-from ghostsweep.spec import Shape
 
 X_MAX = 1e6  # where a simulated x that blows up is stopped
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ghostsweep.declare import Shape
 from ghostsweep.models import recurrence
 from ghostsweep.models.model import Evaluation, Model
-from ghostsweep.spec import Shape
-from ghostsweep.tasks import cue_accuracy, cue_trials
+from ghostsweep.models.tasks import cue_accuracy, cue_trials
 
 LARGEST_BATCH = 128
 """Trials evaluated together, so that what the backward pass needs stays in cache: 1,000 trials of dcdt in batches of

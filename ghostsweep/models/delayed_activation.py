@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from ghostsweep.declare import Shape
 from ghostsweep.models import recurrence
 from ghostsweep.models.model import Evaluation, Model
-from ghostsweep.spec import Shape
-from ghostsweep.tasks import X_START, delayed_activation_target
+from ghostsweep.models.tasks import X_START, delayed_activation_target
 
 
 def initial(shape: Shape, traced: Mapping[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from ghostsweep.spec import Shape
+from ghostsweep.declare import Shape
 
 
 class Evaluation(NamedTuple):

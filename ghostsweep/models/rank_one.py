@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ghostsweep.declare import Shape
 from ghostsweep.models.model import Evaluation, Model
-from ghostsweep.spec import Shape
-from ghostsweep.tasks import X_START, delayed_activation_target
+from ghostsweep.models.tasks import X_START, delayed_activation_target
 
 THRESHOLD = 1.0  # the output is sigmoid(c (kappa - 1))
 

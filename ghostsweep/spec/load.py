@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ghostsweep.declare.field import INHERITED, PHASE_FIELDS
+from ghostsweep.declare.run import CHOICES, FIELDS
 from ghostsweep.errors import UsageError
-from ghostsweep.spec.field import INHERITED, PHASE_FIELDS
+from ghostsweep.machine.terminal import visible
 from ghostsweep.spec.initial import Initial, read_initial
 from ghostsweep.spec.problems import Problems
-from ghostsweep.spec.run import CHOICES, FIELDS
 from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
-from ghostsweep.terminal import visible
 
 MAX_RUNS = 20_000_000
 MAX_CONTINUED = 1_000_000

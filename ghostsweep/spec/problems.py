@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ghostsweep.declare.run import FIELDS, Run, required_fields
 from ghostsweep.errors import UsageError
-from ghostsweep.spec.run import FIELDS, Run, required_fields
-from ghostsweep.terminal import visible
+from ghostsweep.machine.terminal import visible
 
 MAX_LINES = 20
 """Mistakes that are written out."""

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from ghostsweep import Run, train
-from ghostsweep.spec import Shape
-from ghostsweep.tasks import X_START, cue_trials, delayed_activation_target
+from ghostsweep import Run
+from ghostsweep.declare import Shape
+from ghostsweep.models.tasks import X_START, cue_trials, delayed_activation_target
+from ghostsweep.training import train
 
 CONFIDENCE, THRESHOLD = 10.0, 1.0  # of a rank-one network's output
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ghostsweep.spec import Shape
+from ghostsweep.declare import Shape
 
 
 def seconds(call: Callable[[], Any], repeats: int = 7) -> float:

@@ -21,10 +21,12 @@ import limits
 import numpy as np
 import pytest
 
-from ghostsweep import Run, api, engine, memory, plan, train
-from ghostsweep.spec import Shape
+from ghostsweep import Run, plan
+from ghostsweep.declare import Shape
+from ghostsweep.machine import memory, resources
+from ghostsweep.training import engine, train
 
-DEVICES = engine.local_devices(api.cores())  # before anything else uses JAX
+DEVICES = engine.local_devices(resources.cores())  # before anything else uses JAX
 TURN_SECONDS, TURNS = 1.0, 4
 TIMED = {"learning_rate": 1e-3, "epochs": 1}  # so low that no run collapses, whose tiny numbers would be slow
 CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}

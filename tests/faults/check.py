@@ -24,8 +24,9 @@ if __name__ == "__main__":  # as a package it is imported by the tests
 
 from faults.inject import ERRORS, READING, Killed, injected
 from faults.sweeps import KINDS, Kind, run
-from ghostsweep import UsageError, locks, tables
+from ghostsweep import UsageError
 from ghostsweep.errors import TrainingError
+from ghostsweep.store import locks, tables
 
 LEFT = {"curves.parquet", "meta.json", "runs.parquet", "ends", "snapshots", "unplanned_runs.parquet"}
 LEFT |= {"unplanned_curves.parquet"}

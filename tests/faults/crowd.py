@@ -24,8 +24,10 @@ if __name__ == "__main__":  # as a package it is imported by the tests
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from faults.sweeps import BASE, run
-from ghostsweep import UsageError, ledger, tables
+from ghostsweep import UsageError
+from ghostsweep.running import ledger
 from ghostsweep.spec import loads
+from ghostsweep.store import tables
 
 WRITERS, READERS, SEEDS = 5, 4, (2, 3, 4, 5, 6)
 

@@ -21,9 +21,10 @@ if __name__ == "__main__":  # as a package it is imported by the tests
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from faults.sweeps import run
-from ghostsweep import UsageError, tables
-from ghostsweep.checkpoint import Checkpoint
-from ghostsweep.files import Damaged
+from ghostsweep import UsageError
+from ghostsweep.store import tables
+from ghostsweep.store.files import Damaged
+from ghostsweep.training.checkpoint import Checkpoint
 
 TEXT = """
 [run]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ghostsweep import files
+from ghostsweep.store import files
 
 AUDITED = {"open": 0, "os.rename": 0, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.scandir": 0, "os.truncate": 0}
 """Events of Python's audit hooks that are operations on a path, and which argument that is."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ghostsweep
-from ghostsweep import Sweep, tables
+from ghostsweep import Sweep
 from ghostsweep.spec import loads
+from ghostsweep.store import tables
 
 BASE = """
 [run]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ghostsweep.machine import resources
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 WIDTHS = (128, 1024, 8192, 65536)
 CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
@@ -49,8 +51,8 @@ def _trainer(run: Any, width: int, devices: tuple[Any, ...]) -> tuple[Callable[[
     import jax.numpy as jnp
     import numpy as np
 
-    from ghostsweep import engine, train
-    from ghostsweep.spec import Shape
+    from ghostsweep.declare import Shape
+    from ghostsweep.training import engine, train
 
     shape = Shape.of(run.model_dump())
     program = engine._program(shape, width, devices)
@@ -188,10 +190,11 @@ def widths(budget: float = 0.4, sizes: tuple[int, ...] = WIDTHS) -> dict[str, An
 
 def cpu() -> dict[str, Any]:
     """The same on the cores of this machine, as wide as the engine makes it."""
-    from ghostsweep import api, engine, plan
-    from ghostsweep.spec import Shape
+    from ghostsweep import plan
+    from ghostsweep.declare import Shape
+    from ghostsweep.training import engine
 
-    devices = tuple(engine.local_devices(api.cores()))
+    devices = tuple(engine.local_devices(resources.cores()))
     found = {"cores": len(devices)}
     for name in PROTOCOLS:
         run = _run_of(name)

@@ -1,0 +1,61 @@
+"""Everything that the tables of a sweep say of its critical learning rates, in one call."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ghostsweep.analysis.band import learnable_band
+from ghostsweep.analysis.critical import critical_lr
+from ghostsweep.analysis.power_law import fit_power_law, local_exponent
+from ghostsweep.analysis.scaling import compare_scaling
+from ghostsweep.analysis.series import scales
+from ghostsweep.store import tables
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` finds, a table each; those of laws hold every field that a law can be fitted along (`along`).
+
+    critical: upper and lower boundary of every cell. band: its learnable band. power_law: a row per series of
+    cells. local_exponent: a row per pair of neighbours. scaling: a row per series and law compared. The last
+    three are None where no series is long enough.
+    """
+
+    critical: pd.DataFrame
+    band: pd.DataFrame
+    power_law: pd.DataFrame | None = None
+    local_exponent: pd.DataFrame | None = None
+    scaling: pd.DataFrame | None = None
+
+
+def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", share: float | None = None) -> Fitted:
+    """Critical learning rates and learnable band of every cell, and the laws through the critical rates.
+
+    `share` is the share of seeds at which a boundary lies (0: the first seed); by default what the sweep says.
+    In the band the others learned: at least 1 - share. Laws are fitted along every field of positive numbers
+    with three cells or more, the timescale for one.
+    """
+    found = results if isinstance(results, tables.Tables) else tables.read(results, out)
+    share = _share(found) if share is None else share
+    critical = critical_lr(found.runs, share=share)
+    band = learnable_band(found.runs, share=1 - share)
+    laws = (fit_power_law, local_exponent, compare_scaling)
+    along = scales(critical)
+    if not along:
+        return Fitted(critical, band)
+    return Fitted(critical, band, *(pd.concat([law(critical, x=x) for x in along], ignore_index=True) for law in laws))
+
+
+def _share(found: tables.Tables) -> float:
+    """The share of seeds that boundaries take, as meta.json says it; with a warning 0.5 where it does not."""
+    given = found.meta.get("fit")
+    share = given.get("share") if isinstance(given, dict) else None
+    if isinstance(share, int | float) and 0 <= share < 1:
+        return share
+    warnings.warn(
+        f"{found.name}: meta.json says nothing of the share of seeds at which boundaries lie: 0.5 is taken",
+        stacklevel=3,
+    )
+    return 0.5

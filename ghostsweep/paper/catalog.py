@@ -1,0 +1,83 @@
+"""The figures of the paper: the sweeps that each needs, how it is drawn, and the claims that it supports."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from ghostsweep import figures
+from ghostsweep.errors import UsageError
+from ghostsweep.paper import claims
+from ghostsweep.paper.fig1 import fig1
+from ghostsweep.paper.fig2 import fig2
+from ghostsweep.paper.fig3 import fig3
+from ghostsweep.paper.fig4 import fig4
+from ghostsweep.paper.fig5 import fig5
+from ghostsweep.paper.fig6 import fig6
+from ghostsweep.paper.fig7 import fig7
+from ghostsweep.paper.fig8 import fig8
+from ghostsweep.store import tables
+
+
+class PaperFigure(NamedTuple):
+    """One figure: `draw` takes the tables of `sweeps`, `claims` those of `sweeps` and of `also`, in their order."""
+
+    draw: Callable[..., Figure]
+    claims: Callable[..., list[claims.Claim]]
+    sweeps: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+
+PAPER = {
+    "fig1": PaperFigure(fig1, claims.fig1),
+    "fig2": PaperFigure(
+        fig2, claims.fig2, ("fig2_trajectories", "fig2_loss_vs_lr"), ("canonical_lr_timescale_refined",)
+    ),
+    "fig3": PaperFigure(
+        fig3,
+        claims.fig3,
+        ("fig3_learns", "fig3_collapses"),
+        ("fig3_learns_seeds", "fig3_collapses_seeds"),
+    ),
+    "fig4": PaperFigure(fig4, claims.fig4, ("fig4_dcdt", "fig4_dmts")),
+    "fig5": PaperFigure(fig5, claims.fig5, ("fig5_dcdt", "fig5_dmts")),
+    "fig6": PaperFigure(
+        fig6,
+        claims.fig6,
+        ("fig6a_rank_one", "fig6a_full", "fig6b_rank"),
+        ("rank_one_lr_timescale", "rank_one_full_matched", "rank_lr"),
+    ),
+    "fig7": PaperFigure(fig7, claims.fig7, ("fig7_dcdt", "fig7_dmts", "fig7_dmts_collapse")),
+    "fig8": PaperFigure(
+        fig8,
+        claims.fig8,
+        ("fig8b_confidence", "fig8b_trained_confidence", "fig8c_readout"),
+        ("fig8b_recovery", "fig8b_trained_control"),
+    ),
+}
+
+
+def read(sweep: str, out: str | Path) -> tables.Tables:
+    """The tables of a sweep of the paper: at full scale if there, else reduced, else of its quick version.
+
+    Raises UsageError where there are none.
+    """
+    for candidate in (sweep, f"{sweep}_reduced", f"{sweep}-quick"):
+        if tables.has_runs(Path(out) / candidate):
+            return tables.read(candidate, out)
+    raise UsageError(f"{Path(out) / sweep}: found no results; allowed: train it first with `ghostsweep run {sweep}`")
+
+
+def draw(name: str, out: str | Path, to: str | Path) -> list[Path]:
+    """Draw a figure of the paper from what is there, as PNG and PDF; return the files."""
+    return figures.save(PAPER[name].draw(*(read(sweep, out) for sweep in PAPER[name].sweeps)), Path(to) / name)
+
+
+def drawable(out: str | Path) -> list[str]:
+    """The figures of the paper whose sweeps all have results."""
+
+    def there(sweep: str) -> bool:
+        return any(tables.has_runs(Path(out) / name) for name in (sweep, f"{sweep}_reduced", f"{sweep}-quick"))
+
+    return [name for name, figure in PAPER.items() if all(map(there, figure.sweeps))]

@@ -1,0 +1,135 @@
+"""What a sweep consists of, counted: groups of runs that share a compiled program, table rows and bytes on disk."""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ghostsweep import plan
+from ghostsweep.declare import CHOICES, FIELDS, Run, Shape, is_null
+from ghostsweep.spec import Grid, Sweep
+
+RUN_BYTES = 100
+"""Bytes on disk of a row of runs.parquet: 68 to 215 in tables of 300 to 5,920 runs, 66 with its curve in a million."""
+CURVE_BYTES = 17
+"""Bytes on disk of a row of curves.parquet: 7 to 29 in the tables of 11 sweeps."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one shape, phase and number of epochs; `example` has the fields of one of them."""
+
+    shape: Shape
+    epochs: int
+    phase: int
+    runs: int
+    example: Mapping[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Core-seconds of training, by the constants of the plan."""
+        return plan.cost(self.shape).epoch_seconds * self.epochs * self.runs
+
+
+def planned(sweep: Sweep) -> list[Group]:
+    """The groups of a whole sweep, earlier phases first.
+
+    Of one grid they are counted from its axes, of which only those are walked that another program or number of
+    epochs belongs to; two grids may share runs, which only their ids tell.
+    """
+    if len(sweep.grids) > 1:
+        return of(plan.expand(sweep))
+    found, runs = _of_grid(sweep.grids[0], 1, len(sweep.grids[0])), len(sweep.grids[0])
+    for number, phase in enumerate(sweep.phases, 2):
+        runs *= int(np.prod([len(phase.grids[0].axes[name]) for name in phase.axes], dtype=object))
+        found += _of_grid(phase.grids[0], number, runs)
+    return found
+
+
+def _of_grid(grid: Grid, phase: int, runs: int) -> list[Group]:
+    """The groups of one phase of a product of axes, which has `runs` runs, each point of the grid as many."""
+    walked = [_telling(grid, name) for name in grid.axes if name != "epochs"]
+    lengths = [(length, 1) for length in grid.axes.get("epochs", [grid.shared.get("epochs")])]
+    came_from = {} if phase == 1 else {"phase": phase, "parent": "0" * 16}
+    names, each = [name for name in grid.axes if name != "epochs"], runs // len(grid)
+    found: dict[tuple[Shape, int], Group] = {}
+    for point in itertools.product(*walked):
+        given = dict(zip(names, (value for value, _ in point), strict=True))
+        example = Run(**dict(grid.shared) | given | came_from | {"epochs": lengths[0][0]}).model_dump()
+        shape = Shape.of(example)
+        count = each * int(np.prod([number for _, number in point], dtype=object))
+        for length, _ in lengths:
+            before = found[shape, length].runs if (shape, length) in found else 0
+            found[shape, length] = Group(shape, length, phase, before + count, example | {"epochs": length})
+    return list(found.values())
+
+
+def _telling(grid: Grid, name: str) -> list[tuple[Any, int]]:
+    """Values of an axis of which each stands for a number of others that give the same program."""
+    models = grid.axes.get("model", [grid.shared.get("model")])
+    is_deciding = name in CHOICES or name in plan.deciding(models)
+    simulated = models != ["canonical"] or "confidence" in {*grid.axes, *grid.shared}
+    found: dict[Any, list[Any]] = {}
+    for value in grid.axes[name]:
+        if name in plan.NOISE:
+            key: Any = (value or 0) > 0
+        elif is_deciding and (simulated or name not in plan.STEPS):
+            key = value
+        else:
+            key = is_null(value)
+        found.setdefault(key, []).append(value)
+    return [(values[0], len(values)) for values in found.values()]
+
+
+def of(runs: pd.DataFrame) -> list[Group]:
+    """The groups of a table of planned runs, earlier phases first."""
+    shapes, which = plan.shapes(runs)
+    keys = [runs["phase"].to_numpy(), which, runs["epochs"].to_numpy()]
+    found = []
+    for key, rows in runs.groupby(keys, sort=False).indices.items():
+        phase, index, epochs = map(int, key)  # type: ignore[call-overload]
+        values = zip(FIELDS, runs.iloc[rows[0]][list(FIELDS)], strict=True)
+        example = {name: None if is_null(value) else value for name, value in values}
+        found.append(Group(shapes[index], epochs, phase, len(rows), example))
+    return sorted(found, key=lambda group: group.phase)
+
+
+def curve_rows(groups: Iterable[Group], sweep: Sweep) -> int:
+    """Rows that the table of curves has of these groups."""
+    return sum(len(sweep.record_of(group.phase).schedule(group.epochs)) * group.runs for group in groups)
+
+
+def disk_bytes(groups: Iterable[Group], sweep: Sweep) -> float:
+    """Bytes that the results of these groups take: both tables, snapshots, and what later phases begin from."""
+    last, total = len(sweep.phases) + 1, 0.0
+    for group in groups:
+        record, values = sweep.record_of(group.phase), n_parameters(group.shape)
+        size = 8 if group.shape.dtype == "float64" else 4
+        total += group.runs * (RUN_BYTES + CURVE_BYTES * len(record.schedule(group.epochs)))
+        if record.snapshots is not None:
+            kept = group.runs * math.prod(_share(sweep, group.phase, *item) for item in record.snapshots.runs.items())
+            total += kept * len(record.snapshots.schedule(group.epochs)) * values * size
+        if group.phase < last:
+            total += group.runs * values * size * 3  # the parameters, and two moments at most
+    return total
+
+
+def _share(sweep: Sweep, phase: int, name: str, values: Sequence[Any]) -> float:
+    """Share of a phase's runs that have one of these values in a field."""
+    grids = sweep.grids if phase == 1 else sweep.phases[phase - 2].grids
+    return min(1.0, len(values) / min(len(grid.axes.get(name, [None])) for grid in grids))
+
+
+def n_parameters(shape: Shape) -> int:
+    """Number of values that one run trains."""
+    n, rank, is_cue = shape.n_units or 0, shape.rank, shape.task != "delayed_activation"
+    if shape.model == "canonical":
+        return 1
+    if shape.model == "rank_one":
+        return 3 * n + shape.train_confidence
+    weights, read = (n * n, n) if rank is None else (2 * n * rank, rank if is_cue else n)
+    return weights + read + n * (1 + is_cue) + 1

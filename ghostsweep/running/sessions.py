@@ -1,0 +1,253 @@
+"""One session of training: its devices and memory, how it is interrupted, and what tables say of where they come from.
+
+JAX is imported only where something is trained, so that results can be looked at where it is not installed.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ghostsweep import plan
+from ghostsweep.declare import ENGINE_VERSION
+from ghostsweep.errors import UsageError
+from ghostsweep.machine import resources
+from ghostsweep.plan import groups
+from ghostsweep.spec import Sweep
+from ghostsweep.store import files, manifest, merging, parts, tables
+from ghostsweep.store.locks import Held
+from ghostsweep.store.manifest import Manifest
+from ghostsweep.store.tables import Ends, Stored
+from ghostsweep.training.checkpoint import CHECKPOINT_SECONDS
+from ghostsweep.training.progress import Progress
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train: seconds between checkpoints, bytes and number of devices to use (None: half of what is free; all).
+
+    Raises UsageError for numbers that cannot be.
+    """
+
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    memory_bytes: float | None = None
+    devices: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_seconds", "memory_bytes"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise UsageError(f"{name}: found {value}; allowed: a number from 0")
+
+
+def train(
+    sweep: Sweep,
+    planned: pd.DataFrame,
+    left: pd.DataFrame,
+    held: Held,
+    found: Stored,
+    options: Options,
+    progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Train the runs that are left of those planned into parts of the folder, and write down what this session did.
+
+    `found` is what the folder holds. Also of a session that is killed the file in sessions/ says where and with what
+    it ran; how many runs it trained, and how it ended, is added when it ends.
+    """
+    resources.load_jax()
+    folder = held.folder
+    needed, free = groups.disk_bytes(groups.of(left), sweep), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UsageError(f"{folder}: found {free / 1e9:.3g} GB of disk free; allowed: {needed / 1e9:.3g}, the tables")
+    import jax
+
+    from ghostsweep.machine import ambient, memory
+    from ghostsweep.training import engine
+
+    devices = engine.local_devices(resources.cores(), options.devices)
+    engine.keep_programs(devices)
+    given = memory.usable_bytes(devices) if options.memory_bytes is None else options.memory_bytes
+    wide = devices[0].platform != "cpu"
+    is_left = planned.index.isin(left.index)
+    chunks = plan.chunks(planned, len(devices), given / len(devices), wide=wide, left=is_left)
+    ends = _ends(sweep, chunks, folder, found)
+    now = datetime.datetime.now(datetime.UTC)
+    path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
+    session: dict[str, Any] = {
+        "id": path.stem,
+        "started": now.isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
+        "jax": jax.__version__,
+        "jax_config": ambient.settings(),
+        "ghostsweep": importlib.metadata.version("ghostsweep"),
+        "git_commit": _git_commit(),
+        "engine_version": ENGINE_VERSION,
+        "runs_planned": len(left),
+    }
+    if not found.manifest.about:
+        announce(sweep, folder, found.manifest)
+    files.write_json(path, session)  # where nothing can be written, now rather than at the end
+    where = engine.Store(folder, ends, found.manifest.generation, path.stem, held.check)
+    try:
+        with interruptible() as check:
+
+            def tell(now: Progress) -> None:
+                held.check()
+                if progress is not None:
+                    progress(now)
+                check()
+
+            engine.train_chunks(
+                chunks,
+                sweep.record_of,
+                where,
+                devices,
+                tell,
+                set(planned["parent"].dropna()),
+                options.checkpoint_seconds,
+            )
+        session["ended"] = "all done"
+    except KeyboardInterrupt:
+        session["ended"] = "interrupted"
+        raise
+    except BaseException as error:
+        session["ended"] = f"{type(error).__name__}"
+        raise
+    finally:
+        spent = where.spent
+        session |= {"runs_trained": where.runs} | {key: round(value, 3) for key, value in asdict(spent).items()}
+        with contextlib.suppress(OSError):  # what the error said that ended it is worth more
+            held.check()
+            if where.runs or parts.waiting(folder) or files.listed(folder / "checkpoints"):
+                files.write_json(path, session)
+            else:
+                path.unlink()
+                path.parent.rmdir()  # not empty, as a rule
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C and SIGTERM stop training where the function given is called, a second one at once.
+
+    An exception raised by the signal itself could come while JAX is calling back, which would swallow it. Handlers
+    that the caller has set stay.
+    """
+    caught: list[int] = []
+    before: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    ours = [number for number, default in before.items() if signal.getsignal(number) == default]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+
+    def catch(number: int, _: object) -> None:
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    def check() -> None:
+        if caught:
+            raise KeyboardInterrupt(caught[0])
+
+    for number in ours:
+        signal.signal(number, catch)
+    try:
+        yield check
+        check()
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+def _ends(sweep: Sweep, chunks: list[plan.Chunk], folder: Path, found: Stored) -> Ends:
+    """What runs begin from: ends that are stored, and parameters that the sweep gives, which are stored with them.
+
+    Raises UsageError where those do not fit the model.
+    """
+    initial = sweep.initial
+    if initial is None:
+        return Ends(folder, found)
+    from ghostsweep.training import train
+
+    for shape in {chunk.shape: None for chunk in chunks if chunk.phase == 1}:
+        allowed = train.parameter_shapes(shape)
+        if (own := {name: value.shape for name, value in initial.params.items()}) != allowed:
+            raise UsageError(f"{initial.path}: found parameters {own}; allowed for this model: {allowed}")
+    params = {f"params/{name}": value for name, value in initial.params.items()}
+    return Ends(folder, found, {initial.run_id: params})
+
+
+def merge(sweep: Sweep, held: Held, planned: pd.DataFrame) -> None:
+    """Put finished parts and sessions into the tables and meta.json of a sweep whose folder is held."""
+    held.check()
+    folder = held.folder
+    found = tables.stored(folder, mend=True)
+    about, done = _about(sweep, found.manifest.about.get("sessions", [])), dict[str, str]()
+    known = {session.get("id") for session in about["sessions"]}
+    for name in files.listed(folder / "sessions"):
+        path = folder / "sessions" / name
+        try:
+            data = files.read(path)
+            session = files.parsed_json(data, path)
+        except files.Damaged as error:
+            aside = files.set_aside(folder, path)
+            warnings.warn(f"{error} (kept as {aside}); what that session did is not known", stacklevel=2)
+            continue
+        if "runs_trained" not in session:  # it was killed
+            session["runs_trained"] = sum(
+                len(part.runs) for part in found.parts if part.about["session"] == session["id"]
+            )
+        if session["id"] not in known:
+            about["sessions"].append(session)
+        done[f"sessions/{name}"] = files.digest(data)
+    initial = {} if sweep.initial is None else {sweep.initial.run_id: sweep.initial.params}
+    merging.merge(folder, found, planned["run_id"], about, done, initial)
+
+
+def announce(sweep: Sweep, folder: Path, current: Manifest) -> None:
+    """Say in meta.json what a folder is of that does not tell yet; what it holds stays."""
+    manifest.write(folder, replace(current, about=_about(sweep, [])))
+
+
+def _about(sweep: Sweep, sessions: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where the tables come from: the spec, the code, and every session that trained."""
+    return {
+        "name": sweep.name,
+        "title": sweep.title,
+        "spec": sweep.text,
+        "spec_sha256": hashlib.sha256(sweep.text.encode()).hexdigest(),
+        "record": sweep.record.model_dump(),
+        "fit": sweep.fit.model_dump(),
+        "refine": sweep.refine and sweep.refine.model_dump(),
+        "engine_version": ENGINE_VERSION,
+        "ghostsweep": importlib.metadata.version("ghostsweep"),
+        "git_commit": _git_commit(),
+        "sessions": list(sessions),
+    }
+
+
+def _git_commit() -> str:
+    """The commit of the source tree this package runs from; empty where it is not in a checkout of its own.
+
+    A repository around it (of a paper, with a virtual environment inside) is not where it comes from.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as in a hook
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

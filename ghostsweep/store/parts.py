@@ -1,0 +1,116 @@
+"""Finished chunks that wait to be put into the tables: a sealed file each, whole or not there.
+
+A part holds all that one training left of its runs: their rows, curves, ends and snapshots, so that these never mix
+with those of another training. Any number of processes may add parts to a folder at once.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ghostsweep.declare import ENGINE_VERSION
+from ghostsweep.store import files
+from ghostsweep.store.columns import CURVES, RUNS, conformed, from_frame
+from ghostsweep.store.files import Damaged
+
+FOLDER = "parts"
+
+
+class Part(NamedTuple):
+    """What a part holds, but for tables and arrays. `ends`: runs that have one; `snapshots`: epochs, by run."""
+
+    name: str
+    sha256: str
+    about: Mapping[str, Any]
+    runs: tuple[str, ...]
+    ends: tuple[str, ...]
+    snapshots: Mapping[str, tuple[int, ...]]
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Of two trainings of one run the later counts: by the manifest it began from, then by when it ended."""
+        return self.about["generation"], self.about["written"], self.name
+
+
+def chunk_name(run_ids: Iterable[str]) -> str:
+    """Name of what is stored of these runs together."""
+    return hashlib.blake2b("".join(run_ids).encode(), digest_size=8).hexdigest()
+
+
+def write(
+    folder: Path,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    *,
+    ends: tuple[Iterable[str], Mapping[str, np.ndarray]] = ((), {}),
+    snapshots: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    generation: int = 0,
+    session: str = "",
+) -> str:
+    """Store what a chunk left, in the place of an earlier training of the same chunk; return the part's name.
+
+    ends: runs, and what later phases begin from of each, by name along the first axis. snapshots: by run id, `epochs`
+    (S,) and parameters by name, (S, ...). generation: of the manifest when training began.
+    """
+    about = {"generation": generation, "written": time.time_ns(), "session": session, "engine_version": ENGINE_VERSION}
+    arrays = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
+    arrays |= {"runs": _stream(from_frame(runs, RUNS)), "curves": _stream(from_frame(curves, CURVES))}
+    arrays |= {"ends_runs": np.array(list(ends[0]), "U16")} | {f"ends/{name}": a for name, a in ends[1].items()}
+    for run_id, own in (snapshots or {}).items():
+        arrays |= {f"snapshots/{run_id}/{name}": array for name, array in own.items()}
+    name = f"{FOLDER}/{chunk_name(runs['run_id'])}.npz"
+    files.write_arrays(folder / name, arrays, compressed=False)
+    return name
+
+
+def read(folder: Path, name: str) -> tuple[Part, pa.Table, pa.Table]:
+    """Read a part: what it is, its runs and their curves. Raises FileNotFoundError or Damaged."""
+    path = folder / name
+    data = files.read(path)
+    said = files.unpacked(data, path, "about", "runs", "curves", "ends_runs")
+    try:
+        runs, curves = conformed(_table(said["runs"]), RUNS), conformed(_table(said["curves"]), CURVES)
+        kept = {member.split("/")[1] for member in files.members(data) if member.startswith("snapshots/")}
+        epochs = files.unpacked(data, path, *(f"snapshots/{run}/epochs" for run in kept), sealed=False) if kept else {}
+        found = Part(
+            name,
+            files.digest(data),
+            json.loads(said["about"].tobytes()),
+            tuple(runs["run_id"].to_pylist()),
+            tuple(said["ends_runs"].tolist()),
+            {run: tuple(epochs[f"snapshots/{run}/epochs"].tolist()) for run in kept},
+        )
+        return found, runs, curves
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        if isinstance(error, pa.ArrowMemoryError):
+            raise
+        raise Damaged(f"{path}: not readable: {type(error).__name__}: {error}") from error
+
+
+def arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays of a part, `ends/NAME` and `snapshots/RUN/NAME`, and `ends_runs`."""
+    return files.read_arrays(folder / name)
+
+
+def waiting(folder: Path) -> list[str]:
+    """Names of the parts of a folder."""
+    return [f"{FOLDER}/{name}" for name in files.listed(folder / FOLDER) if name.endswith(".npz")]
+
+
+def _stream(table: pa.Table) -> np.ndarray:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    return np.frombuffer(sink.getvalue(), np.uint8)
+
+
+def _table(stream: np.ndarray) -> pa.Table:
+    options = pa.ipc.IpcReadOptions(use_threads=False)  # which cost more than so little data
+    return pa.ipc.open_stream(pa.py_buffer(stream), options=options).read_all()

@@ -1,0 +1,401 @@
+"""The result tables: the only code that reads them from a result folder and puts finished chunks into them.
+
+A result folder holds `runs.parquet`, `curves.parquet` and `meta.json`, which names them and all else that counts
+(see `manifest`): `snapshots/` with the parameters of named runs, `ends/` with what later phases begin from, and
+`unplanned_runs.parquet` and `unplanned_curves.parquet` once a sweep has shrunk. `parts/` has finished chunks that wait
+to be put into the tables, `damaged/` what was found damaged. `checkpoints/`, `failed/`, `sessions/` and `shard-*/` are
+there only while a sweep is not finished; `jobs/` has what jobs on a cluster printed.
+"""
+
+import contextlib
+import errno
+import functools
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ghostsweep.errors import UsageError
+from ghostsweep.spec import Record
+from ghostsweep.store import files, manifest, parts, recovery
+from ghostsweep.store.columns import CURVES, RESULTS, RUNS, Column, empty, frame
+from ghostsweep.store.files import Damaged
+from ghostsweep.store.manifest import Changed, Manifest
+from ghostsweep.store.parts import Part
+
+__all__ = ["CURVES", "RESULTS", "RUNS", "Column", "Stored", "Tables", "read", "stored"]
+
+READ_SECONDS = 60.0
+"""How long a reader tries again while others put the tables together."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The results of one sweep: a row per run, a row per run and recorded epoch, and where they came from."""
+
+    name: str
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    meta: dict[str, Any]
+    folder: Path
+
+    def snapshots(self, run_id: str) -> dict[str, np.ndarray]:
+        """Parameters kept of one run: `epochs` (S,), and each by name, (S, ...), before that epoch's update.
+
+        Raises UsageError for a run without any.
+        """
+        return read_snapshots(self.folder, run_id)
+
+
+TOGETHER = 256
+"""Tables that wait to be put into one."""
+
+
+class Place(NamedTuple):
+    """Where the end or the snapshots of a run are: a file that the manifest names, or a part."""
+
+    file: str
+    epochs: tuple[int, ...] = ()
+
+
+class Stored(NamedTuple):
+    """All that a result folder holds, each run once: of two trainings the later one, whole."""
+
+    manifest: Manifest
+    runs: pa.Table
+    curves: pa.Table
+    parts: tuple[Part, ...]
+    ends: dict[str, Place]
+    snapshots: dict[str, Place]
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """What a folder holds that is not there."""
+        return cls(Manifest(), empty(RUNS), empty(CURVES), (), {}, {})
+
+    def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Runs and curves as users get them."""
+        return frame(self.runs, RUNS), frame(self.curves, CURVES)
+
+
+def consistent(folder: Path, look: Callable[[Manifest], Any]) -> Any:
+    """What `look` makes of a manifest and its files, looked at again where the manifest was replaced meanwhile.
+
+    Raises OSError where that goes on for READ_SECONDS.
+    """
+    began = time.monotonic()
+    while True:
+        current = recovery.load(folder)
+        try:
+            found = look(current)
+            manifest.check(folder, current)
+            return found
+        except Changed:
+            if time.monotonic() - began > READ_SECONDS:
+                raise OSError(errno.EAGAIN, "the tables are being replaced again and again", str(folder)) from None
+        time.sleep(0.01)
+
+
+def stored(folder: Path, *, unplanned: bool = True, mend: bool = False) -> Stored:
+    """All finished runs in a result folder and their curves; empty tables if there are none.
+
+    Without `unplanned`, runs that an earlier version of the sweep had are left out. Damaged files are named in a
+    warning, and their runs count as missing; with `mend`, for who holds the folder, they are set aside. What cannot
+    be read for another reason raises OSError or MemoryError: it is not called absent.
+    """
+    told, lost = list[str](), list[str]()
+    found: Stored = consistent(folder, functools.partial(_look, folder, unplanned, mend, told, lost))
+    if told:
+        warnings.warn("; ".join(dict.fromkeys(told)) + "; these runs count as missing", stacklevel=2)
+    return found._replace(manifest=_forget(folder, found.manifest, lost)) if mend else found
+
+
+def _forget(folder: Path, current: Manifest, lost: list[str]) -> Manifest:
+    """The manifest without files that are gone, or set aside."""
+    if not lost:
+        return current
+    kept = {name: entry for name, entry in current.files.items() if name not in lost}
+    return manifest.write(folder, replace(current, files=kept))
+
+
+def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], lost: list[str], current: Manifest) -> Stored:
+    gathered, found = _Gathered(), list[tuple[Part, int]]()
+    told.clear()
+    lost.clear()
+    for kinds in ((("unplanned_runs", "unplanned_curves"),) if unplanned else ()) + (("runs", "curves"),):
+        names = [manifest.TABLES[kind] for kind in kinds]
+        if all(name in current.files for name in names):
+            pair = _pair(folder, current, names, mend, told)
+            if pair is not None:
+                gathered.add(*pair)
+            else:
+                lost += names
+    n_tables = gathered.sources
+    for name in parts.waiting(folder):
+        try:
+            part, runs, curves = parts.read(folder, name)
+        except FileNotFoundError:
+            manifest.check(folder, current)
+            continue  # of a shard that was trained again under this name, or deleted by hand
+        except Damaged as error:
+            _tell(folder, error, [folder / name], mend, told)
+            continue
+        if current.discard.get(name) != part.sha256:
+            found.append((part, gathered.add(runs, curves)))
+    found.sort(key=lambda pair: pair[0].order)
+    order = [*range(n_tables), *(source for _, source in found)]
+    arrays = {name: e for name, e in current.files.items() if e.runs and manifest.is_there(folder, current, name)}
+    ends = {run: Place(name) for name, e in arrays.items() if e.holds == "ends" for run in e.runs}
+    kept = {run: Place(name, e.epochs) for name, e in arrays.items() if e.holds == "snapshots" for run in e.runs}
+    for part, _ in found:
+        for run in part.runs:
+            ends.pop(run, None)
+            kept.pop(run, None)
+        ends |= dict.fromkeys(part.ends, Place(part.name))
+        kept |= {run: Place(part.name, epochs) for run, epochs in part.snapshots.items()}
+    return Stored(current, *gathered.joined(order), tuple(part for part, _ in found), ends, kept)
+
+
+class _Gathered:
+    """Runs and curves of many sources, each run whole from the last one that has it."""
+
+    def __init__(self) -> None:
+        self.runs, self.curves = list[pa.Table](), list[pa.Table]()
+        self.lengths = list[tuple[int, int]]()
+
+    @property
+    def sources(self) -> int:
+        """How many there are."""
+        return len(self.lengths)
+
+    def add(self, runs: pa.Table, curves: pa.Table) -> int:
+        """Add a source; return its number. Many small tables are put into one now and then, since each takes memory."""
+        self.runs.append(runs)
+        self.curves.append(curves)
+        self.lengths.append((len(runs), len(curves)))
+        if len(self.runs) > TOGETHER:
+            self.runs, self.curves = ([pa.concat_tables(each).combine_chunks()] for each in (self.runs, self.curves))
+        return len(self.lengths) - 1
+
+    def joined(self, order: list[int]) -> tuple[pa.Table, pa.Table]:
+        """Both tables, sources in the `order` given, no row of a run's curve from another source than its own."""
+        if not order:
+            return empty(RUNS), empty(CURVES)
+        runs, curves = pa.concat_tables(self.runs), pa.concat_tables(self.curves)
+        if len(order) == 1:
+            return runs, curves
+        rank = np.empty(len(order), int)
+        rank[order] = np.arange(len(order))
+        of_runs, of_curves = (np.repeat(rank, [length[i] for length in self.lengths]) for i in (0, 1))
+        rows = of_runs.argsort(kind="stable")
+        ids, of_runs = runs["run_id"].to_pandas().astype(object).iloc[rows], of_runs[rows]
+        last = ~ids.duplicated(keep="last").to_numpy()
+        owner = pd.Series(of_runs[last], ids[last])
+        own = owner.reindex(curves["run_id"].to_pandas().astype(object)).to_numpy() == of_curves
+        kept = of_curves.argsort(kind="stable")
+        return runs.take(rows[last]), curves.take(kept[own[kept]])
+
+
+def _pair(
+    folder: Path, current: Manifest, names: list[str], mend: bool, told: list[str]
+) -> tuple[pa.Table, pa.Table] | None:
+    """A table of runs and that of their curves; None where either is damaged or gone."""
+    found = []
+    for name in names:
+        try:
+            data = manifest.fetch(folder, current, name)
+            found.append(recovery.decoded(data, folder / name, current.files[name]))
+        except (FileNotFoundError, Damaged) as error:
+            rest = [folder / each for each in names if (folder / each).exists()] if mend else []
+            _tell(folder, error, rest, mend, told)
+    if len(found) < len(names):
+        return None
+    runs, curves = found
+    if current.generation == 0:  # before there were manifests, a kill could leave curves whose runs were not there
+        curves = curves.filter(pc.is_in(curves["run_id"], value_set=runs["run_id"].combine_chunks()))
+    return runs, curves
+
+
+def _tell(folder: Path, error: Exception, paths: list[Path], mend: bool, told: list[str]) -> None:
+    """Note what is damaged or gone, and set it aside where it is to be mended."""
+    said = f"{error.filename}: is gone" if isinstance(error, FileNotFoundError) else str(error)
+    if mend:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # by another shard
+                said += f" (kept as {files.set_aside(folder, path)})"
+    told.append(said)
+
+
+def read(name: str | Path, root: str | Path = "results") -> Tables:
+    """Read the tables of a sweep, finished chunks of one under way included; runs it no longer plans are not.
+
+    `name` is the name of a folder below `root`; a Path, or a text with a separator, is the result folder itself. Units
+    are in `.attrs["units"]` of each frame. Raises UsageError if there are no readable results.
+    """
+    is_path = isinstance(name, Path) or Path(name).name != name
+    folder = Path(name) if is_path else Path(root) / name
+    found = stored(folder, unplanned=False) if folder.is_dir() else Stored.nothing()
+    runs, curves = found.frames()
+    if runs.empty:
+        known = results(root)
+        raise UsageError(f"{folder}: found no results; allowed: {', '.join(known) or 'none yet: run a sweep first'}")
+    return Tables(folder.name, runs, curves, dict(found.manifest.about), folder)
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What is known of where the tables of a folder come from; empty where there are none."""
+    return dict(recovery.load(folder).about)
+
+
+def has_runs(folder: Path) -> bool:
+    """Whether any finished runs are stored in a folder, or what looks like them."""
+    if not folder.is_dir():
+        return False
+    return bool(set(files.listed(folder)) & {"runs.parquet"}) or bool(parts.waiting(folder))
+
+
+def results(root: str | Path) -> list[str]:
+    """Names of the folders below `root` that hold results."""
+    return [name for name in files.listed(Path(root)) if has_runs(Path(root) / name)]
+
+
+def stored_ids(folder: Path) -> list[str]:
+    """Ids of all finished runs in a folder, those that the sweep no longer has too."""
+    found: list[str] = stored(folder).runs["run_id"].to_pylist()
+    return found
+
+
+def row_counts(folder: Path) -> tuple[int, int] | None:
+    """Rows of the two tables, by the manifest; None where parts wait to be put into them or a file is not there."""
+    current = recovery.load(folder)
+    names = [manifest.TABLES[kind] for kind in ("runs", "curves")]
+    if parts.waiting(folder) or any(name not in current.files for name in names):
+        return None
+    if not all(manifest.is_there(folder, current, name) for name in current.files):
+        return None
+    runs, curves = (current.files[name].rows for name in names)
+    return runs, curves
+
+
+def among(run_ids: pd.Series, others: Iterable[str]) -> pd.Series:
+    """Which of the run ids are among others; booleans along `run_ids`."""
+    return run_ids.astype(object).isin(others)  # texts kept by arrow are compared six times slower
+
+
+def complete(runs: pd.DataFrame, curves: pd.DataFrame, record: Record) -> pd.Series:
+    """Which of the stored runs have every epoch that `record` asks for; booleans along `runs`."""
+    result = pd.Series(False, index=runs.index)
+    for epochs, group in runs.groupby("epochs"):
+        schedule = record.schedule(int(str(epochs)))
+        counts = curves.loc[curves["epoch"].isin(schedule), "run_id"].value_counts()
+        result[group.index] = group["run_id"].map(counts).eq(len(schedule)).fillna(False)
+    return result
+
+
+def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
+    """Snapshots of one run: `epochs` (S,) and parameters by name, (S, ...). Raises UsageError if there are none."""
+
+    def look(current: Manifest) -> dict[str, np.ndarray]:
+        found = _look(folder, True, False, [], [], current)
+        if run_id not in found.snapshots:
+            known = ", ".join(sorted(found.snapshots)) or "none here"
+            raise UsageError(f"{folder / 'snapshots'}: found no snapshots of {run_id}; allowed: {known}")
+        return arrays_at(folder, current, found.snapshots[run_id], f"snapshots/{run_id}/")
+
+    try:
+        found: dict[str, np.ndarray] = consistent(folder, look)
+    except (Damaged, FileNotFoundError) as error:
+        said = f"{error.filename}: is gone" if isinstance(error, FileNotFoundError) else str(error)
+        raise UsageError(f"{said}; allowed: what was written; run the sweep again") from None
+    return found
+
+
+def arrays_at(folder: Path, current: Manifest, place: Place, prefix: str) -> dict[str, np.ndarray]:
+    """Arrays from a file that the manifest names, or from a part, there under `prefix`.
+
+    Raises Damaged, FileNotFoundError, or Changed where there is another manifest by now.
+    """
+    if place.file in current.files:
+        data = manifest.fetch(folder, current, place.file)
+        return files.unpacked(data, folder / place.file, sealed=False)
+    try:
+        found = parts.arrays(folder, place.file)
+    except FileNotFoundError:
+        manifest.check(folder, current)
+        raise
+    return {name.removeprefix(prefix): array for name, array in found.items() if name.startswith(prefix)}
+
+
+class Ends:
+    """What later phases begin from, found by run id in a folder to which parts are added meanwhile."""
+
+    def __init__(
+        self, folder: Path, found: Stored | None = None, given: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    ) -> None:
+        self.folder, self.manifest = folder, found.manifest if found else Manifest()
+        self.places, self.given = dict(found.ends if found else {}), dict(given or {})
+        self.read = functools.lru_cache(maxsize=4)(self._read)
+
+    def add(self, name: str, run_ids: Iterable[str]) -> None:
+        """Know of a part that has the ends of these runs."""
+        self.places |= dict.fromkeys(run_ids, Place(name))
+
+    def of(self, run_ids: Iterable[str]) -> list[Mapping[str, np.ndarray]]:
+        """What later phases of these runs begin from, by name. Raises KeyError where that is not stored, or Damaged."""
+        wanted = list(run_ids)
+        if missing := set(wanted) - self.places.keys() - self.given.keys():
+            raise KeyError(f"the end of {len(missing)} runs that these go on from is not there")
+        return [self.given[run] if run in self.given else self.read(self.places[run])[run] for run in wanted]
+
+    def _read(self, place: Place) -> dict[str, dict[str, np.ndarray]]:
+        arrays = arrays_at(self.folder, self.manifest, place, "ends")
+        ids = arrays.pop("run_id" if "run_id" in arrays else "_runs").tolist()
+        named = {name.removeprefix("/"): array for name, array in arrays.items()}
+        return {run_id: {name: array[i] for name, array in named.items()} for i, run_id in enumerate(ids)}
+
+
+def end_digest(end: Mapping[str, np.ndarray]) -> str:
+    """What tells the end of one training from that of another: 16 hexadecimal digits of names and values."""
+    text = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(end.items()):
+        text.update(f"{name}{value.dtype}{value.shape};".encode() + np.ascontiguousarray(value).tobytes())
+    return text.hexdigest()
+
+
+def is_merged(found: Stored, planned: Iterable[str]) -> bool:
+    """Whether runs.parquet holds the planned runs, in their order, and nothing waits to be merged."""
+    if found.parts or "runs.parquet" not in found.manifest.files:
+        return False
+    n_unplanned = sum(entry.rows for entry in found.manifest.of("unplanned_runs").values())
+    return bool(found.runs["run_id"].to_pylist()[n_unplanned:] == list(planned))
+
+
+def verified(folder: Path, found: Stored) -> Stored:
+    """What is stored, less ends and snapshots whose files are gone, or damaged: those are set aside, with a warning.
+
+    For who holds the folder, before any of it is relied on.
+    """
+    told, lost = list[str](), list[str]()
+    for name in {**found.manifest.of("ends"), **found.manifest.of("snapshots")}:
+        try:
+            manifest.fetch(folder, found.manifest, name)
+        except FileNotFoundError:
+            lost.append(name)  # as where results were copied without them
+        except Damaged as error:
+            lost.append(name)
+            _tell(folder, error, [folder / name], True, told)
+    if told:
+        warnings.warn("; ".join(told) + "; their runs are trained again where they are needed", stacklevel=2)
+    ends, kept = (
+        {run: place for run, place in places.items() if place.file not in lost}
+        for places in (found.ends, found.snapshots)
+    )
+    return found._replace(manifest=_forget(folder, found.manifest, lost), ends=ends, snapshots=kept)

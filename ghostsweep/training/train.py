@@ -1,0 +1,332 @@
+"""The pure training function: one optimizer on one run over a stretch of epochs, vectorised by the caller.
+
+Nothing here reads, writes or prints. What is carried (`State`) and what is reported (`Report`) are two types.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from ghostsweep.declare import INHERITED, Run, Shape
+from ghostsweep.machine import ambient
+from ghostsweep.models import model_of, optimizers
+
+Array = jax.Array | np.ndarray
+
+MAX_GAP = 1024
+"""Epochs between two reports at most: sums are kept in the run's precision only that long, in float64 after."""
+MAX_STOPS = 64
+"""Reports per call of the compiled program."""
+
+OPT_STATE = "opt_state"
+"""How the names of an optimizer's state begin in what a later phase begins from."""
+
+# Purposes that a run's seed is split into, fixed for good: `fold_in(key(seed), PURPOSE)`.
+INITIAL_PARAMETERS = 0
+NOISE = 1  # with the epoch folded in
+
+
+class State(NamedTuple):
+    """What a run carries from epoch to epoch."""
+
+    params: dict[str, jax.Array]
+    opt_state: Any
+    epochs_done: jax.Array  # epochs whose loss and gradient were finite
+    min_loss: jax.Array
+    min_loss_epoch: jax.Array
+    max_accuracy: jax.Array
+    learned_epoch: jax.Array  # -1 until the loss is first below `learned_loss`
+    loss_sum: jax.Array  # since the last report
+    grad_norm_sum: jax.Array
+
+
+class Report(NamedTuple):
+    """What is known of a run at a stop: values of the epoch before it, and sums since the previous stop."""
+
+    loss: Array
+    grad_norm: Array
+    accuracy: Array
+    weight_norm: Array
+    loss_sum: Array
+    grad_norm_sum: Array
+    slope: Array  # norm of the gradient of all parameters, where `grad_norm` is of some
+
+
+def precision(shape: Shape) -> contextlib.AbstractContextManager[None]:
+    """JAX's settings as the shape needs them, around creating arrays and compiling and calling programs."""
+    return ambient.pinned(x64=shape.dtype == "float64")
+
+
+def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[str, jax.Array]) -> State:
+    """State of one run before its first epoch."""
+    zero, count = jnp.zeros((), shape.dtype), jnp.zeros((), jnp.int32)
+    return State(
+        params=params,
+        opt_state=optimizers.build(shape, traced).init(params),
+        epochs_done=count,
+        min_loss=zero + jnp.inf,
+        min_loss_epoch=count,
+        max_accuracy=zero,
+        learned_epoch=count - 1,
+        loss_sum=zero,
+        grad_norm_sum=zero,
+    )
+
+
+def initial_params(shape: Shape, traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Parameters that the seed gives one run."""
+    return model_of(shape).initial(shape, traced, _key(traced, INITIAL_PARAMETERS))
+
+
+def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter of one run, by name."""
+    traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in traced_types(shape).items()}
+    with precision(shape):
+        params = jax.eval_shape(functools.partial(initial_params, shape), traced)
+    return {name: value.shape for name, value in params.items()}
+
+
+def _key(traced: Mapping[str, jax.Array], purpose: int) -> jax.Array:
+    """`fold_in(key(seed), purpose)`, whatever random generator and offset of seeds the user has set."""
+    seed = jnp.stack([jnp.zeros_like(traced["seed"]), traced["seed"]])  # the upper and the lower 32 bits
+    return jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), purpose)
+
+
+def train_stretch(
+    shape: Shape, state: State, traced: Mapping[str, jax.Array], stops: jax.Array, n_stops: jax.Array
+) -> tuple[State, Report]:
+    """Train one run from epoch stops[0] to stops[n_stops], reporting at each stop on the way.
+
+    `stops` has shape (MAX_STOPS + 1,), increasing up to index n_stops; a report's fields have shape
+    (MAX_STOPS,), meaningless from n_stops on. Pure; vectorise over `state` and `traced`, not over the stops.
+    """
+    model = model_of(shape)
+    empty = Report(*(jnp.zeros(MAX_STOPS, shape.dtype) for _ in Report._fields))
+
+    def quiet(epoch: jax.Array, state: State) -> State:
+        return _epoch(shape, state, traced, epoch)[0]
+
+    def block(index: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+        state, first = carry
+        for offset in range(model.unroll):
+            state = quiet(first + index * model.unroll + offset, state)
+        return state, first
+
+    def to_stop(index: jax.Array, carry: tuple[State, Report]) -> tuple[State, Report]:
+        state, reports = carry
+        first, last = stops[index], stops[index + 1] - 1
+        rest = first
+        if model.unroll > 1:
+            blocks = (last - first) // model.unroll
+            rest = first + blocks * model.unroll
+            state, _ = lax.fori_loop(0, blocks, block, (state, first))
+        state = lax.fori_loop(rest, last, quiet, state)
+        state, report = _epoch(shape, state, traced, last)
+        reports = jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
+        state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
+        if model.bounded:  # every epoch counts
+            state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
+        if model.accuracy_of is not None:
+            state = state._replace(max_accuracy=model.accuracy_of(state.min_loss))
+        return state, reports
+
+    result: tuple[State, Report] = lax.fori_loop(0, n_stops, to_stop, (state, empty))
+    return result
+
+
+def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
+    """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
+    model = model_of(shape)
+    if "readout_l1" in shape.traced:
+        state = state._replace(params=_scaled_readout(state.params, traced["readout_l1"]))
+    if shape.stochastic:
+        epochs_before = traced["first_epoch"] + epoch.astype(jnp.uint32)
+        traced = {**traced, "key": jax.random.fold_in(_key(traced, NOISE), epochs_before)}
+    loss, accuracy, grads = model.evaluate(shape, state.params, traced)
+    grad_norm = optax.tree.norm({name: grads[name] for name in model.normed} or grads)
+    updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    better = loss < state.min_loss
+    learned = (state.learned_epoch < 0) & (loss < traced["learned_loss"])
+    new = State(
+        params=params,
+        opt_state=opt_state,
+        epochs_done=state.epochs_done if model.bounded else state.epochs_done + 1,
+        min_loss=jnp.where(better, loss, state.min_loss),
+        min_loss_epoch=jnp.where(better, epoch, state.min_loss_epoch),
+        max_accuracy=jnp.maximum(state.max_accuracy, accuracy) if model.accuracy_of is None else state.max_accuracy,
+        learned_epoch=jnp.where(learned, epoch, state.learned_epoch),
+        loss_sum=state.loss_sum + loss,
+        grad_norm_sum=state.grad_norm_sum + grad_norm,
+    )
+    norms = optax.tree.norm(state.params), new.loss_sum, new.grad_norm_sum, optax.tree.norm(grads)
+    report = Report(loss, grad_norm, accuracy, *norms)
+    if model.bounded:
+        return new, report
+    # `epochs_done` falls behind the epoch at the first non-finite one and so freezes the run for good.
+    finite = (state.epochs_done == epoch) & jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    kept: State = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
+    return kept, report._replace(loss_sum=kept.loss_sum, grad_norm_sum=kept.grad_norm_sum)
+
+
+def _scaled_readout(params: Mapping[str, jax.Array], readout_l1: jax.Array) -> dict[str, jax.Array]:
+    """w_out and b_out divided by sum |w_out| / readout_l1, for good (paper, section 3, protocol of Fig. 8c)."""
+    scale = readout_l1 / jnp.abs(params["w_out"]).sum()
+    return {**params, "w_out": scale * params["w_out"], "b_out": scale * params["b_out"]}
+
+
+def stands_still(shape: Shape) -> bool:
+    """Whether a run whose gradient is exactly 0 can never move again.
+
+    So it is without noise, under an update rule without memory, where nothing but the gradient moves the parameters.
+    """
+    moved = {"momentum", "weight_decay", "readout_l1"} & set(shape.traced)
+    return shape.optimizer == "sgd" and not moved and not shape.stochastic
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def start_batch(shape: Shape, traced: Mapping[str, jax.Array]) -> State:
+    """Initial states of a batch of runs, from traced values of shape (runs,)."""
+    params = jax.vmap(functools.partial(initial_params, shape))(traced)
+    return jax.vmap(functools.partial(initial_state, shape))(traced, params)
+
+
+def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[str, jax.Array]]:
+    """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
+    with precision(shape):
+        traced = {name: jnp.asarray(columns[name], dtype) for name, dtype in traced_types(shape).items()}
+        return start_batch(shape, traced), traced
+
+
+def traced_types(shape: Shape) -> dict[str, str]:
+    """Names and types of what is traced: one value per run of each."""
+    counts = ("seed", "first_epoch") if shape.stochastic else ("seed",)
+    return dict.fromkeys(shape.traced, shape.dtype) | dict.fromkeys(counts, "uint32")
+
+
+def ends(shape: Shape, state: State) -> dict[str, jax.Array]:
+    """What a later phase begins from, by name: `params/NAME` and the optimizer's state, with the runs first.
+
+    The optimizer's names say its update rule and schedule, since the states of two rules may look alike.
+    """
+    moments, _ = jax.tree.flatten_with_path(state.opt_state)
+    rule = f"{OPT_STATE}/{shape.optimizer}/{shape.schedule}"
+    named = {f"params/{name}": leaf for name, leaf in sorted(state.params.items())}
+    return named | {f"{rule}{jax.tree_util.keystr(path)}": leaf for path, leaf in moments}
+
+
+def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray]]) -> State:
+    """The fresh `state` of a batch, with parameters and optimizer state from the `ends` of earlier runs, one each.
+
+    A trained confidence begins anew where one is given. The optimizer begins anew where its state has other parts:
+    after another update rule or schedule, with momentum, clipping or weight decay turned on or off, or with other
+    parameters to train.
+    """
+    fresh = {name: np.array(leaf) for name, leaf in ends(shape, state).items()}
+    moments = {name for name in fresh if name.startswith(OPT_STATE)}
+    params = {name for name in fresh if name.startswith("params")}
+    if "confidence" in shape.traced:
+        params -= {"params/c"}
+    for lane, run in enumerate(runs):
+        own = {name for name in run if name.startswith(OPT_STATE)}
+        same = own == moments and all(run[name].shape == fresh[name][lane].shape for name in own)
+        for name in params | (moments if same else set()):
+            fresh[name][lane] = run[name]
+    leaves = [jnp.asarray(fresh[name]) for name in fresh]
+    treedef = jax.tree.structure((state.params, state.opt_state))
+    new_params, opt_state = jax.tree.unflatten(treedef, leaves)
+    return state._replace(params=new_params, opt_state=opt_state)
+
+
+def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
+    """`train_stretch` over a batch: states and traced fields (runs, ...), reports (stops, runs)."""
+    function = functools.partial(train_stretch, shape)
+    return jax.vmap(function, in_axes=(0, 0, None, None), out_axes=(0, 1))
+
+
+@dataclass(frozen=True)
+class History:
+    """Every epoch of one run: arrays of shape (epochs,), measured before the epoch's update, and the end.
+
+    `params` are the parameters after the last update; `end` also has the optimizer's state, for `train_one(after=)`.
+    """
+
+    run: Run
+    loss: np.ndarray
+    grad_norm: np.ndarray
+    accuracy: np.ndarray
+    weight_norm: np.ndarray
+    params: dict[str, np.ndarray]
+    end: dict[str, np.ndarray]
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _train_batch(shape: Shape, state: State, traced: Any, stops: jax.Array, n_stops: jax.Array) -> Any:
+    return batched(shape)(state, traced, stops, n_stops)
+
+
+def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: History | None = None) -> History:
+    """Train one run and return its whole history.
+
+    `initial` gives parameters by name (for example {"r": r0} or {"m": m, "n": n, "b": b}), cast to the run's
+    dtype; without it the seed decides. With `after`, the run is a later phase: it begins from the parameters and the
+    optimizer's state at the end of that history, as `[[phases]]` of a sweep file do. Raises ValueError where names or
+    shapes of `initial` do not fit, where both are given, or where `run` differs from the earlier one in a field that
+    a later phase inherits; UsageError where JAX does not start.
+    """
+    ambient.local_devices()
+    if after is not None:
+        if initial is not None:
+            raise ValueError("initial and after: found both; allowed: one of them")
+        run = _later(run, after.run)
+    fields = run.model_dump()
+    shape = Shape.of(fields)
+    columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
+    state, traced = start(shape, columns)
+    if initial is not None:
+        state = state._replace(params=_given(shape, state.params, initial))
+    rows = []
+    with precision(shape):
+        if after is not None:
+            state = continued(shape, state, [after.end])
+        for first in range(0, run.epochs or 0, MAX_STOPS):
+            count = min(MAX_STOPS, (run.epochs or 0) - first)
+            stops = jnp.arange(first, first + MAX_STOPS + 1, dtype=jnp.int32)
+            state, report = _train_batch(shape, state, traced, stops, jnp.asarray(count, jnp.int32))
+            rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
+        end = {name: np.asarray(value)[0] for name, value in ends(shape, state).items()}
+    params = {name.removeprefix("params/"): end[name] for name in end if name.startswith("params/")}
+    loss, grad_norm, accuracy, weight_norm = np.concatenate(rows, axis=1)
+    return History(run, loss, grad_norm, accuracy, weight_norm, params, end)
+
+
+def _later(run: Run, before: Run) -> Run:
+    """The run as a later phase of another, with its place there."""
+    for name in INHERITED:
+        if getattr(run, name) != getattr(before, name):
+            raise ValueError(f"{name}: found {getattr(run, name)!r}; allowed after that run: {getattr(before, name)!r}")
+    assert before.epochs is not None and before.first_epoch is not None and before.phase is not None
+    place = {"parent": before.run_id, "first_epoch": before.first_epoch + before.epochs, "phase": before.phase + 1}
+    given = {name: getattr(run, name) for name in run.model_fields_set}
+    return Run(**given | place)
+
+
+def _given(shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    if set(initial) != set(seeded):
+        raise ValueError(f"initial: found parameters {sorted(initial)}; allowed: exactly {sorted(seeded)}")
+    params = {}
+    with precision(shape):
+        for name, like in seeded.items():
+            value = np.asarray(initial[name], shape.dtype)[None]
+            if value.shape != like.shape:
+                raise ValueError(f"initial[{name!r}]: found shape {value.shape[1:]}; allowed: {like.shape[1:]}")
+            params[name] = jnp.array(value)
+    return params
