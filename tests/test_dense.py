@@ -14,6 +14,7 @@ from matplotlib.patches import ConnectionPatch, Rectangle
 import ghostsweep
 from ghostsweep import figures, theory
 from ghostsweep.errors import UsageError
+from ghostsweep.figures import gallery
 from ghostsweep.figures.dense import ALIVE_MAP, TRAPPED_MAP, grid
 from ghostsweep.spec import loads
 from ghostsweep.store import tables
@@ -161,7 +162,7 @@ def test_plot_draws_a_dense_sweep_with_its_zoom(folder: Path, monkeypatch: pytes
         saved[path.name] = fig
         return [path]
 
-    monkeypatch.setattr(figures, "save", save)
+    monkeypatch.setattr(gallery, "save", save)
     for name in ("coarse", "coarse_zoom"):
         assert ghostsweep.plot(name, out=folder, to="figures") == [Path(f"figures/{name}.dense")]
     assert [len(fig.axes) for fig in saved.values()] == [4, 3]

@@ -17,7 +17,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 
 import ghostsweep
-from ghostsweep import analysis, dynamics, figures
+from ghostsweep import dynamics, figures
 from ghostsweep.errors import UsageError
 from ghostsweep.paper.fig4 import fig4
 from ghostsweep.paper.fig5 import fig5
@@ -25,6 +25,7 @@ from ghostsweep.spec import loads
 
 Pair = tuple[SimpleNamespace, SimpleNamespace]
 SPEED_MAP = sys.modules["ghostsweep.paper.fig5"].SPEED_MAP  # the function hides its module
+DRAWN = {"fig4": fig4, "fig5": fig5}
 WIDTHS = (figures.ONE_COLUMN, figures.TWO_COLUMNS)
 
 
@@ -44,7 +45,7 @@ def full_rank() -> Pair:
     )
 
 
-def dynamics(tables: SimpleNamespace) -> list[dynamics.Snapshot]:
+def of_networks(tables: SimpleNamespace) -> list[dynamics.Snapshot]:
     return dynamics.network_snapshots(tables.snapshots("a"), tables.runs.iloc[0])
 
 
@@ -56,7 +57,9 @@ def maps_of(fig: Figure) -> list[Axes]:
 def test_fig4_maps_are_the_flow_its_paths_and_its_points(low_rank: Pair, width: float) -> None:
     maps = maps_of(fig4(*low_rank, width=width))
     spans = ((-5, 5), (-1, 1))
-    wanted = [(tables.runs["task"][0], one, span) for tables in low_rank for span in spans for one in dynamics(tables)]
+    wanted = [
+        (tables.runs["task"][0], one, span) for tables in low_rank for span in spans for one in of_networks(tables)
+    ]
     assert len(maps) == len(wanted) == 10
     (scale,) = {mesh.get_clim() for ax in maps for mesh in meshes(ax)}
     flows = [dynamics.flow_map(one.params, task=task, span=span) for task, one, span in wanted]
@@ -105,13 +108,13 @@ def test_curves_are_those_of_the_table_and_snapshots_are_marked(
     low_rank: Pair, full_rank: Pair, name: str, width: float
 ) -> None:
     pair = {"fig4": low_rank, "fig5": full_rank}[name]
-    fig: Figure = getattr(figures, name)(*pair, width=width)
+    fig: Figure = DRAWN[name](*pair, width=width)
     for quantity, column in (("loss", "loss"), ("gradient norm", "grad_norm"), ("accuracy", "accuracy")):
         panels = [ax for ax in fig.axes if ax.get_ylabel() == quantity]
         for ax, tables in zip(panels, pair, strict=True):
             np.testing.assert_array_equal(ys(labelled(ax, quantity)), tables.curves[column])
             marks = [xs(line)[0] for line in ax.get_lines() if line.get_linestyle() == ":"]
-            assert marks == ([] if quantity == "gradient norm" else [s.epoch for s in dynamics(tables)])
+            assert marks == ([] if quantity == "gradient norm" else [s.epoch for s in of_networks(tables)])
     for words in ("1 run of 101 epochs, 1 seed; reduced, short", "noiseless, from the zero state"):
         assert words in text(fig)
     for words in (r"speed at most $10^{-9}$/τ", r"real part above $10^{-6}$/τ", "within 0.001 count once"):
@@ -124,7 +127,7 @@ def test_fig5_states_are_projected_on_one_set_of_axes(full_rank: Pair, width: fl
     panels: list[Any] = [ax for ax in fig.axes if ax.name == "3d"]
     assert len(panels) == 4
     for tables, some in zip(full_rank, (panels[:2], panels[2:]), strict=True):
-        snapshots = dynamics(tables)
+        snapshots = of_networks(tables)
         axes = dynamics.principal_axes([one.paths for one in snapshots])
         for ax, one in zip(some, snapshots, strict=True):
             drawn = [np.array(line.get_data_3d()).T for line in ax.get_lines()]
@@ -159,7 +162,7 @@ def test_fig5_eigenvalues_are_those_of_the_point_nearest_to_a_trajectory(full_ra
     fig = fig5(*full_rank)
     panels = [ax for ax in fig.axes if ax.get_xlabel().startswith("Re")]
     for ax, tables, networks in zip(panels, full_rank, ((FULL, FULL_GHOSTS), (FULL_GHOSTS, FULL)), strict=True):
-        for one, params in zip(dynamics(tables), networks, strict=True):
+        for one, params in zip(of_networks(tables), networks, strict=True):
             apart = np.linalg.norm(one.points.points[:, None, None] - one.paths, axis=-1).min(axis=(1, 2))
             nearest = one.points.points[apart.argmin()]
             gain = np.diag(params["w_rec"])
@@ -188,7 +191,7 @@ def test_what_is_not_shown_is_said(low_rank: Pair, full_rank: Pair, monkeypatch:
         ]
 
     found = dynamics.network_snapshots
-    monkeypatch.setattr(analysis, "network_snapshots", changed)
+    monkeypatch.setattr(dynamics, "network_snapshots", changed)
     assert "c: points beyond the map, not shown: 1 at epoch 0. g: points" in text(fig4(*low_rank))
     assert "f: searches that ended at no minimum: 2 at epoch 10." in text(fig5(*full_rank))
 
@@ -206,7 +209,7 @@ def with_runs(tables: SimpleNamespace, runs: pd.DataFrame) -> SimpleNamespace:
 @pytest.mark.parametrize("name", ["fig4", "fig5"])
 def test_what_is_wrong_is_named(low_rank: Pair, full_rank: Pair, name: str) -> None:
     (dcdt, dmts), number = {"fig4": low_rank, "fig5": full_rank}[name], name[-1]
-    draw = getattr(figures, name)
+    draw = DRAWN[name]
     model, other = ("low_rank", "full_rank") if name == "fig4" else ("full_rank", "low_rank")
     for wrong, message in (
         (dcdt.runs.iloc[:0], "the table has no rows"),

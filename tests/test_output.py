@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from ghostsweep import cli
 from ghostsweep.analysis import fitting
-from ghostsweep.cli import console
+from ghostsweep.cli import commands, console
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import terminal
 from ghostsweep.running import ledger, showing
@@ -260,7 +260,7 @@ def test_every_failure_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "load", fail)
+    monkeypatch.setattr(commands, "load", fail)
     monkeypatch.setattr(ledger, "find", lambda *_: Path("x.toml"))
     monkeypatch.setattr(sys, "argv", ["ghostsweep", "run", "x"])
     with pytest.raises(SystemExit) as end:

@@ -65,7 +65,8 @@ def test_more_devices_than_jax_was_started_with_says_how_to_get_them() -> None:
 def test_few_devices_for_one_sweep_leave_the_others_for_the_next(tmp_path: Path) -> None:
     code = """
 import ghostsweep
-from ghostsweep import ambient, engine
+from ghostsweep.machine import ambient
+from ghostsweep.training import engine
 from ghostsweep.spec import loads
 assert not ambient.is_started()
 assert len(engine.local_devices(2, 1)) == 1
@@ -80,7 +81,7 @@ ghostsweep.run("x.toml", devices=2)
 def test_asking_whether_jax_has_started_neither_starts_it_nor_sets_anything(tmp_path: Path) -> None:
     code = """
 import jax
-from ghostsweep import ambient
+from ghostsweep.machine import ambient
 for n in (-1, 3):
     jax.config.update("jax_num_cpu_devices", n)
     assert not ambient.is_started() and jax.config.jax_num_cpu_devices == n
@@ -108,7 +109,8 @@ def test_a_pool_of_forks_may_be_given_before_jax_is_used(tmp_path: Path) -> None
     code = """
 import multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
-from ghostsweep import UsageError, machine
+from ghostsweep import UsageError
+from ghostsweep.machine import resources
 multiprocessing.set_start_method("fork")
 pool = ProcessPoolExecutor(1)
 resources.check_executor(pool)

@@ -116,7 +116,7 @@ def test_leftovers_of_killed_writers_are_cleaned_and_those_of_live_ones_kept(tmp
 
 
 def test_a_second_run_in_a_folder_is_refused_and_a_killed_one_is_no_hindrance(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from ghostsweep import locks\n"
+    code = "import sys, time; from pathlib import Path; from ghostsweep.store import locks\n"
     code += "with locks.locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     folder = tmp_path / "x"
     holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)

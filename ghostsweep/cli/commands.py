@@ -1,10 +1,6 @@
-"""The command line. Parsing only; what it prints is in `console`, the work in `api`."""
+"""The command line. Parsing only; what it prints is in `console`, the work elsewhere."""
 
-import errno
 import importlib.metadata
-import signal
-import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +10,6 @@ from ghostsweep import drawing, findings
 from ghostsweep.analysis import fitting
 from ghostsweep.cli.console import (
     Format,
-    complain,
     duration,
     print_cost,
     print_estimate,
@@ -28,7 +23,7 @@ from ghostsweep.cli.console import (
 )
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import resources
-from ghostsweep.machine.terminal import forgiving, reason
+from ghostsweep.machine.terminal import reason
 from ghostsweep.paper import reproduction
 from ghostsweep.plan import Shard
 from ghostsweep.running import estimating, ledger, showing
@@ -379,39 +374,3 @@ def findings_command(
     for mark, text in texts.items():
         findings.insert(text, insert, mark)
     say(f"put the findings into {insert}")
-
-
-def main() -> None:
-    """Run the command line; a mistake of the user is one clear line and exit code 2, a failure 1.
-
-    A pipe whose reader goes away is no failure, here and in what comes after: `list | head -1` ends with 0, and a
-    training goes on. Where output is lost otherwise (a full disk) a line says so, and commands that only print fail.
-    """
-    with forgiving() as lost:
-        code = _run()
-        if lines := lost.lines():
-            complain("\n".join(lines))
-            code = code or int(sys.argv[1] in PRINTING)
-    sys.exit(code)
-
-
-def _run() -> int:
-    """Run the command line; return the exit code."""
-    warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
-    kept = "; what is finished is kept, and the same command goes on from there"
-    try:
-        app()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except UsageError as error:
-        complain(str(error))
-        return 2
-    except TrainingError as error:
-        complain(str(error))
-    except OSError as error:
-        complain(f"{reason(error)}{kept if error.errno == errno.ENOSPC else ''}")
-    except MemoryError as error:  # numpy's and Arrow's too
-        complain(f"no memory: {reason(error)}{kept}")
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 1

@@ -242,7 +242,7 @@ def _git_commit() -> str:
 
     A repository around it (of a paper, with a virtual environment inside) is not where it comes from.
     """
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
