@@ -6,9 +6,10 @@
 Tables are pandas frames: `tables.runs` has a row per run, `tables.curves` a row per run and recorded epoch.
 """
 
+import importlib
 import importlib.metadata
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ghostsweep.analysis import (
     Criteria,
@@ -23,9 +24,7 @@ from ghostsweep.analysis.fitting import fit
 from ghostsweep.declare import Run
 from ghostsweep.drawing import plot
 from ghostsweep.errors import UsageError
-from ghostsweep.figures import band_plot, phase_diagram, scaling_plot
 from ghostsweep.machine import resources
-from ghostsweep.paper.reproduction import reproduce
 from ghostsweep.running.ledger import status
 from ghostsweep.running.showing import show
 from ghostsweep.running.sweeping import run
@@ -35,6 +34,8 @@ from ghostsweep.store.tables import Tables, read
 if TYPE_CHECKING:
     import numpy as np
 
+    from ghostsweep.figures import band_plot, phase_diagram, scaling_plot
+    from ghostsweep.paper.reproduction import reproduce
     from ghostsweep.training.train import History
 
 __version__ = importlib.metadata.version("ghostsweep")
@@ -64,6 +65,25 @@ __all__ = [
     "status",
     "train_one",
 ]
+
+_DRAWN = {
+    "band_plot": "ghostsweep.figures",
+    "phase_diagram": "ghostsweep.figures",
+    "scaling_plot": "ghostsweep.figures",
+    "reproduce": "ghostsweep.paper.reproduction",
+}
+"""Where the names are that need Matplotlib, which is imported when one of them is first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DRAWN:
+        raise AttributeError(f"module 'ghostsweep' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_DRAWN[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _DRAWN)
 
 
 def train_one(run: Run, initial: "Mapping[str, np.ndarray] | None" = None, after: "History | None" = None) -> "History":

@@ -1,10 +1,11 @@
-"""What `plot` draws: a figure of the paper, or all that the tables of a sweep allow."""
+"""What `plot` draws: a figure of the paper, or all that the tables of a sweep allow.
+
+What draws is imported where it is called: Matplotlib is slow to import, and most commands draw nothing.
+"""
 
 from pathlib import Path
 
 from ghostsweep.errors import UsageError
-from ghostsweep.figures import gallery
-from ghostsweep.paper import catalog
 from ghostsweep.store import tables
 
 
@@ -13,6 +14,9 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
 
     Raises UsageError where nothing can be drawn.
     """
+    from ghostsweep.figures import gallery
+    from ghostsweep.paper import catalog
+
     if name in catalog.PAPER:
         return catalog.draw(name, out, to)
     if Path(name).name in ("", ".."):  # what is drawn is named after it
@@ -22,6 +26,8 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
 
 def drawable(out: str | Path = "results") -> list[str]:
     """What `plot` can draw from the results that are there: sweeps over learning rates, then paper figures."""
+    from ghostsweep.paper import catalog
+
     names = []
     for name in tables.results(out):
         try:

@@ -85,3 +85,30 @@ for name in ("jax", "jaxlib", "optax"):
 import ghostsweep, ghostsweep.cli, ghostsweep.figures, ghostsweep.analysis
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["status"]], ids=" ".join)
+def test_commands_that_only_tell_import_nothing_that_draws_fits_or_trains(arguments: list[str]) -> None:
+    code = f"""
+import sys
+import ghostsweep.cli
+sys.argv = ["ghostsweep", *{arguments}]
+try:
+    ghostsweep.cli.main()
+except SystemExit as end:
+    assert end.code == 0
+heavy = ("matplotlib", "scipy.stats", "scipy.optimize", "jax", "jaxlib", "optax", "submitit")
+found = [name for name in heavy if name in sys.modules]
+assert not found, found
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_names_of_the_package_that_are_imported_late_are_all_there() -> None:
+    import ghostsweep
+
+    assert set(ghostsweep.__all__) <= set(dir(ghostsweep))
+    assert all(callable(getattr(ghostsweep, name)) for name in ghostsweep.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'phase_diagrams'"):
+        ghostsweep.phase_diagrams  # noqa: B018

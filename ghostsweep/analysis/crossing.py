@@ -3,8 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import isotonic_regression
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrc
 
 from ghostsweep.analysis import thresholds
 
@@ -69,8 +68,8 @@ def _bounds(
 
     One-sided at `level`; -inf and inf where that many seeds cannot tell.
     """
-    fewer = np.flatnonzero(np.asarray(binom.cdf(n_bad, n_seen, share))[: below + 1] <= 1 - level)
-    more = above + np.flatnonzero(np.asarray(binom.sf(n_bad - 1, n_seen, share))[above:] <= 1 - level)
+    fewer = np.flatnonzero(bdtr(n_bad, n_seen.astype(int), share)[: below + 1] <= 1 - level)
+    more = above + np.flatnonzero(bdtrc(n_bad - 1, n_seen.astype(int), share)[above:] <= 1 - level)
     return float(u[fewer[-1]]) if len(fewer) else -np.inf, float(u[more[0]]) if len(more) else np.inf
 
 
@@ -104,6 +103,7 @@ def is_monotone(p: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> bo
     fall = (np.maximum.accumulate(p) - p).max()
     if fall <= min(0.5, np.sqrt(2.0 / np.median(seen))):
         return True
+    from scipy.optimize import isotonic_regression  # here, since few tables need it and it is slow to import
 
     def lead(p: np.ndarray) -> float:
         return float(np.cumsum(seen * (p - isotonic_regression(p, weights=seen).x)).max())

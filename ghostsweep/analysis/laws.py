@@ -3,8 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr
-from scipy.stats import norm
+from scipy.special import log_ndtr, ndtri
 
 _SCATTERS = np.concatenate([[0.0], np.geomspace(0.1, 100.0, 40)])
 """Intrinsic scatters that are tried, over the median standard deviation of a cell."""
@@ -173,5 +172,5 @@ def interval_sigma(middle: np.ndarray, low: np.ndarray, high: np.ndarray, level:
     sides = np.stack([middle - low, high - middle])
     closed = np.isfinite(sides)
     counted = np.where(closed.any(axis=0), closed.sum(axis=0), np.nan)
-    result: np.ndarray = np.where(closed, sides, 0.0).sum(axis=0) / (counted * norm.ppf(0.5 + level / 2))
+    result: np.ndarray = np.where(closed, sides, 0.0).sum(axis=0) / (counted * ndtri(0.5 + level / 2))
     return result

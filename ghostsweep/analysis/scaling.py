@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 
 from ghostsweep.analysis import laws
 from ghostsweep.analysis.series import estimates, points, series_along
@@ -114,6 +113,7 @@ def _row(law: str, log_x: np.ndarray, log_y: np.ndarray, sigma: np.ndarray) -> d
 
 def _fit(design: np.ndarray, log_y: np.ndarray, sigma: np.ndarray) -> _Fitted:
     """Fit log_y (n) by the columns of design (n, k), with the scatter that makes log_y most likely."""
+    from scipy.optimize import minimize_scalar  # here, since commands that fit nothing need not wait for it
 
     def weighted(log_scatter: float) -> tuple[np.ndarray, float]:
         variance = sigma**2 + np.exp(2 * log_scatter)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ghostsweep import drawing, findings
+from ghostsweep import drawing
 from ghostsweep.analysis import fitting
 from ghostsweep.cli.console import (
     Format,
@@ -24,7 +24,6 @@ from ghostsweep.cli.console import (
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import resources
 from ghostsweep.machine.terminal import reason
-from ghostsweep.paper import reproduction
 from ghostsweep.plan import Shard
 from ghostsweep.running import estimating, ledger, showing
 from ghostsweep.running import slurm as jobs
@@ -321,6 +320,8 @@ def reproduce_command(
 
     Example: ghostsweep reproduce fig2 fig3 --quick
     """
+    from ghostsweep.paper import reproduction  # here, as in `findings`, for what draws is slow to import
+
     if quick and from_results:
         raise UsageError("--quick and --from-results: found both; allowed: one of them")
     work = reproduction.planned(names or (), quick=quick, sweeps=sweeps)
@@ -365,6 +366,9 @@ def findings_command(
 
     Example: ghostsweep findings --insert README.md
     """
+    from ghostsweep import findings
+    from ghostsweep.paper import reproduction
+
     texts = {"findings": findings.findings(out)}
     if insert is None:
         print(texts["findings"])
