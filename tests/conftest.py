@@ -2,8 +2,12 @@
 
 from typing import Any
 
-import jax
+import programs
 import pytest
+
+programs.keep()
+
+import jax  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")

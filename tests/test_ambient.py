@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 import ghostsweep
 from ghostsweep import plan
@@ -66,6 +67,15 @@ INTERFERE: dict[str, Setting] = {
     "no execution": lambda: jax.no_execution(True),
     "a mesh": lambda: jax.set_mesh(jax.make_mesh((2,), ("runs",))),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_here() -> Iterator[None]:
+    """No program that was kept: what a setting does to compilation must show."""
+    with update("jax_enable_compilation_cache", False):
+        compilation_cache.reset_cache()  # or it does not look
+        yield
+    compilation_cache.reset_cache()
 
 
 def trained(out: Path, setting: Setting) -> ghostsweep.Tables:
