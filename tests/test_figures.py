@@ -160,9 +160,9 @@ def test_all_outcomes_are_drawn_in_words() -> None:
 
 def test_a_large_grid_is_drawn_in_seconds(tmp_path: Path) -> None:
     runs = canonical(np.geomspace(10, 1000, 25).tolist(), np.geomspace(1e-3, 2, 1201), 8, epochs=3).runs
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: others on the machine do not count
     figures.save(figures.phase_diagram(runs), tmp_path / "large")
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert (tmp_path / "large.pdf").stat().st_size < 500_000
 
 
