@@ -1,10 +1,14 @@
 """Two CPU devices, so that sharding is tested, and JAX's strictest checks; results that several files compare with."""
 
+import os
 from typing import Any
 
 import programs
 import pytest
 
+# Both before NumPy and JAX are imported, for children too. Threads of BLAS, idle between small matrices, took as much
+# time again as the work itself.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 programs.keep()
 
 import jax  # noqa: E402

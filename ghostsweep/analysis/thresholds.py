@@ -64,9 +64,10 @@ def quantile(
     middle, scale, skew = (axis.ravel() for axis in np.meshgrid(positions, scales, _SKEWS, indexing="ij"))
     away = inner - middle[:, None]
     # The two halves meet with equal densities where there is no skew.
-    below = 2 * share * expit(np.minimum(away, 0) / (2 * share * scale * np.exp(-skew / 2))[:, None])
-    above = (1 - share) * (2 * expit(np.maximum(away, 0) / (2 * (1 - share) * scale * np.exp(skew / 2))[:, None]) - 1)
-    cumulative = np.where(away < 0, below, share + above)
+    is_below = away < 0
+    sides = [2 * part * scale * np.exp(sign * skew / 2) for part, sign in ((share, -1), (1 - share, 1))]
+    half = expit(away / np.where(is_below, *(side[:, None] for side in sides)))
+    cumulative = np.where(is_below, 2 * share * half, share + (1 - share) * (2 * half - 1))
     mass = np.diff(cumulative, axis=1, prepend=0.0, append=1.0)
     patterns, count = np.unique(weights, axis=0, return_counts=True)
     log_prior = np.log(np.gradient(np.log(scales)))[None, :, None] - (_SKEWS / SKEW) ** 2 / 2
