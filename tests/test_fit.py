@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from planted import band_of
 from typer.testing import CliRunner
 
 from ghostsweep import UsageError, cli, drawing
 from ghostsweep.analysis import fitting
+from ghostsweep.figures import gallery, style
 from ghostsweep.store import tables
 
 RATES = np.logspace(-4, 1, 26)
@@ -45,6 +47,23 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(tables, "read", lambda name, out: planted(*planned))
 
     return put
+
+
+@pytest.fixture(autouse=True)
+def light_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which pictures there are is asked here: each is laid out and drawn once, at a low resolution, and not as PDF too.
+
+    (Pictures of every kind are saved as users get them in the tests of figures and of the command line.)
+    """
+
+    def save(fig: Figure, path: str | Path) -> list[Path]:
+        target = Path(f"{path}.png")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with style.rc():
+            fig.savefig(target, dpi=50)
+        return [target]
+
+    monkeypatch.setattr(gallery, "save", save)
 
 
 def test_laws_are_fitted_along_every_field_that_scales(store: Callable[..., None]) -> None:
