@@ -2,7 +2,7 @@
 
 The output is 0 before the blow-up of x and 1 after it; the target is 0 for t < T and 1 for T <= t <= 2T.
 Everything depends on s = r / r* and on one number, eta. Source: Dinc et al., "A ghost mechanism",
-arXiv:2501.02378; forms marked [derived] follow from the paper's and are checked in tests/test_theory.py.
+arXiv:2501.02378; forms marked [derived] follow from the paper's and are checked in tests/oracle/test_theory.py.
 
 r is in 1/time^2, T (timescale) in time, learning rates in r per unit gradient of T * L (or of L). All arguments
 broadcast as numpy arrays unless said otherwise.

@@ -113,7 +113,7 @@ def card() -> dict[str, Any]:
 
 def golden() -> dict[str, Any]:
     """The largest relative difference of the loss up to each file's horizon, in both precisions, and seconds."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests/golden"))
     import numpy as np
     import test_golden_networks as networks
 

@@ -178,7 +178,7 @@ def test_the_command_prints_a_run(out: Path) -> None:
 
 
 def test_a_run_of_a_sweep_of_several_sessions_is_printed() -> None:
-    results = Path(__file__).parent.parent / "results"
+    results = Path(__file__).parents[2] / "results"
     found = tables.read("rank_one_lr_timescale", results)
     assert len(found.meta["sessions"]) > 1
     command = ["show", found.runs["run_id"].iloc[0], "--out", str(results)]

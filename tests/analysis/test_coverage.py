@@ -9,7 +9,7 @@ from planted import critical_table
 
 from ghostsweep import analysis
 
-sys.path.insert(0, str(Path(__file__).parent / "statistics"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "statistics"))
 import coverage  # noqa: E402
 
 N = 40

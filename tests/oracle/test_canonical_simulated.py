@@ -19,7 +19,7 @@ from ghostsweep.spec import loads
 from ghostsweep.store import files, parts, tables
 from ghostsweep.training import train
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 GOLDEN = np.load(ROOT / "tests/golden/simulated_loss.T100.npz")
 RUN: dict[str, Any] = {
     "model": "canonical",

@@ -9,7 +9,7 @@ from ghostsweep import Run, theory, train_one
 from ghostsweep.errors import UsageError
 
 TIMESCALES = [10.0, 37.0, 100.0]
-GOLDEN = Path(__file__).parent / "golden" / "simulated_loss.T100.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "simulated_loss.T100.npz"
 
 
 def step(s: np.ndarray, eta: float) -> np.ndarray:

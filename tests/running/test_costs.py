@@ -22,7 +22,7 @@ from ghostsweep.spec import load, loads
 from ghostsweep.store import parts, tables
 from ghostsweep.training import calibrate, engine, train
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SWEEPS = sorted((ROOT / "sweeps").glob("*.toml"))
 AXES = {
     "task": st.lists(st.sampled_from(["dcdt", "dmts"]), min_size=1, max_size=2, unique=True),

@@ -8,7 +8,7 @@ import pytest
 
 from ghostsweep import Run, train_one
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 HORIZONS = {row["file"]: row for row in csv.DictReader((GOLDEN / "horizons.csv").read_text().splitlines())}
 RANK_ONE = ("seed0.lr0.003", "seed0.lr0.02", "seed1.lr0.003", "seed1.lr0.02", "seed1.lr0.02.abrupt")
 

@@ -10,7 +10,7 @@ import pytest
 
 from ghostsweep import Run, train_one
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 HORIZONS = pd.read_csv(GOLDEN / "horizons.csv", index_col="file")
 CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
 FLOW_MAP: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 50.0, "reaction_ms": 50.0}

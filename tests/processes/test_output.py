@@ -198,7 +198,7 @@ def test_json_and_csv_have_every_digit(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_json_of_the_results_is_what_the_tables_have() -> None:
-    path = Path(__file__).parent.parent / "results"
+    path = Path(__file__).parents[2] / "results"
     done = CliRunner().invoke(
         cli.app, ["fit", "canonical_lr_timescale_refined", "--out", str(path), "--format", "json"]
     )

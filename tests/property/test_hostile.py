@@ -17,7 +17,7 @@ from ghostsweep.spec import loads
 from ghostsweep.store import files
 from ghostsweep.training import engine
 
-SWEEPS = Path(__file__).parent.parent / "sweeps"
+SWEEPS = Path(__file__).parents[2] / "sweeps"
 HOSTILE = r"""
 nan|-nan|inf|-1|0|1|1e400|-1e-400|1e308|9223372036854775808|0x10|1_0|true|"none"|""|'x'|"../../x"|[]|[[]]|{}|[1,"a"]|[nan]|[0,0]
 [1,2,[3]]|{range=0}|{range=-5}|{range=10000000000}|{range=[1,2,0]}|{linspace=[0,1,100000000]}|{logspace=[0,1]}|{a=1}|1e-300

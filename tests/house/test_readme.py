@@ -12,7 +12,7 @@ from ghostsweep import plan
 from ghostsweep.spec import loads
 from ghostsweep.store import columns, tables
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 

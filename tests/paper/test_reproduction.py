@@ -12,7 +12,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.paper import catalog, reproduction
 from ghostsweep.running import ledger, sweeping
 
-SWEEPS = Path(__file__).parent.parent / "sweeps"
+SWEEPS = Path(__file__).parents[2] / "sweeps"
 
 
 def test_every_figure_of_the_paper_has_its_sweeps_and_each_a_quick_version() -> None:

@@ -1,6 +1,6 @@
 """A sweep that is killed or interrupted at any moment ends in the same tables, to the last bit.
 
-GHOSTSWEEP_KILLS=30 python -m pytest tests/test_resume.py -s -k killed  kills it more often and prints what happened.
+GHOSTSWEEP_KILLS=30 python -m pytest tests/processes/test_resume.py -s -k killed  kills it more often and prints them.
 """
 
 import os

@@ -22,7 +22,7 @@ from ghostsweep.paper.fig6 import _MOVED, EPOCHS, fig6
 from ghostsweep.paper.fig7 import EXAMPLE_RATES, fig7
 from ghostsweep.store import tables
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 RATES = np.geomspace(1e-3, 1, 10)
 RANKS = (1, 3, 100)
 BOTH_WIDTHS = pytest.mark.parametrize("width", [figures.ONE_COLUMN, figures.TWO_COLUMNS])

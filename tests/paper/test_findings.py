@@ -16,7 +16,7 @@ from ghostsweep.findings.evidence import Evidence, moved, preferred, slope, tren
 from ghostsweep.paper import reproduction
 from ghostsweep.store.tables import Tables
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BEGIN, END = marks("findings")
 LONGEST = 350

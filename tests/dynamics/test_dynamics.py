@@ -26,7 +26,7 @@ from ghostsweep.dynamics import (
 )
 from ghostsweep.models.tasks import X_START, cue_accuracy, cue_trials, delayed_activation_target
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 Params = dict[str, np.ndarray]
 
 

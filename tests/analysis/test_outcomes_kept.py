@@ -10,7 +10,7 @@ import ghostsweep
 from ghostsweep.analysis import COLLAPSED, outcomes, trapped
 from ghostsweep.analysis.levels import levels
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def judged(name: str) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def test_recorded_epochs_are_log_spaced_and_end_with_the_last(epochs: int) -> No
 
 
 def test_shipped_sweeps_are_valid_in_both_versions() -> None:
-    paths = sorted((Path(__file__).parent.parent / "sweeps").glob("*.toml"))
+    paths = sorted((Path(__file__).parents[2] / "sweeps").glob("*.toml"))
     assert len(paths) >= 5
     for path in paths:
         assert load(path).n_runs >= load(path, quick=True).n_runs > 0
