@@ -21,14 +21,13 @@ from ghostsweep.analysis import (
     outcomes,
 )
 from ghostsweep.analysis.fitting import fit
-from ghostsweep.declare import Run
 from ghostsweep.drawing import plot
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
 from ghostsweep.running.ledger import status
 from ghostsweep.running.showing import show
 from ghostsweep.running.sweeping import run
-from ghostsweep.spec import Sweep, load
+from ghostsweep.spec import Run, Sweep, load
 from ghostsweep.store.tables import Tables, read
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from ghostsweep.declare import Run
 from ghostsweep.errors import UsageError
+from ghostsweep.spec import Run
 
 Params = dict[str, np.ndarray]
 SLOW = 0.05  # 1/tau, the speed at each ghost below
@@ -51,5 +51,5 @@ def network_tables(model: str, task: str, networks: dict[int, Params]) -> Simple
             raise UsageError(f"{run_id}: found no snapshots; allowed: a")
         return {"epochs": np.array(list(networks))} | arrays
 
-    runs = pd.DataFrame([{"run_id": "a", **run.model_dump()}])
+    runs = pd.DataFrame([{"run_id": "a", **run.fields}])
     return SimpleNamespace(name=f"{task}-quick", runs=runs, curves=curves, meta={"title": "short"}, snapshots=snapshots)

@@ -8,28 +8,28 @@ import pandas as pd
 
 from ghostsweep.analysis.outcomes import CRITERIA, OUTCOMES, Criteria, numbers, outcomes, require_columns
 from ghostsweep.errors import UsageError
-from ghostsweep.store.tables import RESULTS
+from ghostsweep.store.tables import RESULT_NAMES
 
 # A field that is not listed must split cells, never be pooled in silence: hence the list of what is NOT one.
 # `parent`, the run that one goes on from, is told apart by its seed.
-_NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", *CRITERIA, *(column.name for column in RESULTS))
+_NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", *CRITERIA, *RESULT_NAMES)
 _ALWAYS_FIELDS = ("model", "timescale")
+"""Fields that tell cells apart also where they do not vary, if there."""
 
 
 def cell_fields(runs: pd.DataFrame) -> list[str]:
     """Fields that tell the cells of a table apart: model, timescale, and all else that varies but rate and seed."""
     others = [column for column in runs.columns if column not in (*_NOT_FIELDS, *_ALWAYS_FIELDS)]
-    simulated = ["confidence"] if not is_closed_form(runs) and (runs["model"] == "canonical").any() else []
-    return [*_ALWAYS_FIELDS, *(f for f in others if f in simulated or runs[f].nunique(dropna=False) > 1)]
+    always = [field for field in _ALWAYS_FIELDS if field in runs]
+    return [*always, *(field for field in others if runs[field].nunique(dropna=False) > 1)]
 
 
 def is_closed_form(table: pd.DataFrame) -> bool:
     """Whether all runs or cells are of the canonical form in closed form, for which the theory is exact.
 
-    One with a confidence is trained on its simulated loss, which has another critical rate.
+    The simulated one has another critical rate.
     """
-    simulated = "confidence" in table and table.loc[table["model"] == "canonical", "confidence"].notna().any()
-    return bool((table["model"] == "canonical").all() and not simulated)
+    return bool((table["model"] == "canonical").all())
 
 
 class Cell(NamedTuple):
@@ -54,7 +54,7 @@ def cells(runs: pd.DataFrame, criteria: Criteria, use: str) -> Iterator[Cell]:
     Raises UsageError for an empty table, for missing columns, and where a cell has two runs of one seed and
     rate; `use` names who needs them.
     """
-    require_columns(runs, (*_ALWAYS_FIELDS, "learning_rate", "seed"), use)
+    require_columns(runs, ("model", "learning_rate", "seed"), use)
     if runs.empty:
         raise UsageError(f"{use}: the table has no runs")
     fields = cell_fields(runs)

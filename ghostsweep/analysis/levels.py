@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ghostsweep.tasks import TASKS
+
 
 class Levels(NamedTuple):
     """What outputs that know nothing reach in each run's task, arrays of a value per run.
@@ -38,21 +40,34 @@ def levels(runs: pd.DataFrame) -> Levels:
     within s = c S of c b. dcdt: q (1 - tanh(s))^2, at b = 0. The others, with a share p of steps of target 1: the
     least over b of p sigmoid(-b - s)^2 + (1 - p) sigmoid(b - s)^2, times 2 in delayed activation.
     """
-    task = runs["task"].to_numpy(dtype=object)
-    dcdt, dmts = task == "dcdt", task == "dmts"
-    cue, delay, answer = (_field(runs, name, 0.0) for name in ("input_ms", "delay_ms", "reaction_ms"))
-    steps = cue * np.where(dmts, 2, 1) + delay + answer
-    due = np.divide(answer, steps, out=np.full(len(runs), 0.5), where=steps > 0)
-    half = due / 2
-    by_task = [dcdt, dmts]
-    constant = np.select(by_task, [due, half * (1 - half)], 0.5)
-    return Levels(
-        constant=constant,
-        blind=np.select(by_task, [due, half / 2], 0.5),
-        wrong=np.select(by_task, [2 * due, half], 1.0),
-        chance=np.select(by_task, [1 - due, 1 - half], 0.5),
-        floor=_floor(runs, dcdt, np.where(dmts, half, 0.5), due),
-    )
+    own = {name: _field(runs, column, np.nan) for name, column in _COLUMNS.items()}
+    for name, task in TASKS.items():
+        rows = np.flatnonzero(runs["task"] == name) if "task" in runs else np.zeros(0, int)
+        if len(rows) and task.levels is not None:
+            fields = runs.iloc[rows][[field.name for field in task.fields if field.name in runs]]
+            alike = (
+                fields.groupby(list(fields), dropna=False).indices.values()
+                if len(fields.columns)
+                else [np.arange(len(rows))]
+            )
+            for places in alike:
+                values = fields.iloc[places[0]].to_dict()
+                found = task.levels({str(name): value for name, value in values.items()})
+                for level, value in found._asdict().items():
+                    own[level][rows[places]] = value
+    first = _field(runs, "initial_loss", np.nan)  # of a model without a task: where it begins knows nothing
+    for level, otherwise in (("constant", first), ("blind", first), ("wrong", np.inf * first), ("chance", 0 * first)):
+        own[level] = np.where(np.isnan(own[level]), otherwise, own[level])
+    return Levels(**own, floor=_floor(runs))
+
+
+_COLUMNS = {
+    "constant": "constant_loss",
+    "blind": "blind_loss",
+    "wrong": "wrong_loss",
+    "chance": "chance_accuracy",
+}
+"""Columns in which tables have the levels of users' tasks."""
 
 
 def _field(runs: pd.DataFrame, name: str, absent: float) -> np.ndarray:
@@ -62,10 +77,17 @@ def _field(runs: pd.DataFrame, name: str, absent: float) -> np.ndarray:
     return runs[name].to_numpy(dtype=np.float64, na_value=absent)
 
 
-def _floor(runs: pd.DataFrame, dcdt: np.ndarray, ones: np.ndarray, due: np.ndarray) -> np.ndarray:
-    """The floor of `levels`; ones: share of steps whose target is 1, where the output is a sigmoid."""
+def _floor(runs: pd.DataFrame) -> np.ndarray:
+    """The floor of `levels`."""
     scale = _field(runs, "readout_l1", np.nan)
+    if np.isnan(scale).all():
+        return np.zeros(len(runs))
     model, task = runs["model"].to_numpy(dtype=object), runs["task"].to_numpy(dtype=object)
+    dcdt, dmts = task == "dcdt", task == "dmts"
+    cue, delay, answer = (_field(runs, name, 0.0) for name in ("input_ms", "delay_ms", "reaction_ms"))
+    steps = cue * np.where(dmts, 2, 1) + delay + answer
+    due = np.divide(answer, steps, out=np.full(len(runs), 0.5), where=steps > 0)
+    ones = np.where(dmts, due / 2, 0.5)  # share of steps whose target is 1, where the output is a sigmoid
     reach = np.abs(_field(runs, "confidence", np.nan) * scale)
     bounded = np.isfinite(reach) & ((model == "full_rank") | (task == "delayed_activation"))
     floor = np.zeros(len(runs))

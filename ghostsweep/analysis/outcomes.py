@@ -139,19 +139,22 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     The criteria are columns too, and in `.attrs["criteria"]`. Raises UsageError for missing columns, and for
     a finished run without one of the losses, gradient norms or accuracies.
     """
-    fields = ("model", "task", "timescale", "learned_loss")
+    fields = ("model", "learned_loss")
     require_columns(runs, (*fields, "status", "epochs_done", "min_loss_epoch", *_MEASURED), "outcomes")
     measured = {name: numbers(runs, name) for name in _MEASURED}
     diverged = (runs["status"] == "diverged").to_numpy(dtype=bool)
+    measured = {name: np.where(diverged & ~np.isfinite(values), np.nan, values) for name, values in measured.items()}
     unknown = ~diverged & np.isnan(sum(measured.values()))
     if unknown.any():
         raise UsageError(f"{unknown.sum()} runs have not diverged and yet have no value in {' or '.join(_MEASURED)}")
     loss, norm, mean_norm, first_norm, first_loss, lowest, last, last_accuracy, best, recent_best = measured.values()
     level = levels(runs)
 
-    canonical = (runs["model"] == "canonical").to_numpy(dtype=bool)
-    timescale = numbers(runs, "timescale")
-    unit = np.where(canonical, theory.optimum(timescale) / timescale, 1.0)  # from dTL/dr to dL/ds
+    canonical = runs["model"].isin(("canonical", "canonical_simulated")).to_numpy(dtype=bool)
+    unit = np.ones(len(runs))
+    if canonical.any():  # from dTL/dr to dL/ds
+        timescale = numbers(runs[canonical], "timescale")
+        unit[canonical] = theory.optimum(timescale) / timescale
     peak = np.maximum(mean_norm, first_norm)
     dead = norm * unit <= criteria.vanished_norm
     vanished = dead | (norm <= criteria.vanished_ratio * peak)

@@ -82,7 +82,7 @@ def list_command(
         for quick in (False, True):
             try:
                 if not quick or tables.has_runs(out / f"{path.stem}-quick"):
-                    states.append(ledger.status(load(path, quick=quick), out))
+                    states.append(ledger.status(load(path, quick=quick, execute=False), out))
             except (UsageError, OSError) as error:
                 broken.append(_named(path, error))
     if states:
@@ -209,7 +209,7 @@ def status_command(
     broken, found = [], []
     for path in paths:
         try:
-            state = ledger.status(load(path, quick=quick), out)
+            state = ledger.status(load(path, quick=quick, execute=False), out)
             found.append((state, ledger.activity(state.sweep.name, out)))
         except (UsageError, OSError) as error:
             broken.append(_named(path, error))

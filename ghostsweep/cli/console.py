@@ -264,10 +264,8 @@ def _print_axes(state: ledger.Status) -> None:
 
 def _words(shape: Shape) -> str:
     """A shape in words: what is trained on what, and the sizes that decide the time."""
-    sizes = [f"{shape.n_units} units"] if shape.n_units else []
-    sizes += [f"rank {shape.rank}"] if shape.rank else []
-    sizes += [f"{shape.n_steps} steps"] if shape.n_steps else []
-    return ", ".join([shape.model, shape.task, *sizes, shape.optimizer, shape.dtype])
+    task = [shape.task] if shape.task else []
+    return ", ".join([shape.model, *task, *shape.sizes_in_words, shape.optimizer, shape.dtype])
 
 
 def count(state: ledger.Status) -> str:

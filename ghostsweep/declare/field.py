@@ -1,64 +1,121 @@
-"""What is known about one field of a run, and the choices that it may belong to."""
+"""One field of a run: said once, by the model, the task or the update rule that it belongs to."""
 
+import difflib
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from pydantic import Field
-from pydantic_core import PydanticCustomError
+import numpy as np
 
-READOUTS = ("low_rank", "full_rank")
-NETWORKS = ("rank_one", *READOUTS)
-MODELS = ("canonical", *NETWORKS)
-CUE_TASKS = ("dcdt", "dmts")
-OPTIMIZERS = ("sgd", "adam", "adamw", "adamax", "amsgrad", "lion", "rmsprop", "adagrad")
-ADAMS = ("adam", "adamw", "adamax", "amsgrad")
-DECAYS = ("linear", "cosine", "exponential")
-PHASE_FIELDS = ("phase", "parent", "first_epoch")
-"""What the phases of a sweep file decide, and no file gives."""
-INHERITED = ("model", "task", "n_units", "rank", "seed", "r_start", "r_start_sigma", "dtype")
-"""What a later phase cannot change, since its parameters come from the phase before."""
 MAX_STEPS = 1_000_000
-"""Time steps at most until the output must switch on."""
+"""Time steps at most of a trial, or until its output must switch on."""
+
+RESULTS = frozenset(
+    [
+        "status",
+        "epochs_done",
+        "initial_loss",
+        "final_loss",
+        "mean_loss",
+        "min_loss",
+        "min_loss_epoch",
+        "recent_mean_loss",
+        "initial_grad_norm",
+        "final_grad_norm",
+        "mean_grad_norm",
+        "recent_mean_grad_norm",
+        "final_accuracy",
+        "max_accuracy",
+        "recent_max_accuracy",
+        "learned_epoch",
+        "final_weight_norm",
+        "begins_from",
+        "ends_at",
+        "constant_loss",
+        "blind_loss",
+        "wrong_loss",
+        "chance_accuracy",
+    ]
+)
+"""Names of the columns that a run's training adds to its fields, which no field may have."""
 
 
-class FieldInfo(NamedTuple):
-    """What the project knows about one field of a run beside its type and limits."""
+@dataclass(frozen=True)
+class Field:
+    """One field of a run. A field that is null for a run is not there for its model.
 
-    unit: str
+    kind: float, int, bool or str. default: None where it may be left out. gt, ge, lt, le: limits of a number;
+    options: of a text. traced: whether it enters the compiled program as a number a run; else the program is compiled
+    for its value. decides: whether, though traced, the sizes of a program depend on it. random: whether an epoch draws
+    random numbers where it is above 0. symbol: how figures call it. begins: the parameter that it sets at the start,
+    which a later phase that is given the field begins anew. inherited: of what a later phase cannot change, since its
+    parameters come from the phase before.
+    """
+
+    name: str
     meaning: str
-    models: tuple[str, ...]
-    static: tuple[str, ...]
-    defaults: Mapping[str, Any]  # of every choice that has the field
-    by: str = "model"  # the field that makes this choice: model, task, optimizer or schedule
+    unit: str = ""
+    kind: type = float
+    default: Any = None
     required: bool = False
-    needs: str = ""  # a field of which it is a detail: null where that is
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+    options: tuple[str, ...] = ()
+    traced: bool = True
+    decides: bool = False
+    random: bool = False
+    symbol: str = ""
+    begins: str = ""
+    inherited: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """What it allows, in words."""
+        if self.options:
+            return "one of " + ", ".join(map(repr, self.options))
+        words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+        signs = ((">", self.gt), (">=", self.ge), ("<", self.lt), ("<=", self.le))
+        limits = [f"{sign} {limit}" for sign, limit in signs if limit is not None]
+        return " ".join([words[self.kind], " and ".join(limits)]).strip()
+
+    def read(self, value: Any) -> Any:
+        """A value as the run has it. Raises ValueError where it is not allowed."""
+        value = value.item() if isinstance(value, np.generic) else value
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind or (self.options and value not in self.options):
+            raise ValueError
+        if isinstance(value, int | float):
+            inside = (
+                math.isfinite(value)
+                and (self.gt is None or value > self.gt)
+                and (self.ge is None or value >= self.ge)
+                and (self.lt is None or value < self.lt)
+                and (self.le is None or value <= self.le)
+            )
+            if not inside:
+                raise ValueError
+        return value
+
+    def near(self, value: Any) -> str:
+        """The option that a text may have meant, in words; empty where there is none."""
+        close = difflib.get_close_matches(value, self.options, n=1) if isinstance(value, str) else []
+        return f"; did you mean {close[0]!r}?" if close else ""
+
+    @property
+    def column(self) -> Literal["string", "int64", "float64", "bool"]:
+        """Its type as a column of a table."""
+        kinds: dict[type, Literal["string", "int64", "float64", "bool"]]
+        kinds = {str: "string", int: "int64", float: "float64", bool: "bool"}
+        return kinds[self.kind]
 
 
-def column(
-    meaning: str,
-    *,
-    unit: str = "",
-    models: tuple[str, ...] = MODELS,
-    static: tuple[str, ...] = (),
-    default: Any = None,
-    defaults: Mapping[str, Any] | None = None,
-    by: str = "model",
-    required: bool = False,
-    needs: str = "",
-    **limits: Any,
-) -> Any:
-    """A field of `Run`: optional for pydantic, filled per model (or other choice `by`) from `default` or `defaults`."""
-    filled = dict.fromkeys(models, default) if defaults is None else dict(defaults)
-    info = FieldInfo(unit, meaning, models, static, filled, by, required, needs)
-    return Field(default=None, description=meaning, json_schema_extra={"info": info}, **limits)  # type: ignore[dict-item]
-
-
-def duration(meaning: str) -> Any:
-    """A field of `Run` for an interval of a cue trial, in ms, which every cue task needs."""
-    return column(
-        meaning, unit="ms", static=NETWORKS, by="task", defaults=dict.fromkeys(CUE_TASKS), required=True, ge=0, le=1e6
-    )
+def is_null(value: Any) -> bool:
+    """Whether a field is absent, which a column of a table shows as NaN, of whole numbers as pandas' NA."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ == "NAType"
 
 
 def steps(duration_ms: float, dt_ms: float) -> int:
@@ -66,22 +123,16 @@ def steps(duration_ms: float, dt_ms: float) -> int:
     return int(duration_ms / dt_ms * (1 + 1e-9))
 
 
-def check_duration(duration_ms: float, dt_ms: float, least: int) -> None:
-    """Raise PydanticCustomError unless a duration is a whole number of time steps, at least `least`.
+def whole_steps(fields: Mapping[str, Any], name: str, least: int = 1) -> str:
+    """What a duration in ms allows, in words, where it is no whole number of steps `dt_ms`; empty where it is one.
 
     A cut one would be the network of a shorter duration under another id.
     """
+    duration_ms, dt_ms = fields[name], fields["dt_ms"]
     count = duration_ms / dt_ms
     if steps(duration_ms, dt_ms) < least:
-        raise PydanticCustomError("combination", f"at least dt_ms = {dt_ms:g}, one step")
+        return f"at least dt_ms = {dt_ms:g}, one step"
     if not math.isclose(count, round(count), rel_tol=5e-10):  # within what `steps` allows for
         nearest = " or ".join(f"{n * dt_ms:.12g}" for n in (math.floor(count), math.ceil(count)) if n >= least)
-        raise PydanticCustomError("whole_steps", f"a whole number of steps of dt_ms = {dt_ms:g}; nearest: {nearest}")
-
-
-def check_euler_step(dt_steps: float, timescale: float) -> None:
-    """Raise PydanticCustomError unless a timescale is a whole number of Euler steps."""
-    count = timescale / dt_steps
-    if not 0.5 < count < MAX_STEPS + 0.5 or not math.isclose(count, round(count), rel_tol=1e-6):
-        allowed = f"timescale = {timescale:g} divided by a whole number from 1 to {MAX_STEPS}"
-        raise PydanticCustomError("combination", allowed)
+        return f"a whole number of steps of dt_ms = {dt_ms:g}; nearest: {nearest}"
+    return ""

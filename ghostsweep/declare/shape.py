@@ -1,72 +1,53 @@
 """The shape of a run: what its compiled program is specialised to, and what enters that program as a number."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from ghostsweep.declare.field import PHASE_FIELDS, steps
-from ghostsweep.declare.run import FIELDS, is_null, static_fields
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a compiled program is specialised to: the static fields of a run, None where not applicable.
+    """What a compiled program is specialised to.
 
-    `traced` names the numeric fields that enter the program as one value per run. A field that is null for the
-    run is not among them, so that what it would add (momentum, clipping ...) is left out of the program. Durations
-    are in steps, of the simulated canonical form in Euler steps; of its closed form there are none.
+    sizes: whole numbers and truth values by name, which are attributes too (`shape.n_units`). traced: the fields that
+    enter the program as one number a run. A field that is null for the run is not among them, so that what it would
+    add (momentum, clipping ...) is left out of the program. random: what draws random numbers every epoch: the
+    fields that do so where above 0, and "trials".
     """
 
     model: str
-    task: str
+    task: str | None
     optimizer: str
     dtype: str
-    nesterov: bool | None = None
     schedule: str = "constant"
-    n_units: int | None = None
-    rank: int | None = None
-    timescale: int | None = None
-    input_steps: int = 0
-    delay_steps: int = 0
-    reaction_steps: int = 0
-    trials_per_class: int = 1
-    random_start: bool = False
-    noisy: bool = False
-    train_confidence: bool = False
+    sizes: tuple[tuple[str, int], ...] = ()
     traced: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
 
     @property
     def stochastic(self) -> bool:
         """Whether an epoch draws random numbers."""
-        return self.random_start or self.noisy
+        return bool(self.random)
 
     @property
-    def n_steps(self) -> int:
-        """Time steps of a trial."""
-        if self.timescale is not None:
-            return 2 * self.timescale
-        return self.input_steps * (2 if self.task == "dmts" else 1) + self.delay_steps + self.reaction_steps
+    def traced_types(self) -> dict[str, str]:
+        """Names and types of what is traced: one value per run of each."""
+        counts = ("seed", "first_epoch") if self.stochastic else ("seed",)
+        return dict.fromkeys(self.traced, self.dtype) | dict.fromkeys(counts, "uint32")
 
     @property
-    def n_trials(self) -> int:
-        """Trials that an epoch computes: where nothing is random, one of each kind stands for all."""
-        kinds = {"delayed_activation": 1, "dcdt": 2, "dmts": 4}[self.task]
-        return kinds * (self.trials_per_class if self.stochastic else 1)
+    def sizes_in_words(self) -> list[str]:
+        """The sizes that decide the time: units, rank and steps; of a shape that has none of them, all numbers."""
+        said = {"n_units": "{} units", "rank": "rank {}", "n_steps": "{} steps"}
+        known = [text.format(self.get(name)) for name, text in said.items() if self.get(name)]
+        return known or [f"{name} {value}" for name, value in self.sizes if type(value) is int]
 
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> "Shape":
-        """The static part of a run's fields, which may be a row of a table (numbers as floats, null as NaN)."""
-        given = [name for name in FIELDS if not is_null(fields[name])]
-        static: dict[str, Any] = {name: fields[name] for name in static_fields(fields["model"]) if name in given}
-        untraced = {*static, *PHASE_FIELDS, "seed", "epochs"}  # the seed becomes a key, the epochs a loop bound
-        for name in [name for name in static if name.endswith("_ms")]:
-            static[name.removesuffix("_ms") + "_steps"] = steps(static.pop(name), fields["dt_ms"])
-        if fields["model"] == "canonical" and "confidence" in given:
-            static["timescale"] = round(fields["timescale"] / fields["dt_steps"])  # T itself stays traced
-        whole: dict[str, Any] = {n: int(value) if isinstance(value, float) else value for n, value in static.items()}
-        return cls(
-            **whole,
-            random_start=(fields["r0_sigma"] or 0) > 0,
-            noisy=(fields["noise_sigma"] or 0) > 0,
-            traced=tuple(name for name in given if name not in untraced),
-        )
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        """A size by name, `otherwise` where the shape has no such size."""
+        return dict(self.sizes).get(name, otherwise)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__") and name != "sizes":
+            for own, value in self.sizes:
+                if own == name:
+                    return value
+        raise AttributeError(f"{name}: no size of the program of {self.__dict__.get('model')}")

@@ -20,7 +20,7 @@ from ghostsweep.figures.phase import edges
 DENSE = 100
 """Number of learning rates, and of starts, above which a grid counts as dense."""
 _PLAIN = {"model": "canonical", "optimizer": "sgd", "schedule": "constant", "r_start_sigma": 0.0, "phase": 1}
-_NULL = ("confidence", "momentum", "weight_decay", "clip_norm", "warmup_epochs")
+_NULL = ("momentum", "weight_decay", "clip_norm", "warmup_epochs")
 
 # Warm and cold, so that trapped and not trapped stay apart to colour-blind readers at every shade.
 TRAPPED_MAP = LinearSegmentedColormap.from_list("trapped", ["#2B0F00", style.OUTCOME_COLORS["thrown"], "#FFF1D0"])

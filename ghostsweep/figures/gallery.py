@@ -9,7 +9,6 @@ from pandas.api.types import is_numeric_dtype
 
 from ghostsweep import analysis
 from ghostsweep.analysis.fitting import Fitted, fit
-from ghostsweep.declare import CHOICES
 from ghostsweep.errors import UsageError
 from ghostsweep.figures.band import band_plot
 from ghostsweep.figures.dense import dense_diagram, is_dense
@@ -17,6 +16,7 @@ from ghostsweep.figures.loss_vs_rate import loss_against_learning_rate
 from ghostsweep.figures.phase import MAX_PANELS, panel_count, phase_diagram
 from ghostsweep.figures.scaling import MAX_SERIES, eta_collapse, scaling_plot
 from ghostsweep.figures.style import save
+from ghostsweep.spec import CHOICES
 from ghostsweep.store import tables
 
 MAX_PICTURES = 12

@@ -184,8 +184,8 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS) -> Fig
     width: inches. Raises UsageError for an empty table, missing columns, or another model.
     """
     style.require(runs, ["run_id", "model", "timescale", "learning_rate", "seed", "status"], "eta collapse")
-    if style.single_value(runs, "model", "eta collapse") != "canonical" or not analysis.is_closed_form(runs):
-        found = repr(runs["model"].iloc[0]) + (" with a confidence" if runs["model"].iloc[0] == "canonical" else "")
+    if style.single_value(runs, "model", "eta collapse") != "canonical":
+        found = repr(runs["model"].iloc[0])
         raise UsageError(f"eta collapse: needs runs of the canonical form in closed form, found {found}")
     judged = runs if "outcome" in runs.columns else analysis.outcomes(runs)
     loss = judged["recent_mean_loss"].to_numpy(dtype=float, na_value=np.nan)

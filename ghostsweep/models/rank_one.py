@@ -4,15 +4,16 @@ The N-dimensional state x <- (1 - a) x + a tanh(m (n . x) + b) enters loss and o
 kappa = n . x, which obeys kappa <- (1 - a) kappa + a n . tanh(m kappa + b), kappa(0) = n . x(0).
 """
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-from jax import lax
+from ghostsweep.declare.field import Field
+from ghostsweep.declare.model import Cost, Evaluation, Model, Params, Traced, Trials
+from ghostsweep.declare.network import DT_MS, N_UNITS, TAU_MS, stable_leak
+from ghostsweep.declare.shape import Shape
+from ghostsweep.tasks.delayed_activation import X_START, target
 
-from ghostsweep.declare import Shape
-from ghostsweep.models.model import Evaluation, Model
-from ghostsweep.models.tasks import X_START, delayed_activation_target
+if TYPE_CHECKING:
+    import jax
 
 THRESHOLD = 1.0  # the output is sigmoid(c (kappa - 1))
 
@@ -21,12 +22,14 @@ THRESHOLD = 1.0  # the output is sigmoid(c (kappa - 1))
 BLOCK = 8
 
 
-def initial(shape: Shape, traced: Mapping[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+def initial(shape: Shape, traced: Traced, key: "jax.Array") -> "dict[str, jax.Array]":
     """Draw m, n ~ N(0, 1) / sqrt N, each of shape (N,), and b = 0 (paper, section 2); c, shape (1,), if trained.
 
     Drawn in float32 and then widened, so that both precisions train the same network.
     """
-    assert shape.n_units is not None
+    import jax
+    import jax.numpy as jnp
+
     m, n = jax.random.normal(key, (2, shape.n_units), jnp.float32).astype(shape.dtype) / shape.n_units**0.5
     params = {"m": m, "n": n, "b": jnp.zeros_like(m)}
     if shape.train_confidence:  # without a confidence a later phase goes on with the c of the one before
@@ -34,7 +37,7 @@ def initial(shape: Shape, traced: Mapping[str, jax.Array], key: jax.Array) -> di
     return params
 
 
-def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str, jax.Array]) -> Evaluation:
+def evaluate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
     """Loss sum_t (o_t - target_t)^2 / T over 2T steps, share of right steps, and gradient by a scalar adjoint.
 
     With h_t = tanh(m kappa_t + b) and lambda_t = dL/dkappa_t, the backward pass is
@@ -46,7 +49,10 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
 
     The sum over units that the adjoint needs is taken in the forward pass, while h_t is in cache.
     """
-    assert shape.timescale is not None
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
     timescale = shape.timescale
     m, n, b = params["m"], params["n"], params["b"]
     leak = traced["dt_ms"] / traced["tau_ms"]
@@ -55,7 +61,7 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
     nm = n * m
     nm_sum = nm.sum()
 
-    def forward(kappa: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]]:
+    def forward(kappa: "jax.Array", _: None) -> "tuple[jax.Array, Any]":
         kappas, slopes, rates = [], [], []
         for _step in range(block):
             h = jnp.tanh(m * kappa + b)
@@ -68,15 +74,15 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
     last, (kappas, slopes, rates) = lax.scan(forward, X_START * n.sum(), None, length=steps // block)
     kappas, slopes = kappas.ravel(), slopes.ravel()
 
-    target = jnp.asarray(delayed_activation_target(timescale), shape.dtype)
+    wanted = jnp.asarray(target(timescale), shape.dtype)
     read = jnp.concatenate([kappas[1:], last[None]])  # the output is read after each step
     confidence = params["c"][0] if shape.train_confidence else traced["confidence"]
     output = jax.nn.sigmoid(confidence * (read - THRESHOLD))
-    error = output - target
+    error = output - wanted
     loss = (error * error).sum() / timescale
-    accuracy = ((output > 0.5) == (target > 0.5)).mean(dtype=shape.dtype)
+    accuracy = ((output > 0.5) == (wanted > 0.5)).mean(dtype=shape.dtype)
 
-    def backward(adjoint: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def backward(adjoint: "jax.Array", step: "tuple[jax.Array, ...]") -> "tuple[jax.Array, jax.Array]":
         direct, slope = step
         adjoint = adjoint + direct
         return adjoint * ((1 - leak) + leak * slope), adjoint
@@ -86,9 +92,7 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
     weights = leak * adjoints
     weights_kappa = weights * kappas
 
-    def accumulate(
-        sums: tuple[jax.Array, jax.Array, jax.Array], step: tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]
-    ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], None]:
+    def accumulate(sums: Any, step: Any) -> tuple[Any, None]:
         by_h, by_h2, by_kappa_h2 = sums
         w, w_kappa, hs = step
         for i, h in enumerate(hs):
@@ -111,4 +115,59 @@ def evaluate(shape: Shape, params: Mapping[str, jax.Array], traced: Mapping[str,
     return Evaluation(loss, accuracy, grads)
 
 
-MODEL = Model(initial, evaluate, bounded=False, unroll=1)
+def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> "jax.Array":
+    """Readouts c (kappa_t - 1) after each step, (steps, 1), without the hand-written gradient: the plain way."""
+    import jax.numpy as jnp
+    from jax import lax
+
+    m, n, b = params["m"], params["n"], params["b"]
+    leak = traced["dt_ms"] / traced["tau_ms"]
+
+    def step(kappa: "jax.Array", _: None) -> "tuple[jax.Array, jax.Array]":
+        kappa = (1 - leak) * kappa + leak * (n * jnp.tanh(m * kappa + b)).sum()
+        return kappa, kappa
+
+    _, kappas = lax.scan(step, trials.x_start * n.sum(), None, length=len(trials.targets))
+    confidence = params["c"][0] if shape.train_confidence else traced["confidence"]
+    return (confidence * (kappas - THRESHOLD))[:, None]
+
+
+def _cost(shape: Shape) -> Cost:
+    """1.35 ns per unit, step and epoch of one core of a Zen 4, flat from 64 to 300 runs."""
+    size, slower = (8, 2.2) if shape.dtype == "float64" else (4, 1.0)
+    steps, units = shape.n_steps, shape.n_units
+    return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)))
+
+
+MODEL = Model(
+    "rank_one",
+    (
+        N_UNITS,
+        DT_MS,
+        TAU_MS,
+        Field(
+            "confidence",
+            "steepness c of the output sigmoid(c (kappa - 1)); null in a later phase that trains c: it goes on",
+            default=10.0,
+            symbol="c",
+            begins="c",
+        ),
+        Field(
+            "train_confidence",
+            "whether c is trained too (1), from the confidence given, or not (0)",
+            kind=bool,
+            default=False,
+            traced=False,
+        ),
+    ),
+    initial,
+    outputs,
+    evaluate,
+    tasks=("delayed_activation",),
+    channels=(0, 1),
+    cost=_cost,
+    n_parameters=lambda shape: 3 * shape.n_units + shape.train_confidence,
+    together=("dt_ms", "tau_ms"),
+    check=stable_leak,
+    version="1",
+)

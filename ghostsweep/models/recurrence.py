@@ -18,7 +18,8 @@ _Saved = tuple[jax.Array, ...]
 def full_rank(w: jax.Array, w_out: jax.Array, drive: jax.Array, start: jax.Array, leak: jax.Array) -> jax.Array:
     """Readouts x_t . w_out, shape (steps + 1, trials), of x <- (1 - a) x + a tanh(x w + drive_t).
 
-    Shapes: w (N, N), w_out (N,), drive (steps, trials, N), start (trials, N), leak a scalar.
+    Shapes: w (N, N), w_out (N,), or (N, outputs) for readouts (steps + 1, trials, outputs), drive
+    (steps, trials, N), start (trials, N), leak a scalar.
     """
     return _full_forward(w, w_out, drive, start, leak)[0]
 
@@ -41,18 +42,22 @@ def _full_backward(saved: _Saved, direct: jax.Array) -> tuple[Any, ...]:
     # of 98 of dmts), in the product for one (35 instead of 38 us on delayed activation).
     transposed = w.T if rates.shape[1] > 1 else None
 
+    def from_readout(g: jax.Array) -> jax.Array:
+        return g[:, None] * w_out[None] if w_out.ndim == 1 else g @ w_out.T
+
     def step(adjoint: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         h, g = step
         delta = leak * adjoint * (1 - h * h)
         back = delta @ (w.T if transposed is None else transposed)
-        return (1 - leak) * adjoint + back + g[:, None] * w_out[None], delta
+        return (1 - leak) * adjoint + back + from_readout(g), delta
 
-    _, deltas = lax.scan(step, direct[-1][:, None] * w_out[None], (rates, direct[:-1]), reverse=True)
+    _, deltas = lax.scan(step, from_readout(direct[-1]), (rates, direct[:-1]), reverse=True)
     # Transposed before the product: 187 instead of 192 us of one core per run and epoch of dmts, 103 instead of 107 of
     # dcdt.
     rows = lax.optimization_barrier(states[:-1].reshape(-1, len(w)).T)
     by_w = rows @ deltas.reshape(-1, len(w))
-    return by_w, jnp.einsum("tb,tbi->i", direct, states), deltas, None, None
+    by_out = jnp.einsum("tb,tbi->i" if w_out.ndim == 1 else "tbo,tbi->io", direct, states)
+    return by_w, by_out, deltas, None, None
 
 
 full_rank.defvjp(_full_forward, _full_backward)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ghostsweep.declare import FIELDS, Shape, kind
+from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
-from ghostsweep.plan.costs import cost
+from ghostsweep.models.sizes import cost
 from ghostsweep.plan.programs import shapes
+from ghostsweep.spec import every_field
 
 _NAMED = ("model", "task", "n_units", "rank", "optimizer", "epochs", "seed", "parent", "dtype")
 """Fields beside the numbers that a chunk's `parameters` name also where all runs share them."""
@@ -33,9 +34,11 @@ class Chunk:
     def parameters(self) -> str:
         """Its runs in words: the fields that they share, and the span of those that vary."""
         words = []
-        for name in FIELDS:
+        for name, field in every_field().items():
+            if name not in self.runs:
+                continue
             values = self.runs[name].dropna().unique()
-            if len(values) == 1 and (name in _NAMED or kind(name) == "float64"):
+            if len(values) == 1 and (name in _NAMED or field.kind is not str):
                 words.append(f"{name} {values[0]}")
             elif len(values) > 1:
                 words.append(f"{name} {min(values)} .. {max(values)} ({len(values)})")
@@ -55,10 +58,10 @@ def widest(shape: Shape, n_devices: int, memory_bytes: float, *, wide: bool = Fa
     one = cost(shape)
     lanes = int(min(memory_bytes / one.run_bytes, 2**20 if wide else one.lanes))
     if lanes < 1:
-        sizes = f"T = {shape.timescale}" if shape.n_units is None else f"{shape.n_units} units, {shape.n_steps} steps"
+        sizes = ", ".join([shape.model, *shape.sizes_in_words])
         raise UsageError(
             f"memory: found {memory_bytes * n_devices / 1e6:.3g} MB; allowed: {one.run_bytes * n_devices / 1e6:.3g} MB "
-            f"or more, which one run a device takes ({shape.model}, {sizes}, devices: {n_devices})"
+            f"or more, which one run a device takes ({sizes}, devices: {n_devices})"
         )
     return lanes * n_devices
 

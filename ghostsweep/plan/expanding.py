@@ -2,12 +2,13 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ghostsweep.declare import CHOICES, FIELDS, Run, fragment, is_null, kind, run_id
-from ghostsweep.spec import Grid, Sweep
+from ghostsweep.declare import Field, is_null
+from ghostsweep.spec import CHOICES, Grid, Run, Sweep, every_field, fields_of, fragment, parts_of, run_id
 
 
 def expand(sweep: Sweep) -> pd.DataFrame:
@@ -16,12 +17,29 @@ def expand(sweep: Sweep) -> pd.DataFrame:
     Rows of a grid are the product of its axes, the last one fastest: CHOICES and axes with a null, on which other
     fields may depend, then the others by alphabet. Those of a later phase come after all of the phase before.
     """
+    for code in sweep.code:  # also where the sweep came from another process
+        code.load()
     phases = [[_expand_grid(grid) for grid in sweep.grids]]
     for index, phase in enumerate(sweep.phases):
         continued = zip(phases[-1], phase.grids, strict=True)
         phases.append([_continue_grid(parents, grid, phase.axes, index + 2) for parents, grid in continued])
-    table = pd.concat([part for parts in phases for part in parts], ignore_index=True)
-    return table.drop_duplicates("run_id", ignore_index=True)
+    return united([part for parts in phases for part in parts]).drop_duplicates("run_id", ignore_index=True)
+
+
+def united(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of runs as one, with every column that one of them has, whole numbers whole also where some are null."""
+    kinds: list[Any] = [
+        kind for part in parts for kind in part.reindex(columns=CHOICES).drop_duplicates().to_dict("records")
+    ]
+    known = fields_of(kinds)
+    fields = [name for name in known if any(name in part for part in parts)]
+    table = pd.concat([part.astype(object) if len(parts) > 1 else part for part in parts], ignore_index=True)
+    table = table[["run_id", *fields]]
+    types: dict[str, Any] = {}
+    for name in fields:
+        kind, null = known[name].kind, table[name].isna()
+        types[name] = object if kind is str else ("Int64" if null.any() else "int64") if kind is int else float
+    return table.astype(types)
 
 
 def _continue_grid(parents: pd.DataFrame, grid: Grid, axes: tuple[str, ...], phase: int) -> pd.DataFrame:
@@ -40,9 +58,8 @@ def _continue_grid(parents: pd.DataFrame, grid: Grid, axes: tuple[str, ...], pha
         }
         for point in points:
             run = Run(**dict(grid.shared) | values | point | came_from)
-            rows.append({"run_id": run.run_id} | run.model_dump())
-    table = pd.DataFrame(rows, columns=["run_id", *FIELDS])
-    return table.astype({name: _numpy_dtype(name) for name in FIELDS}).map(_null_to_nan)
+            rows.append({"run_id": run.run_id} | run.fields)
+    return united([pd.DataFrame(rows).map(_null_to_nan)])
 
 
 def _null_to_nan(value: object) -> object:
@@ -60,23 +77,31 @@ def _expand_grid(grid: Grid) -> pd.DataFrame:
     parts = []
     for values in itertools.product(*(grid.axes[name] for name in chosen)):
         fixed = dict(grid.shared) | dict(zip(chosen, values, strict=True))
-        first = Run(**fixed, **{name: values[0] for name, values in axes.items()}).model_dump()
+        first = Run(**fixed, **{name: values[0] for name, values in axes.items()}).fields
+        declared = parts_of(first).fields
         shape = [len(values) for values in axes.values()]
         index = np.indices(shape).reshape(len(shape), -1) if shape else np.zeros((0, 1), int)
         columns = {
-            name: np.asarray(list(axes[name]), dtype=_numpy_dtype(name))[index[list(axes).index(name)]]
+            name: _array(declared[name], axes[name])[index[list(axes).index(name)]]
             if name in axes
-            else np.full(math.prod(shape), first[name] if first[name] is not None else np.nan, _numpy_dtype(name))
-            for name in FIELDS
+            else _array(declared[name], [value]).repeat(math.prod(shape))
+            for name, value in first.items()
         }
         texts = [
-            [fragment(first, name, _typed(name, value)) for value in axes.get(name, [first[name]])]
-            for name in sorted(FIELDS)
+            [fragment(declared[name], _typed(declared[name], value)) for value in axes.get(name, [first[name]])]
+            for name in sorted(first)
         ]
         said = [fragments for fragments in texts if fragments != [""]]
         ids = [run_id(fragments) for fragments in itertools.product(*said)]
         parts.append(pd.DataFrame({"run_id": ids} | columns))
-    return pd.concat(parts, ignore_index=True)
+    return united(parts)
+
+
+def _array(field: Field, values: Any) -> np.ndarray:
+    """Values of a field along a column, null ones as NaN."""
+    null = any(value is None for value in values)
+    kind: Any = object if field.kind is str else int if field.kind is int and not null else float
+    return np.array([np.nan if value is None else value for value in values], kind)
 
 
 def lie_on(grid: Grid, runs: pd.DataFrame) -> np.ndarray:
@@ -87,22 +112,20 @@ def lie_on(grid: Grid, runs: pd.DataFrame) -> np.ndarray:
     axes = {name: grid.axes[name] for name in names if name not in chosen}
     for values in itertools.product(*(grid.axes[name] for name in chosen)):
         fixed = dict(grid.shared) | dict(zip(chosen, values, strict=True))
-        first = Run(**fixed, **{name: values[0] for name, values in axes.items()}).model_dump()
+        first = Run(**fixed, **{name: values[0] for name, values in axes.items()}).fields
         here = np.ones(len(runs), bool)
-        for name in FIELDS:
-            allowed = pd.Series(
-                list(axes.get(name, [first[name]])), dtype=_numpy_dtype(name) if name in axes else object
-            )
-            here &= (runs[name].astype(object) if allowed.dtype == object else runs[name]).isin(allowed).to_numpy() | (
-                runs[name].isna().to_numpy() & bool(allowed.isna().any())
+        for name in every_field():
+            if name not in runs:
+                here &= first.get(name) is None
+                continue
+            allowed = axes.get(name, [first.get(name)])
+            null = any(is_null(value) for value in allowed)
+            here &= runs[name].astype(object).isin([value for value in allowed if not is_null(value)]).to_numpy() | (
+                runs[name].isna().to_numpy() & null
             )
         result |= here
     return result
 
 
-def _numpy_dtype(name: str) -> type:
-    return {"string": object, "int64": int, "float64": float}[kind(name)]
-
-
-def _typed(name: str, value: object) -> object:
-    return float(value) if isinstance(value, int) and _numpy_dtype(name) is float else value
+def _typed(field: Field, value: object) -> object:
+    return float(value) if isinstance(value, int) and field.kind is float else value

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep import plan
-from ghostsweep.declare import CHOICES, FIELDS, Run, Shape, is_null
-from ghostsweep.spec import Grid, Sweep
+from ghostsweep.declare import Shape, is_null
+from ghostsweep.models.sizes import n_parameters
+from ghostsweep.spec import CHOICES, Grid, Run, Sweep, parts_of, shape_of
 
 RUN_BYTES = 100
 """Bytes on disk of a row of runs.parquet: 68 to 215 in tables of 300 to 5,920 runs, 66 with its curve in a million."""
@@ -32,6 +33,8 @@ class Group:
     @property
     def seconds(self) -> float:
         """Core-seconds of training, by the constants of the plan."""
+        if not self.example:  # of a model that was not executed: nobody knows
+            return 0.0
         return plan.cost(self.shape).epoch_seconds * self.epochs * self.runs
 
 
@@ -41,6 +44,8 @@ def planned(sweep: Sweep) -> list[Group]:
     Of one grid they are counted from its axes, of which only those are walked that another program or number of
     epochs belongs to; two grids may share runs, which only their ids tell.
     """
+    for code in sweep.code:
+        code.load()
     if len(sweep.grids) > 1:
         return of(plan.expand(sweep))
     found, runs = _of_grid(sweep.grids[0], 1, len(sweep.grids[0])), len(sweep.grids[0])
@@ -59,8 +64,8 @@ def _of_grid(grid: Grid, phase: int, runs: int) -> list[Group]:
     found: dict[tuple[Shape, int], Group] = {}
     for point in itertools.product(*walked):
         given = dict(zip(names, (value for value, _ in point), strict=True))
-        example = Run(**dict(grid.shared) | given | came_from | {"epochs": lengths[0][0]}).model_dump()
-        shape = Shape.of(example)
+        example = Run(**dict(grid.shared) | given | came_from | {"epochs": lengths[0][0]}).fields
+        shape = shape_of(example)
         count = each * int(np.prod([number for _, number in point], dtype=object))
         for length, _ in lengths:
             before = found[shape, length].runs if (shape, length) in found else 0
@@ -70,19 +75,23 @@ def _of_grid(grid: Grid, phase: int, runs: int) -> list[Group]:
 
 def _telling(grid: Grid, name: str) -> list[tuple[Any, int]]:
     """Values of an axis of which each stands for a number of others that give the same program."""
-    models = grid.axes.get("model", [grid.shared.get("model")])
-    is_deciding = name in CHOICES or name in plan.deciding(models)
-    simulated = models != ["canonical"] or "confidence" in {*grid.axes, *grid.shared}
+    deciding, random = _deciding(grid)
     found: dict[Any, list[Any]] = {}
     for value in grid.axes[name]:
-        if name in plan.NOISE:
+        if name in random:
             key: Any = (value or 0) > 0
-        elif is_deciding and (simulated or name not in plan.STEPS):
-            key = value
         else:
-            key = is_null(value)
+            key = value if name in deciding else is_null(value)
         found.setdefault(key, []).append(value)
     return [(values[0], len(values)) for values in found.values()]
+
+
+def _deciding(grid: Grid) -> tuple[set[str], set[str]]:
+    """Fields whose value decides about a program, and those of which it matters whether they are above 0."""
+    kinds = [grid.axes.get(name, [grid.shared.get(name)]) for name in CHOICES]
+    parts = [parts_of(dict(zip(CHOICES, values, strict=True))) for values in itertools.product(*kinds)]
+    random = {field.name for part in parts for field in part.fields.values() if field.random}
+    return {*CHOICES}.union(*(part.static() for part in parts)) - random, random
 
 
 def of(runs: pd.DataFrame) -> list[Group]:
@@ -92,8 +101,9 @@ def of(runs: pd.DataFrame) -> list[Group]:
     found = []
     for key, rows in runs.groupby(keys, sort=False).indices.items():
         phase, index, epochs = map(int, key)  # type: ignore[call-overload]
-        values = zip(FIELDS, runs.iloc[rows[0]][list(FIELDS)], strict=True)
-        example = {name: None if is_null(value) else value for name, value in values}
+        example = {
+            str(name): None if is_null(value) else value for name, value in zip(runs, runs.iloc[rows[0]], strict=True)
+        }
         found.append(Group(shapes[index], epochs, phase, len(rows), example))
     return sorted(found, key=lambda group: group.phase)
 
@@ -122,14 +132,3 @@ def _share(sweep: Sweep, phase: int, name: str, values: Sequence[Any]) -> float:
     """Share of a phase's runs that have one of these values in a field."""
     grids = sweep.grids if phase == 1 else sweep.phases[phase - 2].grids
     return min(1.0, len(values) / min(len(grid.axes.get(name, [None])) for grid in grids))
-
-
-def n_parameters(shape: Shape) -> int:
-    """Number of values that one run trains."""
-    n, rank, is_cue = shape.n_units or 0, shape.rank, shape.task != "delayed_activation"
-    if shape.model == "canonical":
-        return 1
-    if shape.model == "rank_one":
-        return 3 * n + shape.train_confidence
-    weights, read = (n * n, n) if rank is None else (2 * n * rank, rank if is_cue else n)
-    return weights + read + n * (1 + is_cue) + 1

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep.errors import UsageError
-from ghostsweep.plan.costs import cost
+from ghostsweep.models.sizes import cost
 from ghostsweep.plan.programs import shapes
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep import analysis, plan
-from ghostsweep.declare import ENGINE_VERSION
+from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.plan import groups
 from ghostsweep.plan.groups import Group
-from ghostsweep.spec import Sweep
+from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.store import files, locks, parts, tables
 from ghostsweep.store.tables import Stored
 
@@ -121,6 +121,8 @@ def status(sweep: Sweep, out: str | Path = "results", shard: plan.Shard | None =
     """
     folder = Path(out) / sweep.name
     stale = is_stale(sweep, folder)
+    if not sweep.executed:
+        return _by_the_folder(sweep, folder, stale)
     if shard is not None:
         grid = plan.expand(sweep)
         own = shard.runs(grid)
@@ -141,6 +143,22 @@ def status(sweep: Sweep, out: str | Path = "results", shard: plan.Shard | None =
         return Status(sweep, *_counted(sweep, found), stale)
     table, left = work(sweep, found, plan.expand(sweep))
     return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
+
+
+def _by_the_folder(sweep: Sweep, folder: Path, stale: bool) -> Status:
+    """What a folder says of a sweep of a user's own model or task, none of whose code is executed."""
+    rows = tables.row_counts(folder) if tables.has_runs(folder) and not stale else None
+    done = rows[0] if rows else 0
+    found = []
+    for grid in sweep.grids:
+        model, task = (str(grid.shared.get(name) or "several") for name in ("model", "task"))
+        epochs = grid.shared.get("epochs")
+        shape = Shape(model, task, str(grid.shared.get("optimizer", "sgd")), str(grid.shared.get("dtype", "float32")))
+        found.append(Group(shape, epochs if isinstance(epochs, int) else 0, 1, len(grid), {}))
+    if done >= sweep.n_runs:
+        return Status(sweep, tuple(found), (), stale)
+    first, *others = found
+    return Status(sweep, tuple(found), (replace(first, runs=max(first.runs - done, 0)), *others), stale)
 
 
 def _counted(sweep: Sweep, found: Stored) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
@@ -168,7 +186,10 @@ def _of_this_engine(found: Stored) -> bool:
 def is_stale(sweep: Sweep, folder: Path) -> bool:
     """Whether there are tables, and of another text or engine."""
     meta = tables.read_meta(folder)
-    return bool(meta) and (meta.get("spec"), meta.get("engine_version")) != (sweep.text, ENGINE_VERSION)
+    said = {name: about.get("digest") for name, about in meta.get("code", {}).items()}
+    changed = said != {code.reference: code.digest for code in sweep.code}
+    same = (meta.get("spec"), meta.get("engine_version")) == (sweep.text, ENGINE_VERSION)
+    return bool(meta) and (changed or not same)
 
 
 def _first_level(sweep: Sweep) -> Sweep:

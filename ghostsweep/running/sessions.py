@@ -22,11 +22,11 @@ from typing import Any
 import pandas as pd
 
 from ghostsweep import plan
-from ghostsweep.declare import ENGINE_VERSION
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
+from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.plan import groups
-from ghostsweep.spec import Sweep
+from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.store import files, manifest, merging, parts, tables
 from ghostsweep.store.locks import Held
 from ghostsweep.store.manifest import Manifest
@@ -75,7 +75,7 @@ def train(
     import jax
 
     from ghostsweep.machine import ambient, memory
-    from ghostsweep.training import engine
+    from ghostsweep.training import engine, probe
 
     devices = engine.local_devices(resources.cores(), options.devices)
     engine.keep_programs(devices)
@@ -83,6 +83,7 @@ def train(
     wide = devices[0].platform != "cpu"
     is_left = planned.index.isin(left.index)
     chunks = plan.chunks(planned, len(devices), given / len(devices), wide=wide, left=is_left)
+    probe.prove({chunk.shape for chunk in chunks})
     ends = _ends(sweep, chunks, folder, found)
     now = datetime.datetime.now(datetime.UTC)
     path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
@@ -178,10 +179,9 @@ def _ends(sweep: Sweep, chunks: list[plan.Chunk], folder: Path, found: Stored) -
     initial = sweep.initial
     if initial is None:
         return Ends(folder, found)
-    from ghostsweep.training import train
 
     for shape in {chunk.shape: None for chunk in chunks if chunk.phase == 1}:
-        allowed = train.parameter_shapes(shape)
+        allowed = parameter_shapes(shape)
         if (own := {name: value.shape for name, value in initial.params.items()}) != allowed:
             raise UsageError(f"{initial.path}: found parameters {own}; allowed for this model: {allowed}")
     params = {f"params/{name}": value for name, value in initial.params.items()}
@@ -230,6 +230,7 @@ def _about(sweep: Sweep, sessions: list[dict[str, Any]]) -> dict[str, Any]:
         "record": sweep.record.model_dump(),
         "fit": sweep.fit.model_dump(),
         "refine": sweep.refine and sweep.refine.model_dump(),
+        "code": {code.reference: code.kept for code in sweep.code},
         "engine_version": ENGINE_VERSION,
         "ghostsweep": importlib.metadata.version("ghostsweep"),
         "git_commit": _git_commit(),

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep import analysis, plan
-from ghostsweep.declare import CHOICES, FIELDS, Run, Shape, fragment, is_null
+from ghostsweep.declare import is_null
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
-from ghostsweep.spec import Record
+from ghostsweep.spec import Record, every_field, fragment, parts_of, shape_of
+from ghostsweep.spec.code import Code
 from ghostsweep.store import files, tables
 from ghostsweep.store.tables import Ends, Stored
 
@@ -93,15 +94,18 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
     origin = {
         name: meta[name] for name in ("git_commit", "ghostsweep", "engine_version", "spec_sha256") if name in meta
     }
-    fields = {name: _as_given(name, _plain(row[name].iloc[0])) for name in FIELDS}
-    choices = {name: fields[name] for name in CHOICES}
+    fields = {
+        name: _as_given(name, _plain(row[name].iloc[0]))
+        for name in map(str, row)
+        if name not in ("run_id", *tables.RESULT_NAMES)
+    }
     return Shown(
         whole,
         folder.name,
         tuple(other.name for other in others),
-        {name: value for name, value in fields.items() if name == "model" or fragment(choices, name, value)},
+        _said(fields),
         str(analysis.outcomes(row)["outcome"].iloc[0]),
-        {column.name: _plain(row[column.name].iloc[0]) for column in tables.RESULTS},
+        {column.name: _plain(row[column.name].iloc[0]) for column in tables.RESULTS if column.name in row},
         curve,
         origin | {"sessions": meta.get("sessions", [])},
         _rerun(folder, found, runs, row, curve) if rerun else None,
@@ -117,16 +121,26 @@ def _plain(value: Any) -> Any:
 
 def _as_given(name: str, value: Any) -> Any:
     """A field as `Run` takes it: in a table's column whole numbers and truth values may be floats."""
-    annotation = str(Run.model_fields[name].annotation)
-    kinds = {"bool": bool, "int": int}
-    as_kind = next((function for kind, function in kinds.items() if kind in annotation), None)
-    return value if value is None or as_kind is None or isinstance(value, str) else as_kind(value)
+    field = every_field().get(name)
+    return value if value is None or field is None or isinstance(value, str) else field.kind(value)
+
+
+def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not the default; all, of a model or task that is not known here."""
+    try:
+        declared = parts_of(fields).fields
+    except KeyError:
+        return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if name == "model" or fragment(declared[name], value)}
 
 
 def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, curve: pd.DataFrame) -> Rerun:
     """Train a stored run again, with the runs it goes on from before it, and compare."""
     resources.load_jax()
     from ghostsweep.training import engine
+
+    for code in Code.of_results(found.manifest.about):
+        code.load()
 
     chain, by_id, ends = [row], runs.set_index("run_id", drop=False), Ends(folder, found)
     while (parent := chain[0]["parent"].iloc[0]) in by_id.index and parent not in found.ends:
@@ -165,8 +179,9 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
 
 
 def _alone(run: pd.DataFrame) -> plan.Chunk:
-    fields: Mapping[str, Any] = {name: run[name].iloc[0] for name in FIELDS}
-    return plan.Chunk(Shape.of(fields), int(fields["epochs"]), 1, run[["run_id", *FIELDS]].reset_index(drop=True))
+    fields: Mapping[str, Any] = {name: run[name].iloc[0] for name in every_field() if name in run}
+    own = run[["run_id", *fields]].reset_index(drop=True)
+    return plan.Chunk(shape_of(fields), int(fields["epochs"]), 1, own)
 
 
 def _differences(stored: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,14 @@
-"""Sweep files: TOML in, a checked `Sweep` out, which spans grids of runs. No JAX, no pandas."""
+"""What to train: runs with their fields and identity, and sweep files that span grids of them. No pandas."""
 
 from ghostsweep.spec.initial import Initial
 from ghostsweep.spec.load import load, loads
+from ghostsweep.spec.parts import CHOICES, every_field, fields_of, parts_of
+from ghostsweep.spec.run import ENGINE_VERSION, Run, fragment, run_id, shape_of
 from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
 
 __all__ = [
+    "CHOICES",
+    "ENGINE_VERSION",
     "RECENT_EPOCHS",
     "Axis",
     "Fit",
@@ -13,8 +17,15 @@ __all__ = [
     "Phase",
     "Record",
     "Refine",
+    "Run",
     "Snapshots",
     "Sweep",
+    "every_field",
+    "fields_of",
+    "fragment",
     "load",
     "loads",
+    "parts_of",
+    "run_id",
+    "shape_of",
 ]

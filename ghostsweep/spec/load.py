@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ghostsweep.declare.field import INHERITED, PHASE_FIELDS
-from ghostsweep.declare.run import CHOICES, FIELDS
 from ghostsweep.errors import UsageError
 from ghostsweep.machine.terminal import visible
+from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
+from ghostsweep.spec.code import Code, is_reference
+from ghostsweep.spec.code import read as read_code
 from ghostsweep.spec.initial import Initial, read_initial
+from ghostsweep.spec.parts import CHOICES, every_field, every_part, given_fields, inherited
 from ghostsweep.spec.problems import Problems
-from ghostsweep.spec.sweep import Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
+from ghostsweep.spec.recording import axis_values, check_record, has_value, read_record, values_of
+from ghostsweep.spec.sweep import Fit, Grid, Phase, Record, Refine, Sweep
 
 MAX_RUNS = 20_000_000
 MAX_CONTINUED = 1_000_000
@@ -30,16 +33,13 @@ RESERVED = ("all", *(f"fig{number}" for number in range(1, 9)))
 """What `plot` takes beside names of sweeps."""
 MAX_CROSSED = 100_000
 """Combinations of values of fields that depend on each other, which are checked one by one."""
-NULL = "none"
-"""How the list of an axis says that a field is not given, for TOML has no null."""
-GIVEN = tuple(name for name in FIELDS if name not in PHASE_FIELDS)
-"""Fields that a file may give."""
 
 
-def load(path: str | Path, *, quick: bool = False) -> Sweep:
+def load(path: str | Path, *, quick: bool = False, execute: bool = True) -> Sweep:
     """Read a sweep file.
 
-    With `quick`, the file's [quick] table replaces fields, axes and records, and the name ends in `-quick`.
+    With `quick`, the file's [quick] table replaces fields, axes and records, and the name ends in `-quick`. Without
+    `execute` users' own models and tasks are read and not executed, so that the fields of their runs are not checked.
     Raises UsageError that lists every mistake in the file.
     """
     path = Path(path)
@@ -54,10 +54,18 @@ def load(path: str | Path, *, quick: bool = False) -> Sweep:
         raise UsageError(visible(f"{path}: cannot be read: {error.strerror or error}")) from None
     except UnicodeDecodeError as error:
         raise UsageError(visible(f"{path}: is not UTF-8 text (byte {error.start}); allowed: TOML in UTF-8")) from None
-    return loads(text, name=path.stem, source=str(path), folder=path.parent, quick=quick)
+    return loads(text, name=path.stem, source=str(path), folder=path.parent, quick=quick, execute=execute)
 
 
-def loads(text: str, *, name: str, source: str = "<text>", folder: str | Path = ".", quick: bool = False) -> Sweep:
+def loads(
+    text: str,
+    *,
+    name: str,
+    source: str = "<text>",
+    folder: str | Path = ".",
+    quick: bool = False,
+    execute: bool = True,
+) -> Sweep:
     """Read a sweep from TOML text, files that it names from `folder`; see `load`."""
     problems = Problems(source)
     if not name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in name):
@@ -76,6 +84,7 @@ def loads(text: str, *, name: str, source: str = "<text>", folder: str | Path = 
     problems.plain(data)
     if problems.lines:  # what follows computes with the numbers
         raise problems.error()
+    data, own = _own_parts(data, source, Path(folder), execute)
     problems.unknown("", data, ("title", "initial", "run", "axes", "phases", "record", "fit", "refine", "quick"))
     title = data.get("title", name)
     if not isinstance(title, str):
@@ -87,11 +96,13 @@ def loads(text: str, *, name: str, source: str = "<text>", folder: str | Path = 
         problems.add("axes", axes, "at least one table")
     tables = problems.tables("axes", axes if isinstance(axes, list) else [axes])
     where = [f"axes[{i}]" for i in range(len(tables))] if len(tables) > 1 else ["axes"]
-    problems.unknown("run", shared, GIVEN)
+    if own and not execute:
+        return _outline(problems, data, name, title, text, own, quick)
+    problems.unknown("run", shared, given_fields())
     for place, table in zip(where, tables, strict=True):
-        problems.unknown(place, table, GIVEN)
+        problems.unknown(place, table, given_fields())
     grids = tuple(_grid(problems, shared, table, place) for place, table in zip(where, tables, strict=True))
-    record = _record(problems, data.get("record", {}), "record")
+    record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
     if refine is not None and data.get("phases"):
@@ -102,12 +113,12 @@ def loads(text: str, *, name: str, source: str = "<text>", folder: str | Path = 
     phases: tuple[Phase, ...] = ()
     small = None
     if record is not None:
-        _check_record(problems, record, grids, "record")
+        check_record(problems, record, grids, "record")
         phases = _phases(problems, grids, record, given, "phases")
         small = _quick(problems, shared, tables, record, given, data.get("quick"))
     if problems.lines or record is None:
         raise problems.error()
-    sweep = Sweep(name, title, _begun(grids, initial), phases, record, fit, refine, text, initial)
+    sweep = Sweep(name, title, _begun(grids, initial), phases, record, fit, refine, text, initial, own)
     _check_size(problems, sweep)
     if quick and small is None:
         problems.add("quick", "nothing", "a table of what --quick changes")
@@ -124,6 +135,54 @@ def loads(text: str, *, name: str, source: str = "<text>", folder: str | Path = 
     if problems.lines:
         raise problems.error()
     return sweep
+
+
+def _own_parts(
+    data: dict[str, Any], source: str, folder: Path, execute: bool
+) -> tuple[dict[str, Any], tuple[Code, ...]]:
+    """The file with the names of users' models and tasks, in place of where they are, and what was read of them."""
+    found: dict[tuple[str, str], Code] = {}
+
+    def named(kind: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(kind, each) for each in value]
+        if not is_reference(value):
+            return value
+        if (kind, value) not in found:
+            try:
+                found[kind, value] = read_code(kind, value, folder)
+            except UsageError as error:
+                raise UsageError(visible(f"{source}: {error}")) from None
+        return found[kind, value].load() if execute else value
+
+    def inside(table: Any) -> Any:
+        if isinstance(table, list):
+            return [inside(each) for each in table]
+        if not isinstance(table, dict):
+            return table
+        return {key: named(key, value) if key in ("model", "task") else inside(value) for key, value in table.items()}
+
+    tables = {key: inside(value) if key in ("run", "axes", "quick") else value for key, value in data.items()}
+    return tables, tuple(found.values())
+
+
+def _outline(
+    problems: Problems, data: dict[str, Any], name: str, title: str, text: str, own: tuple[Code, ...], quick: bool
+) -> Sweep:
+    """A sweep of which nothing was executed: its axes, and no phases."""
+    shared, axes = problems.table("run", data.get("run", {})), data.get("axes", {})
+    tables = problems.tables("axes", axes if isinstance(axes, list) else [axes])
+    change = problems.table("quick", data.get("quick", {})) if quick else {}
+    change = {key: value for key, value in change.items() if key not in ("record", "phases")}
+    grids = []
+    for table in tables:
+        fields, written = _override(shared, table, change)
+        grids.append(Grid(fields, {key: axis_values(problems, f"axes.{key}", value) for key, value in written.items()}))
+    record = read_record(problems, data.get("record", {}), "record")
+    fit = problems.model(Fit, "fit", data.get("fit", {}))
+    if problems.lines or record is None:
+        raise problems.error()
+    return Sweep(f"{name}-quick" if quick else name, title, tuple(grids), (), record, fit, None, text, None, own, False)
 
 
 def _check_size(problems: Problems, sweep: Sweep) -> None:
@@ -161,10 +220,10 @@ def _quick(
     own_phases = problems.tables("quick.phases", overrides.pop("phases", []))
     if len(own_phases) > len(phases):
         problems.add("quick.phases", f"{len(own_phases)} tables", f"at most one for each of the {len(phases)} phases")
-    problems.unknown("quick", overrides, (*GIVEN, "record", "phases"))
-    chosen = record if own_record is None else _record(problems, own_record, "quick.record")
+    problems.unknown("quick", overrides, (*given_fields(), "record", "phases"))
+    chosen = record if own_record is None else read_record(problems, own_record, "quick.record")
     # Mistakes in all else are reported for the full grid, unless a change made them.
-    own = overrides.keys() if problems.lines else FIELDS.keys()
+    own = overrides.keys() if problems.lines else None
     grids = tuple(_grid(problems, *_override(shared, table, overrides), "quick", own) for table in tables)
     if problems.lines or chosen is None:
         return None
@@ -172,8 +231,8 @@ def _quick(
     pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(phases, own_phases, fillvalue={})
     for index, (table, change) in enumerate(pairs):
         own_axes = problems.table(f"quick.phases[{index}].axes", change.get("axes", {}))
-        fields = {key: value for key, value in table.items() if key in FIELDS}
-        changes = {key: value for key, value in change.items() if key in FIELDS} | own_axes
+        fields = {key: value for key, value in table.items() if key in every_field()}
+        changes = {key: value for key, value in change.items() if key in every_field()} | own_axes
         new_fields, new_axes = _override(fields, table.get("axes", {}), changes)
         changed.append(table | change | new_fields | {"axes": new_axes})
     chosen = _reached(chosen, grids)
@@ -182,11 +241,11 @@ def _quick(
 
 def _reached(record: Record, grids: Sequence[Grid]) -> Record:
     """The record without epochs that the longest run does not reach, and without snapshots of nothing."""
-    longest = max(max(_values(grid, "epochs")) for grid in grids)
+    longest = max(max(values_of(grid, "epochs")) for grid in grids)
     snapshots = record.snapshots
     if snapshots is not None:
         epochs = tuple(e for e in snapshots.epochs if e <= longest)
-        found = epochs and all(_has(grids, name, v) for name, values in snapshots.runs.items() for v in values)
+        found = epochs and all(has_value(grids, name, v) for name, values in snapshots.runs.items() for v in values)
         snapshots = snapshots.model_copy(update={"epochs": epochs}) if found else None
     kept = tuple(e for e in record.epochs if e < longest)
     return record.model_copy(update={"epochs": kept, "snapshots": snapshots})
@@ -197,26 +256,26 @@ def _phases(
 ) -> tuple[Phase, ...]:
     """Read the later phases; each inherits fields and axes of the one before, and the epochs to record."""
     result: list[Phase] = []
-    inherited = record.model_copy(update={"snapshots": None})
+    plain, names, fixed = record.model_copy(update={"snapshots": None}), given_fields(), inherited()
     for index, table in enumerate(given):
         place = f"{where}[{index}]"
         axes = problems.table(f"{place}.axes", table.get("axes", {}))
         changes = {key: value for key, value in table.items() if key not in ("axes", "record")} | axes
-        problems.unknown(place, changes, (*(name for name in GIVEN if name not in INHERITED), "axes", "record"))
+        problems.unknown(place, changes, (*(name for name in names if name not in fixed), "axes", "record"))
         if "epochs" not in changes:
             problems.add(f"{place}.epochs", "nothing", "a whole number >= 1, the epochs of this phase")
-        own = {key: value for key, value in changes.items() if key in GIVEN and key not in INHERITED}
+        own = {key: value for key, value in changes.items() if key in names and key not in fixed}
         before = result[-1].grids if result else grids
         # As in [quick]: what a change of this phase makes of an inherited field is a mistake of this phase.
-        only = own.keys() if problems.lines else FIELDS.keys()
+        only = own.keys() if problems.lines else None
         continued = tuple(_grid(problems, *_continued(grid, own, axes), place, only) for grid in before)
         if "confidence" not in own and any("train_confidence" in grid.axes for grid in continued):
             problems.add(f"{place}.confidence", "nothing", "a value, where train_confidence is an axis")
-        chosen = _record(problems, table["record"], f"{place}.record") if "record" in table else inherited
+        chosen = read_record(problems, table["record"], f"{place}.record") if "record" in table else plain
         if chosen is None:
             break
         if "record" in table and where == "phases":
-            _check_record(problems, chosen, continued, f"{place}.record")
+            check_record(problems, chosen, continued, f"{place}.record")
         result.append(Phase(tuple(axes), continued, chosen if problems.lines else _reached(chosen, continued)))
     return tuple(result)
 
@@ -228,9 +287,14 @@ def _continued(before: Grid, own: Mapping[str, Any], axes: Mapping[str, Any]) ->
     where it is trained and goes on as it is.
     """
 
+    others = set[str]()  # of rules that are replaced
+    for kind, rules in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        if kind not in axes and isinstance(own.get(kind), str) and own[kind] in rules:
+            every = {field.name for rule in rules.values() for field in rule.fields}
+            others |= every - {field.name for field in rules[own[kind]].fields}
+
     def applies(name: str) -> bool:
-        info = FIELDS[name]
-        return info.by not in own or info.by in axes or own[info.by] in info.defaults
+        return name not in others
 
     shared = {key: v for key, v in before.shared.items() if key not in own and applies(key)}
     shared |= {key: v for key, v in own.items() if key not in axes}
@@ -252,28 +316,32 @@ def _override(
 
 
 def _grid(
-    problems: Problems, shared: dict[str, Any], axes: dict[str, Any], where: str, only: Set[str] = frozenset(FIELDS)
+    problems: Problems, shared: dict[str, Any], axes: dict[str, Any], where: str, only: Set[str] | None = None
 ) -> Grid:
     """Write out one grid and check every value on it, reporting mistakes in the fields `only`."""
     written: dict[str, list[Any]] = {}
+    given = given_fields()
+
+    def asked(key: str) -> bool:
+        return only is None or key in only
+
     for key, value in axes.items():
-        if key in GIVEN:  # others are reported by the caller, with the nearest name
-            values = _axis(problems if key in only else Problems(""), f"{where}.{key}", value)
-            if key in shared and key in only:
+        if key in given:  # others are reported by the caller, with the nearest name
+            values = axis_values(problems if asked(key) else Problems(""), f"{where}.{key}", value)
+            if key in shared and asked(key):
                 problems.add(f"{where}.{key}", value, f"a field not given in [run] too (there: {shared[key]!r})")
             if values:
                 written[key] = values
-    known = {key: value for key, value in shared.items() if key in GIVEN}
+    known = {key: value for key, value in shared.items() if key in given}
     grid = Grid(known, written)
     if len(grid) > MAX_RUNS:
         problems.add(where, f"a grid of {len(grid)} runs", f"at most {MAX_RUNS}")
     # Every combination of the fields that are checked against each other, then the other axes one value at a
     # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
     first = {key: values[0] for key, values in written.items()}
-    together = (*CHOICES, "timescale", "dt_ms", "tau_ms", "n_units", "rank", "input_ms", "delay_ms", "reaction_ms")
-    together += ("dt_steps", "threshold", "nesterov", "final_learning_rate")
+    together = (*CHOICES, *(name for part in every_part() for name in part.together))
     together += tuple(key for key, values in written.items() if None in values and key not in together)
-    crossed = [key for key in together if key in written]
+    crossed = [key for key in dict.fromkeys(together) if key in written]
     combos = itertools.product(*(written[key] for key in crossed))
     changes = [dict(zip(crossed, combo, strict=True)) for combo in itertools.islice(combos, MAX_CROSSED)]
     for key in written.keys() - set(crossed):
@@ -282,37 +350,13 @@ def _grid(
         changes += [{key: value} for key in crossed for value in written[key]]
     failed = axes.keys() - written.keys()
     for change in changes:
-        here = change.keys() if where.startswith("axes") else only
+        here = change.keys() if where.startswith("axes") else set(given) if only is None else only
         elsewhere = written.keys() - change.keys()  # axes that another change checks
-        problems.run(known | first | change, where, here, only - failed - elsewhere)
+        names = set(every_field()) if only is None else only
+        problems.run(known | first | change, where, here, names - failed - elsewhere)
         if len(problems.lines) >= 20:
             break
     return grid
-
-
-def _axis(problems: Problems, place: str, given: Any) -> list[Any]:
-    """The values of one axis, the text "none" of a list being null; empty where there is a mistake."""
-    if isinstance(given, dict):
-        axis = problems.model(Axis, place, given)
-        if axis is None:
-            return []
-        values: list[Any] = axis.values()
-    elif isinstance(given, list):
-        values = [None if value == NULL else value for value in given]
-    else:
-        problems.add(place, given, "a list, or one of logspace, linspace, range")
-        return []
-    if not values:
-        problems.add(place, given, "at least one value")
-        return values
-    seen = set()
-    for value in values:
-        key = value if isinstance(value, int | float) else repr(value)
-        if key in seen:
-            problems.add(place, NULL if value is None else value, "every value once")
-            break
-        seen.add(key)
-    return values
 
 
 def _telling(values: Sequence[Any]) -> Sequence[Any]:
@@ -320,64 +364,3 @@ def _telling(values: Sequence[Any]) -> Sequence[Any]:
     if all(type(v) is int for v in values) or all(type(v) is float and np.isfinite(v) for v in values):
         return sorted({min(values), max(values)})
     return values
-
-
-def _values(grid: Grid, key: str) -> Sequence[Any]:
-    return grid.axes[key] if key in grid.axes else [grid.shared[key]] if key in grid.shared else []
-
-
-def _has(grids: Sequence[Grid], name: str, value: Any) -> bool:
-    """Whether some run of the grids has this value, numbers to nine digits."""
-    every = [v for grid in grids for v in (_values(grid, name) or [None])]
-    if isinstance(value, int | float):
-        return any(isinstance(v, int | float) and np.isclose(v, value, rtol=1e-9, atol=0) for v in every)
-    return value in every
-
-
-def _record(problems: Problems, data: Any, where: str) -> Record | None:
-    """Read a record table, whose epochs may be written as axes and whose snapshots name fields by value."""
-    if not isinstance(data, dict):
-        problems.add(where, data, "a table with " + ", ".join(Record.model_fields))
-        return None
-    snapshots = data.get("snapshots")
-    if isinstance(snapshots, dict):
-        runs = problems.table(f"{where}.snapshots.runs", snapshots.get("runs", {}))
-        problems.unknown(f"{where}.snapshots.runs", runs, GIVEN)
-        runs = {key: tuple(value) if isinstance(value, list) else (value,) for key, value in runs.items()}
-        snapshots = _with_epochs(problems, snapshots | {"runs": runs}, f"{where}.snapshots")
-        data = data | {"snapshots": problems.model(Snapshots, f"{where}.snapshots", snapshots)}
-    record: Record | None = problems.model(Record, where, _with_epochs(problems, data, where))
-    return record
-
-
-def _with_epochs(problems: Problems, data: dict[str, Any], where: str) -> dict[str, Any]:
-    """The table with its epochs written out: given as an axis, or as a list in which axes stand for their values."""
-    given = data.get("epochs")
-    parts = given if isinstance(given, list) else [given]
-    if not any(isinstance(part, dict) for part in parts):
-        return data
-    epochs: list[Any] = []
-    for part in parts:
-        axis = problems.model(Axis, f"{where}.epochs", part) if isinstance(part, dict) else None
-        values = axis.values() if axis else [] if isinstance(part, dict) else [part]
-        epochs += [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
-    return data | {"epochs": epochs}
-
-
-def _check_record(problems: Problems, record: Record, grids: Sequence[Grid], where: str) -> None:
-    lengths = [epochs for grid in grids for epochs in _values(grid, "epochs") if type(epochs) is int and epochs > 0]
-    if not lengths:
-        return
-    shortest = min(lengths)
-    for epoch in record.epochs:
-        if not 0 <= epoch < shortest:
-            problems.add(f"{where}.epochs", epoch, f"from 0 to {shortest - 1} (a run of {shortest} epochs ends there)")
-    if record.snapshots is None:
-        return
-    for epoch in record.snapshots.epochs:
-        if not 0 <= epoch <= max(lengths):
-            problems.add(f"{where}.snapshots.epochs", epoch, f"from 0 to {max(lengths)}, the end of the run")
-    for name, values in record.snapshots.runs.items():
-        for value in values:
-            if not _has(grids, name, value):
-                problems.add(f"{where}.snapshots.runs.{name}", value, "a value that runs of this sweep have")

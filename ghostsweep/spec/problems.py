@@ -2,19 +2,23 @@
 
 import difflib
 import typing
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ghostsweep.declare.run import FIELDS, Run, required_fields
 from ghostsweep.errors import UsageError
 from ghostsweep.machine.terminal import visible
+from ghostsweep.spec.run import Mistake, check
 
 MAX_LINES = 20
 """Mistakes that are written out."""
 MAX_DEPTH = 12
 """Tables and lists within each other; a sweep has up to five."""
+
+
+class _Nothing:
+    """A value that no field allows."""
 
 
 class Problems:
@@ -87,34 +91,30 @@ class Problems:
                 self._pydantic(cls, key, item)
             return None
 
-    def run(self, fields: Mapping[str, Any], where: str, here: Set[str], only: Set[str]) -> None:
-        """Validate one run of a grid: mistakes in the fields `only`, each under the table that holds the key.
+    def run(self, fields: Mapping[str, Any], where: str, here: Set[str], only: Set[str] | None) -> None:
+        """Check one run of a grid: mistakes in the fields `only` (None: all), each under the table that holds the key.
 
-        Fields in `here` stand in the table `where`, all others in [run].
+        Fields in `here` stand in the table `where`, all others in [run]; null ones say something only where the run
+        has the field and no default fills it.
         """
-        choices = {"task": FIELDS["task"].defaults.get(str(fields.get("model")))} | dict(fields)
-        try:
-            run = Run(**fields)
-        except ValidationError as error:
-            for item in error.errors():
-                key = str(item["loc"][0]) if item["loc"] else ""
-                choices.pop(key, None)
-                if key in only:
-                    self._pydantic(Run, where if key in here else "run", item)
-        else:
-            self._nulls(run, [name for name, value in fields.items() if value is None and name in only], where)
-        for name in ("model", *required_fields(choices)):
-            if fields.get(name) is None and name in only:
-                self.add(f"run.{name}", "nothing", f"{describe(Run, name)}, or an axis of such values")
+        filled, wrong = check(fields)
+        known = {mistake.name for mistake in wrong}
+        for name in [name for name, value in fields.items() if value is None and name not in known]:
+            if name not in filled or filled[name] is not None:
+                _, said = check({**fields, name: _Nothing()})
+                wrong += [mistake._replace(found="none") for mistake in said if mistake.name == name]
+        for mistake in wrong:
+            if only is None or mistake.name in only:
+                self._mistake(mistake, fields, where if mistake.name in here else "run")
 
-    def _nulls(self, run: Run, names: Iterable[str], where: str) -> None:
-        """Null says something only of a field that the run has and that no default fills."""
-        for name in names:
-            by, defaults = FIELDS[name].by, FIELDS[name].defaults
-            if (choice := getattr(run, by)) not in defaults:
-                self.add(f"{where}.{name}", "none", f"nothing: {by} {choice!r} has no such field")
-            elif getattr(run, name) is not None:
-                self.add(f"{where}.{name}", "none", describe(Run, name))
+    def _mistake(self, mistake: Mistake, fields: Mapping[str, Any], table: str) -> None:
+        name, found, allowed, near = mistake
+        if found is None:
+            self.add(f"run.{name}", "nothing", f"{allowed}, or an axis of such values")
+            return
+        if table == "run" and isinstance(found, list | dict):
+            near = "; several values belong in [axes]"
+        self.add(f"{table}.{name}", found, allowed, near)
 
     def _pydantic(self, cls: type[BaseModel], where: str, item: Any) -> None:
         key = str(item["loc"][0]) if item["loc"] else ""

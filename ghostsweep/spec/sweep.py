@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ghostsweep.spec.code import Code
 from ghostsweep.spec.initial import Initial
 
 MAX_VALUES = 1_000_000
@@ -166,6 +167,10 @@ class Sweep:
     refine: Refine | None
     text: str
     initial: Initial | None = None
+    code: tuple[Code, ...] = ()
+    """Users' models and tasks, as text."""
+    executed: bool = True
+    """Whether these were executed, and the fields of the runs checked."""
 
     @cached_property
     def n_runs(self) -> int:

@@ -1,12 +1,14 @@
 """The columns of the result tables, and tables of them as arrow and pandas have them."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 
-from ghostsweep.declare import FIELDS, Run, kind, required_fields
+from ghostsweep.declare import Field
+from ghostsweep.spec import CHOICES, every_field, fields_of, parts_of
 
 
 class Column(NamedTuple):
@@ -41,6 +43,13 @@ RESULTS = (
 )
 DIGESTS = {"begins_from", "ends_at"}
 """Columns of results that tables from before there were several phases do not have."""
+LEVELS = (
+    Column("constant_loss", "float64", "", "of a user's task: loss of the best constant output"),
+    Column("blind_loss", "float64", "", "of a user's task: loss of the best output that depends on time alone"),
+    Column("wrong_loss", "float64", "", "of a user's task: loss of a constant output at either end of its range"),
+    Column("chance_accuracy", "float64", "", "of a user's task: accuracy of the best constant output"),
+)
+"""Columns of results that tables have where a run is of a user's task."""
 CURVES = (
     Column("run_id", "string", "", "the run, as in the table of runs"),
     Column("epoch", "int64", "epochs", "epoch, from 0"),
@@ -51,21 +60,24 @@ CURVES = (
 )
 
 
-def _field_column(name: str) -> Column:
-    return Column(name, kind(name), FIELDS[name].unit, Run.model_fields[name].description or "")
+RUN_ID = Column("run_id", "string", "", "identity of the run: a hash of its fields")
+TYPES = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 
 
-RUNS = (
-    Column("run_id", "string", "", "identity of the run: a hash of its fields"),
-    *(_field_column(name) for name in FIELDS),
-    *RESULTS,
-)
+def of_field(field: Field) -> Column:
+    """The column of a field; truth values are 0 and 1."""
+    kind = {str: "string", int: "int64"}.get(field.kind, "float64")
+    return Column(field.name, kind, field.unit, field.meaning)
 
 
-def arrow_fields(columns: tuple[Column, ...]) -> list[pa.Field]:
+def all_columns() -> tuple[Column, ...]:
+    """Columns of a table of runs of every known model and task."""
+    return RUN_ID, *map(of_field, every_field().values()), *RESULTS
+
+
+def arrow_fields(columns: Iterable[Column]) -> list[pa.Field]:
     """The fields of an arrow schema, each with its unit and meaning."""
-    types = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
-    return [pa.field(c.name, types[c.kind], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns]
+    return [pa.field(c.name, TYPES[c.kind], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns]
 
 
 @functools.cache
@@ -85,49 +97,107 @@ def from_frame(frame: pd.DataFrame, columns: tuple[Column, ...]) -> pa.Table:
     return table.replace_schema_metadata(None)  # that of pandas, which nobody reads
 
 
-def conformed(table: pa.Table, columns: tuple[Column, ...]) -> pa.Table:
-    """A stored table with today's columns; fields of a run that are newer than it are filled in.
+def from_runs(frame: pd.DataFrame) -> pa.Table:
+    """A frame of runs as an arrow table of the columns that it has, of those that a table of runs may have."""
+    kinds = frame.reindex(columns=CHOICES).drop_duplicates().to_dict("records")
+    columns = (*_columns(kinds), *LEVELS)
+    return from_frame(frame, tuple(c for c in columns if c.name in frame))
 
-    Raises KeyError if others are missing, and arrow's own errors for columns of another type.
-    """
+
+def _columns(kinds: Iterable[Any]) -> tuple[Column, ...]:
+    """As `all_columns`, of runs of these choices."""
+    return RUN_ID, *map(of_field, fields_of(kinds).values()), *RESULTS
+
+
+def conformed(table: pa.Table, columns: tuple[Column, ...]) -> pa.Table:
+    """A stored table with these columns. Raises KeyError if one is missing, and arrow's own errors for other types."""
     if table.schema.equals(schema(columns), check_metadata=True):
         return table
-    missing = [c for c in columns if c.name not in table.column_names]
-    newer = (FIELDS.keys() | DIGESTS) - {"model", *required_fields({})}
-    unknown = set(table.column_names) - {c.name for c in columns}  # a name may be damaged too
-    lost = [c.name for c in missing if c.name not in newer or unknown]
-    if lost:
+    if lost := [c.name for c in columns if c.name not in table.column_names]:
         raise KeyError(f"columns {', '.join(lost)} are missing")
-    for c in missing:
-        (field,) = arrow_fields((c,))
-        filled = _defaults(c, table) if c.name in FIELDS else [None] * len(table)
-        table = table.append_column(field, pa.array(filled, field.type, from_pandas=True))
     return table.select([c.name for c in columns]).cast(schema(columns))
 
 
-def _defaults(column: Column, table: pa.Table) -> pd.Series:
-    """What runs stored before there was this field have in it: their default, as in their ids, or null."""
-    info = FIELDS[column.name]
-    number = column.kind == "float64"
-    known = {choice: float(v) if number else v for choice, v in info.defaults.items() if v is not None}
-    choices: pd.Series = table[info.by].to_pandas()
-    filled = choices.map(known).astype(object)
-    return filled.where(table[info.needs].to_pandas().notna()) if info.needs else filled
+def conformed_runs(table: pa.Table) -> pa.Table:
+    """A stored table of runs with today's types, without the fields that none of its runs has.
+
+    Fields that are newer than the table are filled in. Those of models and tasks that are not known here are as the
+    table says. Raises KeyError if others are missing, and arrow's own errors for columns of another type.
+    """
+    kinds, applying = _kinds(table), set[str]()
+    known = {c.name: c for c in (*_columns(kinds), *LEVELS)}
+    strange = False  # runs of a model or task that is not known here
+    for kind in kinds:
+        try:
+            applying |= set(parts_of(kind).fields)
+        except KeyError:
+            strange = True
+    unknown = [name for name in table.column_names if name not in known]
+    optional = every_field().keys() | DIGESTS | {c.name for c in LEVELS}
+    required = {"model", "learning_rate", "epochs"}
+    lost = [n for n in known if n not in table.column_names and (n not in optional or n in required)]
+    newer = [n for n in known if n not in table.column_names and n in applying | DIGESTS]
+    if lost or (unknown and not strange):
+        raise KeyError(f"columns {', '.join(lost or unknown)} are {'missing' if lost else 'not known'}")
+    for name in newer:
+        (field,) = arrow_fields((known[name],))
+        filled = _defaults(name, table) if name in applying else [None] * len(table)
+        table = table.append_column(field, pa.array(filled, field.type, from_pandas=True))
+    kept = [n for n in known if n in table.column_names and (n not in every_field() or n in applying or strange)]
+    own = [table.schema.field(name) for name in unknown]
+    first = [name for name in kept if name not in RESULT_NAMES]
+    fields = [*arrow_fields(known[n] for n in first), *own, *arrow_fields(known[n] for n in kept if n in RESULT_NAMES)]
+    wanted = pa.schema(fields)
+    return table.select(wanted.names).cast(wanted)
 
 
-def frame(table: pa.Table, columns: tuple[Column, ...]) -> pd.DataFrame:
-    """An arrow table as the frame that users get, units in `.attrs["units"]`."""
+RESULT_NAMES = {column.name for column in (*RESULTS, *LEVELS)}
+
+
+def _kinds(table: pa.Table) -> list[dict[str, object]]:
+    """The different choices of the runs of a table."""
+    names = [name for name in CHOICES if name in table.column_names]
+    found: list[dict[str, object]] = table.select(names).group_by(names).aggregate([]).to_pylist()
+    return found
+
+
+def _defaults(name: str, table: pa.Table) -> list[object]:
+    """What runs stored before there was a field have in it: its default, as in their ids, or null."""
+    names = [choice for choice in CHOICES if choice in table.column_names]
+    by_kind = {}
+    for kind in _kinds(table):
+        declared = parts_of(kind).fields.get(name)
+        by_kind[tuple(kind[choice] for choice in names)] = declared.default if declared else None
+    rows = zip(*(table[choice].to_pylist() for choice in names), strict=True)
+    number = every_field()[name].kind in (float, bool)
+    return [float(v) if number and v is not None else v for v in (by_kind[row] for row in rows)]
+
+
+def together(tables: list[pa.Table]) -> pa.Table:
+    """Tables of runs one after the other, with every column that one of them has, in the order of a table of runs."""
+    found = pa.concat_tables(tables, promote_options="default")
+    own = [c.name for c in all_columns() if c.name not in RESULT_NAMES]
+    strange = [name for name in found.column_names if name not in own and name not in RESULT_NAMES]
+    results = [c.name for c in (*RESULTS, *LEVELS)]
+    return found.select([name for name in (*own, *strange, *results) if name in found.column_names])
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    """An arrow table as the frame that users get, units in `.attrs["units"]`; whole numbers with nulls as Int64."""
     found: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    for c in columns:
-        if c.name == "learned_epoch":
-            found[c.name] = found[c.name].astype("Int64")
-    found.attrs["units"] = {c.name: c.unit for c in columns}
+    units = {}
+    for field in table.schema:
+        if pa.types.is_int64(field.type) and (field.name == "learned_epoch" or table[field.name].null_count):
+            found[field.name] = table[field.name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        units[field.name] = (field.metadata or {}).get(b"unit", b"").decode()
+    found.attrs["units"] = units
     return found
 
 
 def data_dictionary() -> str:
     """All columns of both tables as a Markdown table, from the lists the code itself uses."""
-    both = [("runs", column) for column in RUNS] + [("curves", column) for column in CURVES]
+    built_in = (RUN_ID, *map(of_field, every_field(own=False).values()), *RESULTS)
+    both = [("runs", column) for column in built_in] + [("curves", column) for column in CURVES]
     rows = [(table, f"`{column.name}`", column.unit, column.meaning) for table, column in both]
     return markdown(pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"]))
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ghostsweep.store import files, manifest, parts, recovery
-from ghostsweep.store.columns import RUNS, frame
+from ghostsweep.store.columns import frame
 from ghostsweep.store.manifest import TABLES, Entry, Manifest, entry_of
 from ghostsweep.store.tables import Place, Stored
 
@@ -60,7 +60,7 @@ def merge(
             manifest.put(folder, TABLES[name], data, entry)
             new = replace(new, files={TABLES[name]: entry, **new.files})
     manifest.commit(folder, found.manifest, replace(new, discard=discard))
-    return frame(rows["runs"], RUNS)
+    return frame(rows["runs"])
 
 
 def _ordered(place: np.ndarray, then: np.ndarray | None = None) -> np.ndarray:

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ghostsweep.declare import ENGINE_VERSION
+from ghostsweep.spec import ENGINE_VERSION
 from ghostsweep.store import files
-from ghostsweep.store.columns import CURVES, RUNS, conformed, from_frame
+from ghostsweep.store.columns import CURVES, conformed, conformed_runs, from_frame, from_runs
 from ghostsweep.store.files import Damaged
 
 FOLDER = "parts"
@@ -61,7 +61,7 @@ def write(
     """
     about = {"generation": generation, "written": time.time_ns(), "session": session, "engine_version": ENGINE_VERSION}
     arrays = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
-    arrays |= {"runs": _stream(from_frame(runs, RUNS)), "curves": _stream(from_frame(curves, CURVES))}
+    arrays |= {"runs": _stream(from_runs(runs)), "curves": _stream(from_frame(curves, CURVES))}
     arrays |= {"ends_runs": np.array(list(ends[0]), "U16")} | {f"ends/{name}": a for name, a in ends[1].items()}
     for run_id, own in (snapshots or {}).items():
         arrays |= {f"snapshots/{run_id}/{name}": array for name, array in own.items()}
@@ -76,7 +76,7 @@ def read(folder: Path, name: str) -> tuple[Part, pa.Table, pa.Table]:
     data = files.read(path)
     said = files.unpacked(data, path, "about", "runs", "curves", "ends_runs")
     try:
-        runs, curves = conformed(_table(said["runs"]), RUNS), conformed(_table(said["curves"]), CURVES)
+        runs, curves = conformed_runs(_table(said["runs"])), conformed(_table(said["curves"]), CURVES)
         kept = {member.split("/")[1] for member in files.members(data) if member.startswith("snapshots/")}
         epochs = files.unpacked(data, path, *(f"snapshots/{run}/epochs" for run in kept), sealed=False) if kept else {}
         found = Part(

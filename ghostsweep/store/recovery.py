@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
 from ghostsweep.store import files, manifest
-from ghostsweep.store.columns import CURVES, RUNS, conformed
+from ghostsweep.store.columns import CURVES, conformed, conformed_runs
 from ghostsweep.store.files import Damaged
 from ghostsweep.store.manifest import Entry, Manifest, entry_of
 
@@ -102,13 +102,12 @@ def decoded(data: bytes, path: Path, entry: Entry, *, verify: bool = False) -> p
     With `verify` its pages are held against their own checksums, where no digest has been. Raises Damaged, and
     UsageError for a table that memory cannot hold, before it is taken.
     """
-    columns = CURVES if entry.holds.endswith("curves") else RUNS
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=verify)
         rows = file.metadata.num_rows
         if rows != entry.rows:
             raise Damaged(f"{path}: has {rows} rows instead of {entry.rows}")
-        if (needed := rows * len(columns) * CELL_BYTES) > (free := resources.free_bytes()):
+        if (needed := rows * file.metadata.num_columns * CELL_BYTES) > (free := resources.free_bytes()):
             raise UsageError(
                 f"{path}: found {rows} rows; allowed: what fits in the {free / 1e9:.3g} GB of memory free, "
                 f"not {needed / 1e9:.3g}"
@@ -116,7 +115,7 @@ def decoded(data: bytes, path: Path, entry: Entry, *, verify: bool = False) -> p
         table = file.read()
         if len(table) != rows:
             raise Damaged(f"{path}: has {len(table)} rows instead of {rows}")
-        return conformed(table, columns)
+        return conformed(table, CURVES) if entry.holds.endswith("curves") else conformed_runs(table)
     except pa.ArrowMemoryError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

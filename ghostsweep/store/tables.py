@@ -26,12 +26,12 @@ import pyarrow.compute as pc
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import Record
 from ghostsweep.store import files, manifest, parts, recovery
-from ghostsweep.store.columns import CURVES, RESULTS, RUNS, Column, empty, frame
+from ghostsweep.store.columns import CURVES, RESULT_NAMES, RESULTS, Column, all_columns, empty, frame, together
 from ghostsweep.store.files import Damaged
 from ghostsweep.store.manifest import Changed, Manifest
 from ghostsweep.store.parts import Part
 
-__all__ = ["CURVES", "RESULTS", "RUNS", "Column", "Stored", "Tables", "read", "stored"]
+__all__ = ["CURVES", "RESULTS", "RESULT_NAMES", "Column", "Stored", "Tables", "read", "stored"]
 
 READ_SECONDS = 60.0
 """How long a reader tries again while others put the tables together."""
@@ -79,11 +79,11 @@ class Stored(NamedTuple):
     @classmethod
     def nothing(cls) -> Self:
         """What a folder holds that is not there."""
-        return cls(Manifest(), empty(RUNS), empty(CURVES), (), {}, {})
+        return cls(Manifest(), empty(all_columns()), empty(CURVES), (), {}, {})
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Runs and curves as users get them."""
-        return frame(self.runs, RUNS), frame(self.curves, CURVES)
+        return frame(self.runs), frame(self.curves)
 
 
 def consistent(folder: Path, look: Callable[[Manifest], Any]) -> Any:
@@ -182,14 +182,15 @@ class _Gathered:
         self.curves.append(curves)
         self.lengths.append((len(runs), len(curves)))
         if len(self.runs) > TOGETHER:
-            self.runs, self.curves = ([pa.concat_tables(each).combine_chunks()] for each in (self.runs, self.curves))
+            self.runs = [together(self.runs).combine_chunks()]
+            self.curves = [pa.concat_tables(self.curves).combine_chunks()]
         return len(self.lengths) - 1
 
     def joined(self, order: list[int]) -> tuple[pa.Table, pa.Table]:
         """Both tables, sources in the `order` given, no row of a run's curve from another source than its own."""
         if not order:
-            return empty(RUNS), empty(CURVES)
-        runs, curves = pa.concat_tables(self.runs), pa.concat_tables(self.curves)
+            return empty(all_columns()), empty(CURVES)
+        runs, curves = together(self.runs), pa.concat_tables(self.curves)
         if len(order) == 1:
             return runs, curves
         rank = np.empty(len(order), int)

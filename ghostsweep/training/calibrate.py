@@ -10,7 +10,7 @@ import numpy as np
 
 from ghostsweep import plan
 from ghostsweep.plan.groups import Group
-from ghostsweep.training import engine, train
+from ghostsweep.training import engine, probe, train
 
 EPOCHS_SECONDS = 0.2
 """How long the epochs that are timed should take, by the constants of the plan."""
@@ -29,6 +29,8 @@ def measure(batches: Iterable[tuple[Group, int]], devices: list[jax.Device], bud
 
     At least the first is measured, and of the others as many as `budget_seconds` are likely to allow.
     """
+    batches = list(batches)
+    probe.prove({group.shape for group, _ in batches})
     began, found = time.perf_counter(), list[Speed]()
     for group, width in batches:
         spent = time.perf_counter() - began

@@ -12,9 +12,11 @@ from jax.sharding import NamedSharding
 
 from ghostsweep import plan
 from ghostsweep.declare import Shape
+from ghostsweep.models import task_of
 from ghostsweep.plan import Chunk
 from ghostsweep.spec import RECENT_EPOCHS, Record
-from ghostsweep.training import train
+from ghostsweep.store.columns import LEVELS
+from ghostsweep.training import evaluation, train
 from ghostsweep.training.checkpoint import Checkpoint
 
 TURN_SECONDS = 0.5
@@ -83,7 +85,8 @@ def train_chunk(
         log.restore(saved)
         album.restore(saved)
     padded_lanes = lanes[np.minimum(np.arange(width), len(lanes) - 1)]
-    columns = {name: chunk.runs[name].to_numpy()[padded_lanes] for name in train.traced_types(shape)}
+    kinds = {name: np.uint32 if kind == "uint32" else float for name, kind in shape.traced_types.items()}
+    columns = {name: chunk.runs[name].to_numpy(dtype=kind)[padded_lanes] for name, kind in kinds.items()}
     now, turn = program(shape, width), 8
 
     def carried() -> dict[str, np.ndarray]:
@@ -142,7 +145,8 @@ def train_chunk(
         ends = {name: np.asarray(leaf)[index] for name, leaf in train.ends(shape, state).items()} if len(index) else {}
     log.add(stops[at:], lanes[:0], None)
     totals["epochs_done"][stopped] = epochs  # had they gone on, nothing would have changed
-    rows = _run_rows(chunk.runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
+    runs = chunk.runs.assign(**_levels(shape, columns))
+    rows = _run_rows(runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
     return Trained(*rows, ends, album.by_run())
 
 
@@ -182,6 +186,16 @@ class _Album:
             | {name: np.stack([taken[name][i] for taken in self.taken]) for name in names}
             for i, run_id in enumerate(chosen)
         }
+
+
+def _levels(shape: Shape, columns: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Columns of what outputs that know nothing reach, of a task that does not say so itself."""
+    task = task_of(shape)
+    if task is None or task.levels is not None:
+        return {}
+    with train.precision(shape):
+        found = evaluation.levels(shape, {name: column[0] for name, column in columns.items()})
+    return dict(zip((column.name for column in LEVELS), found, strict=True))
 
 
 def _settled(shape: Shape, last: train.Report, lanes: np.ndarray) -> np.ndarray:

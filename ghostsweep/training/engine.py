@@ -20,11 +20,11 @@ import pandas as pd
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ghostsweep import plan
-from ghostsweep.declare import ENGINE_VERSION, Shape
+from ghostsweep.declare import Shape
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import ambient
 from ghostsweep.plan import Chunk
-from ghostsweep.spec import Record
+from ghostsweep.spec import ENGINE_VERSION, Record
 from ghostsweep.store import files, parts, tables
 from ghostsweep.training import train
 from ghostsweep.training.checkpoint import CHECKPOINT_SECONDS, Checkpoint
@@ -291,7 +291,7 @@ def _program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     everywhere = NamedSharding(mesh, all_runs)
     started = time.perf_counter()
     with train.precision(shape):
-        traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in train.traced_types(shape).items()}
+        traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in shape.traced_types.items()}
         state = jax.eval_shape(functools.partial(train.start_batch, shape), traced)
         place = functools.partial(_placed, sharding)
         stops = jax.ShapeDtypeStruct((train.MAX_STOPS + 1,), jnp.int32, sharding=everywhere)

@@ -15,9 +15,13 @@ import numpy as np
 import optax
 from jax import lax
 
-from ghostsweep.declare import INHERITED, Run, Shape
+from ghostsweep.declare import Shape
 from ghostsweep.machine import ambient
-from ghostsweep.models import model_of, optimizers
+from ghostsweep.models import model_of
+from ghostsweep.spec import Run, shape_of
+from ghostsweep.spec.parts import inherited
+from ghostsweep.training import optimizers
+from ghostsweep.training.evaluation import evaluate
 
 Array = jax.Array | np.ndarray
 
@@ -86,14 +90,6 @@ def initial_params(shape: Shape, traced: Mapping[str, jax.Array]) -> dict[str, j
     return model_of(shape).initial(shape, traced, _key(traced, INITIAL_PARAMETERS))
 
 
-def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter of one run, by name."""
-    traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in traced_types(shape).items()}
-    with precision(shape):
-        params = jax.eval_shape(functools.partial(initial_params, shape), traced)
-    return {name: value.shape for name, value in params.items()}
-
-
 def _key(traced: Mapping[str, jax.Array], purpose: int) -> jax.Array:
     """`fold_in(key(seed), purpose)`, whatever random generator and offset of seeds the user has set."""
     seed = jnp.stack([jnp.zeros_like(traced["seed"]), traced["seed"]])  # the upper and the lower 32 bits
@@ -145,13 +141,13 @@ def train_stretch(
 def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
     """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
     model = model_of(shape)
-    if "readout_l1" in shape.traced:
-        state = state._replace(params=_scaled_readout(state.params, traced["readout_l1"]))
+    if model.before_epoch is not None:
+        state = state._replace(params=model.before_epoch(state.params, traced))
     if shape.stochastic:
         epochs_before = traced["first_epoch"] + epoch.astype(jnp.uint32)
         traced = {**traced, "key": jax.random.fold_in(_key(traced, NOISE), epochs_before)}
-    loss, accuracy, grads = model.evaluate(shape, state.params, traced)
-    grad_norm = optax.tree.norm({name: grads[name] for name in model.normed} or grads)
+    loss, accuracy, grads = evaluate(shape, state.params, traced)
+    grad_norm = optax.tree.norm({name: grads[name] for name in model.normed if name in grads} or grads)
     updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     better = loss < state.min_loss
@@ -177,19 +173,14 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     return kept, report._replace(loss_sum=kept.loss_sum, grad_norm_sum=kept.grad_norm_sum)
 
 
-def _scaled_readout(params: Mapping[str, jax.Array], readout_l1: jax.Array) -> dict[str, jax.Array]:
-    """w_out and b_out divided by sum |w_out| / readout_l1, for good (paper, section 3, protocol of Fig. 8c)."""
-    scale = readout_l1 / jnp.abs(params["w_out"]).sum()
-    return {**params, "w_out": scale * params["w_out"], "b_out": scale * params["b_out"]}
-
-
 def stands_still(shape: Shape) -> bool:
     """Whether a run whose gradient is exactly 0 can never move again.
 
     So it is without noise, under an update rule without memory, where nothing but the gradient moves the parameters.
     """
-    moved = {"momentum", "weight_decay", "readout_l1"} & set(shape.traced)
-    return shape.optimizer == "sgd" and not moved and not shape.stochastic
+    moved = {"momentum", "weight_decay"} & set(shape.traced)
+    alone = model_of(shape).before_epoch is None or "readout_l1" not in shape.traced
+    return shape.optimizer == "sgd" and not moved and alone and not shape.stochastic
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -202,14 +193,8 @@ def start_batch(shape: Shape, traced: Mapping[str, jax.Array]) -> State:
 def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[str, jax.Array]]:
     """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
     with precision(shape):
-        traced = {name: jnp.asarray(columns[name], dtype) for name, dtype in traced_types(shape).items()}
+        traced = {name: jnp.asarray(columns[name], dtype) for name, dtype in shape.traced_types.items()}
         return start_batch(shape, traced), traced
-
-
-def traced_types(shape: Shape) -> dict[str, str]:
-    """Names and types of what is traced: one value per run of each."""
-    counts = ("seed", "first_epoch") if shape.stochastic else ("seed",)
-    return dict.fromkeys(shape.traced, shape.dtype) | dict.fromkeys(counts, "uint32")
 
 
 def ends(shape: Shape, state: State) -> dict[str, jax.Array]:
@@ -233,8 +218,8 @@ def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray
     fresh = {name: np.array(leaf) for name, leaf in ends(shape, state).items()}
     moments = {name for name in fresh if name.startswith(OPT_STATE)}
     params = {name for name in fresh if name.startswith("params")}
-    if "confidence" in shape.traced:
-        params -= {"params/c"}
+    begun = {field.begins for field in model_of(shape).fields if field.name in shape.traced}
+    params -= {f"params/{name}" for name in begun}
     for lane, run in enumerate(runs):
         own = {name for name in run if name.startswith(OPT_STATE)}
         same = own == moments and all(run[name].shape == fresh[name][lane].shape for name in own)
@@ -287,8 +272,8 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
         if initial is not None:
             raise ValueError("initial and after: found both; allowed: one of them")
         run = _later(run, after.run)
-    fields = run.model_dump()
-    shape = Shape.of(fields)
+    fields = run.fields
+    shape = shape_of(fields)
     columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
     state, traced = start(shape, columns)
     if initial is not None:
@@ -310,12 +295,13 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
 
 def _later(run: Run, before: Run) -> Run:
     """The run as a later phase of another, with its place there."""
-    for name in INHERITED:
-        if getattr(run, name) != getattr(before, name):
-            raise ValueError(f"{name}: found {getattr(run, name)!r}; allowed after that run: {getattr(before, name)!r}")
+    for name in inherited():
+        mine, earlier = run.fields.get(name), before.fields.get(name)
+        if mine != earlier:
+            raise ValueError(f"{name}: found {mine!r}; allowed after that run: {earlier!r}")
     assert before.epochs is not None and before.first_epoch is not None and before.phase is not None
     place = {"parent": before.run_id, "first_epoch": before.first_epoch + before.epochs, "phase": before.phase + 1}
-    given = {name: getattr(run, name) for name in run.model_fields_set}
+    given = {name: run.fields[name] for name in run.given}
     return Run(**given | place)
 
 

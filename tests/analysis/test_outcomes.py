@@ -12,10 +12,10 @@ import ghostsweep
 from ghostsweep import theory
 from ghostsweep.analysis import OUTCOMES, Criteria, mean_sem, outcomes, shares, trapped
 from ghostsweep.analysis.levels import levels
-from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
-from ghostsweep.models.tasks import cue_trials, delayed_activation_target
-from ghostsweep.spec import loads
+from ghostsweep.spec import Run, loads, shape_of
+from ghostsweep.tasks.cues import trials as cue_trials
+from ghostsweep.tasks.delayed_activation import target as delayed_activation_target
 
 
 def test_each_outcome_is_recognised_and_the_criteria_are_kept() -> None:
@@ -100,8 +100,8 @@ def test_levels_are_those_of_outputs_that_know_nothing(task: str) -> None:
     if task == "delayed_activation":
         targets, scale = delayed_activation_target(20)[:, None], 2
     else:
-        steps = {name.replace("_ms", "_steps"): int(ms / 5) for name, ms in TASKS[task].items()}
-        targets, scale = cue_trials(Shape("full_rank", task, "sgd", "float64", **steps)).targets, 1
+        shape = shape_of(Run(model="full_rank", task=task, **TASKS[task], learning_rate=0.1, epochs=1).fields)
+        targets, scale = cue_trials(shape, {}).targets, 1
     constant = np.linspace(-1, 1, 20001) if task == "dcdt" else np.linspace(0, 1, 10001)
     loss = scale * np.array([((c - targets) ** 2).mean() for c in constant[:: 1 if task == "dmts" else 5]])
     assert found.constant == pytest.approx(loss.min(), rel=1e-4)

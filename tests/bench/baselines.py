@@ -15,7 +15,10 @@ import torch
 
 from ghostsweep import Run
 from ghostsweep.declare import Shape
-from ghostsweep.models.tasks import X_START, cue_trials, delayed_activation_target
+from ghostsweep.spec import shape_of
+from ghostsweep.tasks.cues import trials as cue_trials
+from ghostsweep.tasks.delayed_activation import X_START
+from ghostsweep.tasks.delayed_activation import target as delayed_activation_target
 from ghostsweep.training import train
 
 CONFIDENCE, THRESHOLD = 10.0, 1.0  # of a rank-one network's output
@@ -69,13 +72,13 @@ def output(nn: Any, shape: Shape, p: Mapping[str, Any], x: Any) -> Any:
 
 def protocol(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, float]:
     """Initial state, cues and targets (steps, ...), whether the output is read before a step, what the loss is over."""
-    shape = Shape.of(run.model_dump())
+    shape = shape_of(run.fields)
     state = (run.n_units,) if run.model == "rank_one" else (shape.n_trials, run.n_units)
     if run.task == "delayed_activation":
         target = delayed_activation_target(shape.timescale).reshape(-1, *state[:-1])
         start, cues, loss_over = np.full(state, X_START), np.zeros_like(target), run.timescale
     else:
-        cues, target = cue_trials(shape)
+        cues, target = cue_trials(shape, {})
         start, loss_over = np.zeros(state), target.size
     return *(a.astype(run.dtype) for a in (start, cues, target)), run.task != "delayed_activation", float(loss_over)
 
@@ -87,7 +90,7 @@ def torch_loop(run: Run, params: Mapping[str, np.ndarray]) -> Trainer:
     outputs stacked, the squared error, backward, the optimizer's step, and item. Nothing else is kept or measured.
     """
     torch.set_num_threads(1)
-    shape, leak = Shape.of(run.model_dump()), run.dt_ms / run.tau_ms
+    shape, leak = shape_of(run.fields), run.dt_ms / run.tau_ms
     *arrays, read_before, loss_over = protocol(run)
     start, cues, target = (torch.tensor(array) for array in arrays)
     p = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in params.items()}
@@ -120,7 +123,7 @@ def naive_jax(run: Run, params: Mapping[str, np.ndarray]) -> tuple[float, Traine
 
     The loop over epochs is compiled too, and a bare gradient step is all there is beside loss and gradient.
     """
-    shape, leak = Shape.of(run.model_dump()), run.dt_ms / run.tau_ms
+    shape, leak = shape_of(run.fields), run.dt_ms / run.tau_ms
     *arrays, read_before, loss_over = protocol(run)
 
     def loss_of(p: Any) -> jax.Array:

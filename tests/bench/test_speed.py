@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 from ghostsweep import Run, plan
-from ghostsweep.declare import Shape
 from ghostsweep.machine import memory, resources
+from ghostsweep.spec import shape_of
 from ghostsweep.training import engine, train
 
 DEVICES = engine.local_devices(resources.cores())  # before anything else uses JAX
@@ -75,7 +75,7 @@ class Ours:
     """The trainer as the engine calls it, on seeds 0, 1, 2 ...: a `baselines.Trainer`."""
 
     def __init__(self, run: Run, n_runs: int) -> None:
-        self.shape, self.at = Shape.of(run.model_dump()), 0
+        self.shape, self.at = shape_of(run.fields), 0
         self.program = engine._program(self.shape, n_runs, tuple(DEVICES))
         columns = {name: np.full(n_runs, getattr(run, name)) for name in self.shape.traced}
         started = train.start(self.shape, columns | {"seed": np.arange(n_runs)})
@@ -128,7 +128,7 @@ def measure(names: Iterable[str]) -> dict[str, Row]:
     """Train protocols in all ways, in rounds of one turn each, so that a disturbance does not spoil all of a row."""
     peak, wide = limits.peaks(), DEVICES[0].platform != "cpu"
     runs = {name: Run(**TIMED | PROTOCOLS[name].fields) for name in names}
-    shapes = {name: Shape.of(run.model_dump()) for name, run in runs.items()}
+    shapes = {name: shape_of(run.fields) for name, run in runs.items()}
     widths = {
         name: plan.widest(shape, len(DEVICES), memory.usable_bytes(DEVICES) / len(DEVICES), wide=wide)
         for name, shape in shapes.items()

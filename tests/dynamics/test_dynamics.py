@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq
 
 from ghostsweep import Run, UsageError
-from ghostsweep.declare import Shape
+from ghostsweep.declare import Trials
 from ghostsweep.dynamics import (
     count_fixed_points,
     decision,
@@ -24,7 +24,11 @@ from ghostsweep.dynamics import (
     singular_basis,
     trajectories,
 )
-from ghostsweep.models.tasks import X_START, cue_accuracy, cue_trials, delayed_activation_target
+from ghostsweep.spec import shape_of
+from ghostsweep.tasks import TASKS
+from ghostsweep.tasks.cues import trials as cue_trials
+from ghostsweep.tasks.delayed_activation import X_START
+from ghostsweep.tasks.delayed_activation import target as delayed_activation_target
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 Params = dict[str, np.ndarray]
@@ -105,8 +109,8 @@ GOLDEN_CUES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", GOLDEN_CUES)
 def test_outputs_of_cue_networks_have_the_golden_loss_and_accuracy(name: str) -> None:
-    shape = Shape.of(Run(**GOLDEN_CUES[name], learning_rate=0.1, epochs=1).model_dump())
-    params, history, trials = stored(name), np.load(GOLDEN / f"{name}.npz"), cue_trials(shape)
+    shape = shape_of(Run(**GOLDEN_CUES[name], learning_rate=0.1, epochs=1).fields)
+    params, history, trials = stored(name), np.load(GOLDEN / f"{name}.npz"), cue_trials(shape, {})
     for basis in [params, singular_basis(params)] if "s_l" in params else [params]:
         states = trajectories(basis, trials.inputs, leak=0.5)[:-1]
         out = output(basis, states, task=shape.task)
@@ -127,11 +131,12 @@ def test_outputs_on_delayed_activation_have_the_golden_loss(name: str) -> None:
 
 @pytest.mark.parametrize("task", ["dcdt", "dmts"])
 def test_decisions_are_those_the_task_counts_as_right(task: str) -> None:
-    shape = Shape.of(Run(model="full_rank", task=task, **CUES, learning_rate=0.1, epochs=1).model_dump())
+    shape = shape_of(Run(model="full_rank", task=task, **CUES, learning_rate=0.1, epochs=1).fields)
     out = np.linspace(-1, 1, 400) if task == "dcdt" else np.linspace(0, 1, 400)
     answers = decision(out, task).astype(float)
     assert set(answers) == ({-1, 0, 1} if task == "dcdt" else {0, 1})
-    assert cue_accuracy(shape, jnp.asarray(out, "float32"), answers.astype("float32")) == 1.0
+    wanted = Trials(answers, answers.astype("float32"))
+    assert TASKS[task].accuracy(shape, jnp.asarray(out, "float32"), wanted) == 1.0
 
 
 # One dimension. N units of m = 1, n = g / N and one bias: F = -kappa + g tanh(kappa + b).

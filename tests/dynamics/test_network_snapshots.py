@@ -5,9 +5,9 @@ import pytest
 from cue_networks import FULL_GHOSTS, GHOSTS, NINE, SLOW, network_tables
 
 from ghostsweep import Run, UsageError
-from ghostsweep.declare import Shape
 from ghostsweep.dynamics import count_points, cue_inputs, network_snapshots, slow_points, trajectories
-from ghostsweep.models.tasks import cue_trials
+from ghostsweep.spec import shape_of
+from ghostsweep.tasks.cues import trials as cue_trials
 
 
 @pytest.mark.parametrize("task", ["dcdt", "dmts"])
@@ -15,8 +15,8 @@ from ghostsweep.models.tasks import cue_trials
 def test_inputs_are_those_of_training(task: str, durations: tuple[float, ...]) -> None:
     names = ("input_ms", "delay_ms", "reaction_ms", "dt_ms")
     run = Run(model="full_rank", task=task, learning_rate=1e-2, epochs=1, **dict(zip(names, durations, strict=True)))
-    fields = run.model_dump()
-    np.testing.assert_array_equal(cue_inputs(fields), cue_trials(Shape.of(fields)).inputs)
+    fields = run.fields
+    np.testing.assert_array_equal(cue_inputs(fields), cue_trials(shape_of(fields), {}).inputs)
 
 
 def test_a_task_without_cues_has_no_inputs() -> None:

@@ -139,7 +139,7 @@ def test_only_full_dense_grids_of_the_closed_form_are_drawn(both: list[pd.DataFr
         "few": runs[runs["r_start"] > 1],
         "twice": pd.concat([runs, runs.assign(seed=1)]),
         "network": runs.assign(model="rank_one"),
-        "simulated": runs.assign(confidence=1.0),
+        "simulated": runs.assign(model="canonical_simulated"),
         "adam": runs.assign(optimizer="adam"),
         "momentum": runs.assign(momentum=0.9),
         "spread": runs.assign(r_start_sigma=0.1),

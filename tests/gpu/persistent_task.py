@@ -18,10 +18,10 @@ Variant = dict[str, Any]  # of a kernel
 def plain_trainer(timescale: int) -> Callable[..., Arrays]:
     """The same by `rank_one.evaluate`, vectorised: function of epochs (), rates (runs,) and m, n, b (runs, 100)."""
     from ghostsweep import Run
-    from ghostsweep.declare import Shape
     from ghostsweep.models import rank_one
+    from ghostsweep.spec import shape_of
 
-    shape = Shape.of(Run(model="rank_one", timescale=timescale, learning_rate=RATE, epochs=1).model_dump())
+    shape = shape_of(Run(model="rank_one", timescale=timescale, learning_rate=RATE, epochs=1).fields)
     traced = {"dt_ms": jnp.float32(5), "tau_ms": jnp.float32(10), "confidence": jnp.float32(CONFIDENCE)}
     assert traced["dt_ms"] / traced["tau_ms"] == LEAK
 

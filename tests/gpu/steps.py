@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ghostsweep.machine import resources
+from ghostsweep.spec import shape_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WIDTHS = (128, 1024, 8192, 65536)
@@ -51,10 +52,9 @@ def _trainer(run: Any, width: int, devices: tuple[Any, ...]) -> tuple[Callable[[
     import jax.numpy as jnp
     import numpy as np
 
-    from ghostsweep.declare import Shape
     from ghostsweep.training import engine, train
 
-    shape = Shape.of(run.model_dump())
+    shape = shape_of(run.fields)
     program = engine._program(shape, width, devices)
     columns = {name: np.full(width, getattr(run, name)) for name in shape.traced}
     state, traced = train.start(shape, columns | {"seed": np.arange(width)})
@@ -191,14 +191,13 @@ def widths(budget: float = 0.4, sizes: tuple[int, ...] = WIDTHS) -> dict[str, An
 def cpu() -> dict[str, Any]:
     """The same on the cores of this machine, as wide as the engine makes it."""
     from ghostsweep import plan
-    from ghostsweep.declare import Shape
     from ghostsweep.training import engine
 
     devices = tuple(engine.local_devices(resources.cores()))
     found = {"cores": len(devices)}
     for name in PROTOCOLS:
         run = _run_of(name)
-        width = plan.widest(Shape.of(run.model_dump()), len(devices), 1e9)
+        width = plan.widest(shape_of(run.fields), len(devices), 1e9)
         trainer, compiling = _trainer(run, width, devices)
         each = _seconds(trainer, 1.0)
         found[name] = {"us": each / width * 1e6, "width": width, "compile_s": compiling}  # type: ignore[assignment]

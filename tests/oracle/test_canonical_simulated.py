@@ -9,20 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from jax import lax
-from pydantic import ValidationError
 
 import ghostsweep
 from ghostsweep import Run, UsageError, analysis, figures, plan, theory, train_one
-from ghostsweep.declare import FIELDS, Shape
-from ghostsweep.models import Evaluation, canonical, model_of
-from ghostsweep.spec import loads
-from ghostsweep.store import files, parts, tables
+from ghostsweep.declare import Evaluation, Shape
+from ghostsweep.models import canonical, model_of
+from ghostsweep.spec import every_field, loads, shape_of
+from ghostsweep.store import parts, tables
 from ghostsweep.training import train
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = np.load(ROOT / "tests/golden/simulated_loss.T100.npz")
 RUN: dict[str, Any] = {
-    "model": "canonical",
+    "model": "canonical_simulated",
     "timescale": 10.0,
     "confidence": 1.0,
     "learning_rate": 1e-5,
@@ -33,14 +32,14 @@ BEST = float(theory.optimum(10.0))
 
 def evaluate(r: Any, confidence: Any, **fields: Any) -> Evaluation:
     """What the model says at every r and confidence, which broadcast."""
-    values = Run(**RUN | fields).model_dump()
-    shape = Shape.of(values)
+    values = Run(**RUN | fields).fields
+    shape = shape_of(values)
     points = [np.ravel(column) for column in np.broadcast_arrays(r, confidence)]
     with train.precision(shape):
         traced = {name: jnp.asarray(values[name], shape.dtype) for name in shape.traced}
 
         def one(r: jax.Array, confidence: jax.Array) -> Evaluation:
-            return model_of(shape).evaluate(shape, {"r": r}, traced | {"confidence": confidence})
+            return canonical.simulate(shape, {"r": r}, traced | {"confidence": confidence})
 
         found = jax.jit(jax.vmap(one))(*(jnp.asarray(column, shape.dtype) for column in points))
     return jax.tree.map(np.asarray, found)  # type: ignore[no-any-return]
@@ -156,7 +155,7 @@ def test_a_gradient_that_overflows_where_the_steps_are_chaotic_is_a_divergence()
 
 def test_what_shares_a_program() -> None:
     def shape(**fields: Any) -> Shape:
-        return Shape.of(Run(**RUN | fields).model_dump())
+        return shape_of(Run(**RUN | fields).fields)
 
     assert (shape().timescale, shape().n_steps) == (100, 200)
     same = [{"confidence": 2.0}, {"threshold": 3.0}, {"learning_rate": 0.1}, {"timescale": 5.0, "dt_steps": 0.05}]
@@ -164,48 +163,48 @@ def test_what_shares_a_program() -> None:
     assert shape(timescale=20.0) != shape() != shape(dt_steps=0.05)
     one, two = (plan.cost(shape(timescale=t)).epoch_seconds for t in (10.0, 20.0))
     assert two == pytest.approx(2 * one)
-    closed = {shape(confidence=None, timescale=t) for t in (10.0, 20.5)}
+    fields = {name: value for name, value in RUN.items() if name != "confidence"} | {"model": "canonical"}
+    closed = {shape_of(Run(**fields | {"timescale": t}).fields) for t in (10.0, 20.5)}
     assert [model_of(one) for one in closed] == [canonical.MODEL]
     assert model_of(shape()) is canonical.SIMULATED
     text = """
     [run]
-    model = "canonical"
     epochs = 9
     learning_rate = 1e-5
     [[axes]]
+    model = ["canonical_simulated"]
     timescale = [10, 20]
     dt_steps = [0.1, 0.05]
     confidence = [0.1, 1.0]
     [[axes]]
+    model = ["canonical"]
     timescale = [10, 20, 30.3]
     """
     chunks = plan.chunks(plan.expand(loads(text, name="x")), 1, 1e9)
-    assert {chunk.shape.timescale: len(chunk.runs) for chunk in chunks} == {100: 2, 200: 4, 400: 2, None: 3}
+    assert {chunk.shape.get("timescale"): len(chunk.runs) for chunk in chunks} == {100: 2, 200: 4, 400: 2, None: 3}
 
 
 def test_ids_of_runs_in_closed_form_are_as_before() -> None:
     stored = pd.read_parquet(ROOT / "results/fig2_loss_vs_lr/runs.parquet")
     assert len(stored) == 1000
     for row in stored.to_dict("records"):
-        given = {name: row[name] for name in FIELDS if name in row and not pd.isna(row[name])}
+        given = {name: row[name] for name in every_field() if name in row and not pd.isna(row[name])}
         assert Run(**given | {"nesterov": bool(given["nesterov"])}).run_id == row["run_id"]
 
 
 def test_ids_ignore_the_defaults_and_nothing_else() -> None:
     ids = [Run(**RUN | given).run_id for given in ({}, {"dt_steps": 0.1, "threshold": 10.0})]
     assert len(set(ids)) == 1
-    changes = ({"confidence": None}, {"confidence": 2.0}, {"dt_steps": 0.05}, {"threshold": 9.0})
+    changes = ({"confidence": 1.5}, {"confidence": 2.0}, {"dt_steps": 0.05}, {"threshold": 9.0})
     assert len({*ids, *(Run(**RUN | given).run_id for given in changes)}) == 5
 
 
 def test_tables_older_than_the_fields_are_filled_in(tmp_path: Path) -> None:
     found_there = tables.read("fig2_loss_vs_lr", ROOT / "results")
     closed = found_there.runs
-    assert closed[["confidence", "dt_steps", "threshold"]].isna().all(axis=None)
+    assert not {"confidence", "dt_steps", "threshold"} & set(closed)
     curves = found_there.curves[found_there.curves["run_id"].isin(closed["run_id"].head(2))]
-    part = tmp_path / parts.write(tmp_path, closed.head(2).assign(confidence=[0.5, np.nan]), curves)
-    older = parts._table(files.read_arrays(part, "runs")["runs"]).drop_columns(["dt_steps", "threshold"])
-    files.write_arrays(part, files.read_arrays(part) | {"runs": parts._stream(older)})
+    tmp_path / parts.write(tmp_path, closed.head(2).assign(model=["canonical_simulated", "canonical"]), curves)
     found = tables.stored(tmp_path).frames()[0]
     np.testing.assert_array_equal(found[["dt_steps", "threshold"]], [[0.1, 10.0], [np.nan, np.nan]])
 
@@ -221,8 +220,7 @@ def test_tables_older_than_the_fields_are_filled_in(tmp_path: Path) -> None:
         ({"dt_steps": 20.0}, "run.dt_steps: found 20.0; allowed: timescale = 10 divided by"),
         ({"dt_steps": 1e-6}, "run.dt_steps: found 1e-06; allowed: timescale = 10 divided by a whole number from 1 to"),
         ({"dt_steps": -0.1}, "run.dt_steps: found -0.1; allowed: a finite number > 0"),
-        ({"confidence": None, "dt_steps": 0.1}, "run.dt_steps: found 0.1; allowed: nothing where confidence is not"),
-        ({"confidence": None, "threshold": 3.0}, "run.threshold: found 3.0; allowed: nothing where confidence is not"),
+        ({"model": "canonical"}, "run.confidence: found 1.0; allowed: nothing: model 'canonical' has no such field"),
         ({"model": "rank_one", "threshold": 3.0}, "found 3.0; allowed: nothing: model 'rank_one' has no such field"),
     ],
 )
@@ -232,14 +230,16 @@ def test_mistakes_are_one_line(fields: dict[str, Any], line: str) -> None:
         loads("[run]\n" + "\n".join(f"{key} = {value!r}" for key, value in given.items()), name="x")
     assert line in str(error.value)
     assert len(str(error.value).splitlines()) == 1
-    with pytest.raises(ValidationError):
+    with pytest.raises(UsageError):
         Run(**given)
 
 
 def test_every_step_on_an_axis_is_checked_against_every_timescale() -> None:
     axes = "[axes]\ntimescale = [10.0, 10.05]\ndt_steps = [0.05, 0.1]"
     with pytest.raises(UsageError, match=r"axes.dt_steps: found 0.1; allowed: timescale = 10.05 divided"):
-        loads("[run]\nmodel = 'canonical'\nconfidence = 1.0\nlearning_rate = 0.1\nepochs = 2\n" + axes, name="x")
+        loads(
+            "[run]\nmodel = 'canonical_simulated'\nconfidence = 1.0\nlearning_rate = 0.1\nepochs = 2\n" + axes, name="x"
+        )
 
 
 def test_the_exact_rate_is_claimed_of_the_closed_form_alone(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_the_exact_rate_is_claimed_of_the_closed_form_alone(tmp_path: Path) -> N
     """
     closed = ghostsweep.run(loads(text, name="closed"), out=tmp_path)
     simulated = ghostsweep.run(
-        loads(text.replace("epochs", "confidence = 1.0\nepochs"), name="simulated"), out=tmp_path
+        loads(text.replace('canonical"', 'canonical_simulated"'), name="simulated"), out=tmp_path
     )
     assert analysis.is_closed_form(closed.runs)
     assert not analysis.is_closed_form(simulated.runs)
@@ -261,5 +261,5 @@ def test_the_exact_rate_is_claimed_of_the_closed_form_alone(tmp_path: Path) -> N
         laws = ghostsweep.fit(found, share=0).power_law
         assert laws is not None
         assert laws.loc[laws["boundary"] == "upper", "theory_exponent"].notna().all() == exact
-    with pytest.raises(UsageError, match="found 'canonical' with a confidence"):
+    with pytest.raises(UsageError, match="found 'canonical_simulated'"):
         figures.eta_collapse(simulated.runs)

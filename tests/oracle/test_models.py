@@ -12,9 +12,11 @@ from jax import lax
 
 from ghostsweep import Run, train_one
 from ghostsweep.declare import Shape
-from ghostsweep.models import cues, model_of
-from ghostsweep.models.tasks import cue_trials, delayed_activation_target
-from ghostsweep.training import train
+from ghostsweep.spec import shape_of
+from ghostsweep.tasks.cues import trials as cue_trials
+from ghostsweep.tasks.delayed_activation import target as delayed_activation_target
+from ghostsweep.training import evaluation, train
+from ghostsweep.training.evaluation import evaluate
 
 CUES: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0}
 NOISE: dict[str, Any] = {"trials_per_class": 3, "r0_sigma": 0.3, "noise_sigma": 0.1}
@@ -32,9 +34,9 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def setting(dtype: str = "float64", **fields: Any) -> tuple[Shape, dict[str, jax.Array]]:
     """Shape and traced values of one run; call it inside `precision`."""
-    values = Run(**{"learning_rate": 0.1, "epochs": 3, "n_units": 12, "dtype": dtype} | fields).model_dump()
-    shape = Shape.of(values)
-    traced = {name: jnp.asarray(values[name], kind) for name, kind in train.traced_types(shape).items()}
+    values = Run(**{"learning_rate": 0.1, "epochs": 3, "n_units": 12, "dtype": dtype} | fields).fields
+    shape = shape_of(values)
+    traced = {name: jnp.asarray(values[name], kind) for name, kind in shape.traced_types.items()}
     return shape, traced | {"key": jax.random.key(7)}
 
 
@@ -57,7 +59,7 @@ def plain_loss(shape: Shape, traced: dict[str, jax.Array], p: dict[str, jax.Arra
     if not cue:
         start, drive = jnp.full((1, len(p["b"])), -0.3), jnp.tile(p["b"], (shape.n_steps, 1, 1))
     else:
-        inputs, targets = map(jnp.asarray, cue_trials(shape))
+        inputs, targets = map(jnp.asarray, cue_trials(shape, {})[:2])
         shapes = [(shape.n_trials, len(p["b_in"])), (shape.n_steps - 1, shape.n_trials, len(p["b_in"]))]
         start, noise = (
             jax.random.normal(jax.random.fold_in(traced["key"], i), s, jnp.float32).astype(shape.dtype)
@@ -84,7 +86,7 @@ def test_hand_written_gradients_equal_autodiff_through_the_plain_recurrence(name
         shape, traced = setting(**SMALL[name])
         params = train.initial_params(shape, traced)
         params = {k: v + 0.1 * jax.random.normal(jax.random.key(1), v.shape, v.dtype) for k, v in params.items()}
-        found = jax.jit(model_of(shape).evaluate, static_argnums=0)(shape, params, traced)
+        found = jax.jit(evaluate, static_argnums=0)(shape, params, traced)
         loss, grads = jax.jit(jax.value_and_grad(lambda p: plain_loss(shape, traced, p)))(params)
     assert found.loss == pytest.approx(float(loss), rel=1e-12)
     assert set(found.grads) == set(params)
@@ -100,11 +102,11 @@ def test_full_rank_equals_rank_n_with_an_identity() -> None:
         with jax.enable_x64(True):
             shape, traced = setting(model="full_rank", **fields)
             params = train.initial_params(shape, traced)
-            full = model_of(shape).evaluate(shape, params, traced)
+            full = evaluate(shape, params, traced)
             low_shape, _ = setting(model="low_rank", rank=12, **fields)
             weights = params.pop(w)
             low_params = params | dict(zip(low_names, (jnp.asarray(one), weights), strict=True))
-            low = model_of(low_shape).evaluate(low_shape, low_params, traced)
+            low = evaluate(low_shape, low_params, traced)
         assert low.loss == pytest.approx(float(full.loss), rel=1e-13)
         np.testing.assert_allclose(low.grads[low_names[1]], full.grads[w], rtol=1e-10, atol=1e-15)
         for key in params:
@@ -113,9 +115,9 @@ def test_full_rank_equals_rank_n_with_an_identity() -> None:
 
 def start(fields: dict[str, Any], seeds: Sequence[int]) -> tuple[Shape, train.State, dict[str, jax.Array]]:
     """Shape, states and traced values of runs that differ by seed."""
-    values = Run(**{"learning_rate": 1.0} | fields, epochs=1).model_dump()
+    values = Run(**{"learning_rate": 1.0} | fields, epochs=1).fields
     columns = {k: np.full(len(seeds), v) for k, v in values.items() if v is not None} | {"seed": np.array(seeds)}
-    shape = Shape.of(values)
+    shape = shape_of(values)
     return shape, *train.start(shape, columns)
 
 
@@ -172,10 +174,10 @@ def test_trials_in_batches_give_what_they_give_together(name: str, monkeypatch: 
         shape, traced = setting(**SMALL[name] | {"trials_per_class": 24})
         silent = traced | {"r0_sigma": jnp.asarray(0.0), "noise_sigma": jnp.asarray(0.0)}
         params = train.initial_params(shape, traced)
-        evaluate, batched = (jax.jit(functools.partial(each, shape)) for each in [model_of(shape).evaluate] * 2)
+        evaluate, batched = (jax.jit(functools.partial(each, shape)) for each in [evaluation.evaluate] * 2)
         noisy = [evaluate(params, traced | {"key": jax.random.key(i)}) for i in range(40)]
         together = evaluate(params, silent)
-        monkeypatch.setattr(cues, "LARGEST_BATCH", 8)
+        monkeypatch.setattr(evaluation, "LARGEST_BATCH", 8)
         batches = batched(params, silent)
         noisy_batches = [batched(params, traced | {"key": jax.random.key(i)}) for i in range(40)]
     assert batches.loss == pytest.approx(float(together.loss), rel=1e-13)

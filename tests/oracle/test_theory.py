@@ -188,7 +188,7 @@ def test_simulated_gradient_is_that_of_the_simulated_loss(confidence: float) -> 
 
 
 def test_simulated_gradient_is_the_trained_one() -> None:
-    run = Run(model="canonical", timescale=10.0, confidence=0.5, learning_rate=1e-5, epochs=1)
+    run = Run(model="canonical_simulated", timescale=10.0, confidence=0.5, learning_rate=1e-5, epochs=1)
     for start in (-0.5, 0.2, 0.6, 2.0):
         r = start * float(theory.optimum(10.0))
         trained = train_one(run, initial={"r": np.array(r)}).grad_norm[0]  # of T L

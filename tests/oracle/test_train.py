@@ -13,8 +13,10 @@ from ghostsweep import Run, theory, train_one
 from ghostsweep.declare import Shape
 from ghostsweep.models import rank_one
 from ghostsweep.models.rank_one import THRESHOLD
-from ghostsweep.models.tasks import X_START
+from ghostsweep.spec import shape_of
+from ghostsweep.tasks.delayed_activation import X_START
 from ghostsweep.training import train
+from ghostsweep.training.evaluation import evaluate
 
 
 def plain_rank_one_loss(params: dict[str, jax.Array], timescale: int, leak: float, confidence: float) -> jax.Array:
@@ -35,7 +37,7 @@ def test_rank_one_gradient_equals_autodiff_of_the_network(timescale: int, dt_ms:
         model="rank_one", timescale=timescale, dt_ms=dt_ms, confidence=confidence, n_units=13, learning_rate=1.0,
         epochs=1, dtype="float64",
     )  # fmt: skip
-    shape, rng = Shape.of(run.model_dump()), np.random.default_rng(timescale)
+    shape, rng = shape_of(run.fields), np.random.default_rng(timescale)
     with train.precision(shape):
         params = {key: jnp.asarray(rng.normal(size=13) * scale) for key, scale in (("m", 1.0), ("n", 0.4), ("b", 0.2))}
         traced = {name: jnp.asarray(float(getattr(run, name))) for name in shape.traced}
@@ -60,7 +62,7 @@ def test_canonical_model_equals_the_closed_form(s: float) -> None:
 
 def test_sgd_with_a_traced_rate_equals_plain_optax() -> None:
     run = Run(model="rank_one", timescale=5, n_units=20, learning_rate=0.3, epochs=40, dtype="float64", seed=3)
-    shape = Shape.of(run.model_dump())
+    shape = shape_of(run.fields)
     with train.precision(shape):
         traced = {name: jnp.asarray(float(getattr(run, name))) for name in shape.traced}
         params = train.initial_params(shape, traced | {"seed": jnp.uint32(3)})
@@ -92,8 +94,8 @@ def test_initial_networks_have_the_papers_distribution_and_depend_on_the_seed_al
 
 def test_a_run_that_is_not_finite_freezes_and_leaves_its_neighbours_alone() -> None:
     run = Run(model="rank_one", timescale=5, n_units=10, learning_rate=0.1, epochs=30, seed=1)
-    shape = Shape.of(run.model_dump())
-    columns = {name: np.full(3, getattr(run, name)) for name in train.traced_types(shape)}
+    shape = shape_of(run.fields)
+    columns = {name: np.full(3, getattr(run, name)) for name in shape.traced_types}
     state, traced = train.start(shape, columns)
     wild = {key: value.at[1].set(jnp.inf) for key, value in state.params.items()}
     stops = jnp.minimum(jnp.arange(train.MAX_STOPS + 1, dtype=jnp.int32), 30)
@@ -107,15 +109,13 @@ def test_a_run_that_is_not_finite_freezes_and_leaves_its_neighbours_alone() -> N
 
 
 def test_divergence_during_training_is_dated(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = rank_one.MODEL
-
     def explode(shape: Shape, params: Any, traced: Any) -> Any:
-        found = model.evaluate(shape, params, traced)
+        found = evaluate(shape, params, traced)
         return found._replace(loss=jnp.where(params["b"][0] > 6.5e-3, jnp.inf, found.loss), grads={
             key: -jnp.ones_like(value) if key == "b" else jnp.zeros_like(value) for key, value in params.items()
         })  # fmt: skip
 
-    monkeypatch.setattr(train, "model_of", lambda shape: model._replace(evaluate=explode))
+    monkeypatch.setattr(train, "evaluate", explode)
     run = Run(model="rank_one", timescale=5, n_units=11, learning_rate=1e-3, epochs=20)
     history = train_one(run)  # b grows by the learning rate each epoch: over 6.5e-3 first at epoch 7
     assert np.isfinite(history.loss[:7]).all()
@@ -125,8 +125,8 @@ def test_divergence_during_training_is_dated(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_stretches_do_not_depend_on_where_they_stop() -> None:
     run = Run(model="canonical", timescale=50, learning_rate=2e-8, epochs=100)
-    shape = Shape.of(run.model_dump())
-    columns = {name: np.full(2, getattr(run, name)) for name in train.traced_types(shape)}
+    shape = shape_of(run.fields)
+    columns = {name: np.full(2, getattr(run, name)) for name in shape.traced_types}
     results = []
     step: Callable[..., Any] = jax.jit(train.batched(shape))
     for stops in ([0, 100], [0, 1, 2, 50, 99, 100], list(range(101))):

@@ -10,9 +10,9 @@ from drawn import canonical
 from planted import band_of, grid, runs_of
 
 from ghostsweep import theory
-from ghostsweep.declare import Run
 from ghostsweep.errors import UsageError
 from ghostsweep.paper import claims
+from ghostsweep.spec import Run
 
 RATES = np.geomspace(1e-4, 1e1, 21)
 
@@ -226,7 +226,7 @@ def _cue(model: str, ghost: bool, trials: tuple[int, ...] = (1, 1, 1), changed: 
         arrays = params | {name: np.stack([value] * 2) for name, value in rest.items()} | {"b_in": bias}
         snapshots[f"{seed}"] = {"epochs": np.array([0, 100])} | arrays
         # Fields that a run of the planted outcome and this one both have are this one's.
-        own = {"run_id": f"{seed}", **run.model_dump()}
+        own = {"run_id": f"{seed}", **run.fields}
         runs.append(runs_of(["learned"]).assign(**own, max_accuracy=1.0, recent_mean_loss=0.01, final_loss=0.01))
     return tables(pd.concat(runs, ignore_index=True), snapshots=snapshots)
 

@@ -8,11 +8,11 @@ import pytest
 
 import ghostsweep
 from ghostsweep import UsageError
-from ghostsweep.declare import Shape
 from ghostsweep.dynamics import cue_inputs
-from ghostsweep.models.tasks import cue_accuracy, cue_trials
 from ghostsweep.paper.collapse import around_collapse, cue_responses
-from ghostsweep.spec import loads
+from ghostsweep.spec import loads, shape_of
+from ghostsweep.tasks import TASKS
+from ghostsweep.tasks.cues import trials as cue_trials
 
 TEXT = """
 [run]
@@ -38,8 +38,8 @@ RUN = {"run_id": "ab", "mean_grad_norm": 0.1, "initial_grad_norm": 2.0}
 def test_responses_have_the_loss_and_accuracy_of_training(task: str, tmp_path: Path) -> None:
     found = ghostsweep.run(loads(TEXT.format(task=task), name="x"), out=tmp_path)
     run = found.runs.iloc[0].to_dict()
-    snapshots, shape = found.snapshots(run["run_id"]), Shape.of(run)
-    trials = cue_trials(shape)
+    snapshots, shape = found.snapshots(run["run_id"]), shape_of(run)
+    trials = cue_trials(shape, {})
     np.testing.assert_array_equal(cue_inputs(run), trials.inputs)
     for index, row in enumerate(found.curves.itertuples()):
         assert row.epoch == snapshots["epochs"][index]
@@ -48,7 +48,7 @@ def test_responses_have_the_loss_and_accuracy_of_training(task: str, tmp_path: P
         assert rates.shape == (*trials.inputs.shape, 12)
         assert not rates[0].any() and rates[1].any()  # as the output is read: before each step
         assert ((output - trials.targets) ** 2).mean() == pytest.approx(row.loss, rel=1e-5)
-        assert float(cue_accuracy(shape, output.astype(np.float32), trials.targets)) == pytest.approx(row.accuracy)
+        assert float(TASKS[task].accuracy(shape, output.astype(np.float32), trials)) == pytest.approx(row.accuracy)
 
 
 def test_responses_need_a_full_rank_cue_network() -> None:

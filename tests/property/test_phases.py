@@ -10,8 +10,7 @@ import pytest
 
 import ghostsweep
 from ghostsweep import Run, UsageError, plan, train_one
-from ghostsweep.declare import FIELDS
-from ghostsweep.spec import loads
+from ghostsweep.spec import every_field, loads
 from ghostsweep.store import tables
 from ghostsweep.training import engine
 
@@ -89,7 +88,7 @@ def test_rows_say_where_they_come_from() -> None:
     assert (children["first_epoch"] == 20).all()
     assert children.merge(parents, left_on="parent", right_on="run_id").eval("seed_x == seed_y").all()
     for row in children.to_dict("records"):
-        fields = {name: row[name] for name in FIELDS if not pd.isna(row[name])}
+        fields = {name: row[name] for name in every_field() if name in row and not pd.isna(row[name])}
         fields |= {"n_units": 9, "nesterov": False, "train_confidence": False}
         assert Run(**fields).run_id == row["run_id"]
     assert planned["run_id"].is_unique
@@ -229,7 +228,7 @@ def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch
     [
         (("epochs = 12", ""), "phases[0].epochs: found nothing", "epochs of this phase"),
         (("epochs = 12", "epochs = 0"), "phases[0].epochs: found 0", "a whole number >= 1"),
-        (("epochs = 12", "epochs = 12\nseed = 3"), "phases[0].seed", "one of timescale, dt_ms"),
+        (("epochs = 12", "epochs = 12\nseed = 3"), "phases[0].seed", "one of confidence, dt_steps"),
         (("axes.confidence", "axes.confidenze"), "phases[0].confidenze", "did you mean 'confidence'?"),
         (("[1.0, 10.0]", "[1.0, nan]"), "phases[0].confidence: found nan", "a finite number"),
         (("[1.0, 10.0]", "[]"), "phases[0].confidence: found []", "at least one value"),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostsweep import Run, UsageError, plan
-from ghostsweep.declare import FIELDS, Shape
-from ghostsweep.spec import Sweep, loads
+from ghostsweep.declare import Shape
+from ghostsweep.spec import Sweep, every_field, loads, shape_of
 
 AXES = {
     "learning_rate": st.lists(st.floats(1e-12, 10), min_size=1, max_size=6, unique=True),
@@ -53,7 +53,7 @@ def test_expansion_is_a_bijection_on_the_grid(given_grids: list[dict[str, list[A
 @given(grids)
 def test_ids_of_a_grid_are_those_of_its_runs_alone(given_grids: list[dict[str, list[Any]]]) -> None:
     for row in plan.expand(sweep_of(given_grids)).head(5).to_dict("records"):
-        fields = {name: row[name] for name in FIELDS if not pd.isna(row[name])}
+        fields = {name: row[name] for name in every_field() if name in row and not pd.isna(row[name])}
         fields |= {name: int(fields[name]) for name in ("n_units", "epochs", "seed")}
         fields |= {name: bool(fields[name]) for name in ("nesterov", "train_confidence")}
         assert Run(**fields).run_id == row["run_id"]
@@ -134,19 +134,24 @@ def test_none_on_an_axis_leaves_a_field_out() -> None:
     assert {run.run_id for run in (first, second, third)} < set(table["run_id"])
 
 
-def test_fields_that_a_null_has_not_are_null_too() -> None:
+def test_fields_that_a_model_has_not_are_null() -> None:
     text = """
     [run]
-    model = "canonical"
     timescale = 10
     epochs = 9
     learning_rate = 1e-5
     [axes]
-    confidence = ["none", 1.0]
+    model = ["canonical", "canonical_simulated", "rank_one"]
     """
     table = plan.expand(loads(text, name="nulls"))
-    assert table[["confidence", "dt_steps", "threshold"]].fillna(0).to_numpy().tolist() == [[0, 0, 0], [1, 0.1, 10]]
+    wanted = [[0, 0, 0, 10, 0], [1, 0.1, 10, 10, 0], [10, 0, 0, 0, 100]]
+    fields = ["confidence", "dt_steps", "threshold", "r_start", "n_units"]
+    assert table[fields].astype(float).fillna(0).to_numpy().tolist() == wanted
+    assert table["n_units"].dtype == "Int64" and table["seed"].dtype == "int64"
+    assert "rank" not in table and "input_ms" not in table
     shapes = {chunk.shape for chunk in plan.chunks(table, 1, 1e9)}
-    assert shapes == {Shape.of(row) for row in table[list(FIELDS)].to_dict("records")} and len(shapes) == 2
-    with pytest.raises(UsageError, match=r"threshold: found 5.0; allowed: nothing where confidence is not given"):
-        loads(text.replace('["none", 1.0]', '[1.0, "none"]\nthreshold = [5.0]'), name="nulls")
+    assert shapes == {shape_of(row) for row in table.drop(columns="run_id").to_dict("records")} and len(shapes) == 3
+    with pytest.raises(
+        UsageError, match=r"threshold: found 5.0; allowed: nothing: model 'canonical' has no such field"
+    ):
+        loads(text + "threshold = [5.0]", name="nulls")

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 import ghostsweep
 from ghostsweep import UsageError, plan
-from ghostsweep.declare import Shape, run
+from ghostsweep.declare import Shape
+from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.plan import groups
 from ghostsweep.plan.groups import Group
 from ghostsweep.running import estimating, ledger
-from ghostsweep.spec import load, loads
+from ghostsweep.spec import load, loads, run
 from ghostsweep.store import parts, tables
-from ghostsweep.training import calibrate, engine, train
+from ghostsweep.training import calibrate, engine
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = sorted((ROOT / "sweeps").glob("*.toml"))
@@ -84,7 +85,7 @@ def test_groups_of_the_sweeps_here(path: Path) -> None:
 
 
 def shapes_of(group: Group) -> list[tuple[int, ...]]:
-    return list(train.parameter_shapes(group.shape).values())
+    return list(parameter_shapes(group.shape).values())
 
 
 def test_a_million_runs_are_counted_without_planning_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,7 +283,10 @@ def test_out_of_memory_halves_the_chunk_and_what_waits(
 def test_memory_given_sets_the_width_and_one_run_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     planned = plan.expand(loads(TEXT, name="x"))
     assert [len(chunk.runs) for chunk in plan.chunks(planned, 2, 3 * RUN_BYTES)] == [6, 6, 6]
-    with pytest.raises(UsageError, match=r"memory: found 0.001 MB; allowed: 0.00288 MB or more, .*rank_one, 9 units"):
+    with pytest.raises(
+        UsageError,
+        match=r"memory: found 0.001 MB; allowed: 0.00288 MB or more, .*rank_one, 9 units",
+    ):
         run(tmp_path, memory_bytes=1000)
     with pytest.raises(UsageError, match="memory_bytes: found nan; allowed: a number from 0"):
         run(tmp_path, memory_bytes=float("nan"))

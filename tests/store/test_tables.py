@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from ghostsweep import UsageError
 from ghostsweep.spec import Record
 from ghostsweep.store import files, parts, tables
+from ghostsweep.store.columns import all_columns
 
 
 def frames(ids: list[str], values: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
     kinds = {"string": "x", "int64": 7}
-    runs = pd.DataFrame({c.name: [kinds.get(c.kind, v) for v in values] for c in tables.RUNS})
+    runs = pd.DataFrame({c.name: [kinds.get(c.kind, v) for v in values] for c in all_columns()})
     runs = runs.assign(run_id=ids, epochs=10)
     runs["learned_epoch"] = pd.Series([None if v != v else 3 for v in values], dtype="Int64")
     curves = pd.DataFrame({"run_id": np.repeat(ids, 2), "epoch": [0, 9] * len(ids)})
@@ -52,7 +53,7 @@ def test_units_travel_with_the_frames(tmp_path: Path) -> None:
     assert found.runs.attrs["units"]["dt_ms"] == "ms"
     assert found.curves.attrs["units"]["epoch"] == "epochs"
     plain = pd.read_parquet(tmp_path / "x" / "runs.parquet")
-    assert list(plain.columns) == [c.name for c in tables.RUNS]
+    assert list(plain.columns) == [c.name for c in all_columns()]
 
 
 def test_merge_keeps_the_order_of_the_plan_and_the_last_of_two_rows(tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import ghostsweep
 from ghostsweep import plan
-from ghostsweep.declare import Run, Shape
 from ghostsweep.machine import ambient
-from ghostsweep.spec import Record, loads
+from ghostsweep.spec import Record, Run, loads, shape_of
 from ghostsweep.training import engine, train
 
 SWEEP = """
@@ -157,7 +156,7 @@ def test_what_cannot_be_pinned_is_recorded_and_part_of_the_identity(
 ) -> None:
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     runs = plan.expand(loads(SWEEP, name="x"))
-    chunk = plan.Chunk(Shape.of(runs.iloc[0].to_dict()), 50, 4, runs)
+    chunk = plan.Chunk(shape_of(runs.iloc[0].to_dict()), 50, 4, runs)
 
     def identity() -> str:
         return engine._identity(chunk, Record(), np.zeros(4, bool), jax.local_devices())

@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 
 import ghostsweep
-from ghostsweep.declare import Run, Shape
-from ghostsweep.models import rank_one
-from ghostsweep.spec import loads
+from ghostsweep.spec import Run, loads, shape_of
 from ghostsweep.store import tables
 from ghostsweep.training import chunk, engine, train
+from ghostsweep.training.evaluation import evaluate
 
 CANONICAL = """
 [run]
@@ -77,16 +76,14 @@ def test_a_chunk_whose_runs_are_all_trapped_ends_at_once(tmp_path: Path, monkeyp
 
 
 def test_diverged_runs_are_dropped_with_their_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = rank_one.MODEL
-
     def explode(*args: Any) -> Any:
-        found = model.evaluate(*args)
+        found = evaluate(*args)
         wild = args[1]["b"].sum() > 0.05 / args[2]["learning_rate"]  # later at smaller rates, never at most
         return found._replace(
             loss=jnp.where(wild, jnp.nan, found.loss), grads=found.grads | {"b": -jnp.ones_like(found.grads["b"])}
         )
 
-    monkeypatch.setattr(train, "model_of", lambda shape: model._replace(evaluate=explode))
+    monkeypatch.setattr(train, "evaluate", explode)
     text = """
     [run]
     model = "rank_one"
@@ -156,4 +153,4 @@ DELAY = {"timescale": 5}
 )
 def test_only_runs_that_nothing_moves_stand_still(fields: dict[str, Any], still: bool) -> None:
     run = Run(**fields, learning_rate=0.1, epochs=9)
-    assert train.stands_still(Shape.of(run.model_dump())) == still
+    assert train.stands_still(shape_of(run.fields)) == still

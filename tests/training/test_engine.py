@@ -13,11 +13,10 @@ import stored
 
 import ghostsweep
 from ghostsweep import Run, plan, train_one
-from ghostsweep.declare import FIELDS, Shape
-from ghostsweep.models import rank_one
-from ghostsweep.spec import Sweep, loads
+from ghostsweep.spec import Sweep, every_field, loads, shape_of
 from ghostsweep.store import columns, tables
 from ghostsweep.training import engine, train
+from ghostsweep.training.evaluation import evaluate
 from ghostsweep.training.progress import Progress
 
 TEXT = """
@@ -49,7 +48,7 @@ def test_rows_say_what_the_history_says(tmp_path: Path) -> None:
     found = ghostsweep.run(sweep(), out=tmp_path)
     assert len(found.runs) == 9
     for row in found.runs.to_dict("records"):
-        fields: dict[str, Any] = {name: row[name] for name in FIELDS if not pd.isna(row[name])}
+        fields: dict[str, Any] = {name: row[name] for name in every_field() if name in row and not pd.isna(row[name])}
         fields |= {name: int(row[name]) for name in ("n_units", "epochs", "seed")}
         fields |= {name: bool(row[name]) for name in ("nesterov", "train_confidence")}
         history = train_one(Run(**fields))
@@ -76,13 +75,13 @@ def test_rows_say_what_the_history_says(tmp_path: Path) -> None:
 
 
 def test_a_grid_over_rate_confidence_and_seed_is_traced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, traces = rank_one.MODEL, []
+    traces = []
 
     def counted(*args: Any) -> Any:
         traces.append(1)
-        return model.evaluate(*args)
+        return evaluate(*args)
 
-    monkeypatch.setattr(train, "model_of", lambda shape: model._replace(evaluate=counted))
+    monkeypatch.setattr(train, "evaluate", counted)
     text = TEXT.replace("n_units = 12", "n_units = 11").replace("[record]", "confidence = [5.0, 10.0]\n[record]")
     first = ghostsweep.run(sweep(text), out=tmp_path)
     assert first.meta["sessions"][0]["programs"] == 1
@@ -128,11 +127,11 @@ def test_tables_from_before_a_field_existed_are_reused(tmp_path: Path, monkeypat
     before = ghostsweep.run(sweep(text), out=tmp_path)
     path = tmp_path / "small" / "runs.parquet"
     given = {"model", "n_units", "timescale", "epochs", "learned_loss", "learning_rate", "seed", "optimizer"}
-    later = [*(FIELDS.keys() - given), *columns.DIGESTS]
+    later = [*((every_field().keys() & set(before.runs)) - given), *columns.DIGESTS]
     pd.read_parquet(path).drop(columns=later).to_parquet(path)
     (path.parent / "meta.json").unlink()  # which had the digest of the file as it was
     pd.testing.assert_frame_equal(tables.read(tmp_path / "small").runs, before.runs)
-    assert before.runs[["beta1", "nesterov", "clip_norm", "rank"]].isna().all().tolist() == [False, False, True, True]
+    assert before.runs[["beta1", "nesterov", "clip_norm"]].isna().all().tolist() == [False, False, True]
     monkeypatch.setattr(engine, "train_chunks", None)  # nothing is left to train
     pd.testing.assert_frame_equal(ghostsweep.run(sweep(text), out=tmp_path).runs, before.runs)
 
@@ -140,7 +139,7 @@ def test_tables_from_before_a_field_existed_are_reused(tmp_path: Path, monkeypat
 def test_chunks_padding_and_devices_change_nothing_before_chaos(tmp_path: Path) -> None:
     planned = plan.expand(sweep())
     record = sweep().record
-    one_run = plan.cost(Shape.of(planned.iloc[0].to_dict())).run_bytes
+    one_run = plan.cost(shape_of(planned.iloc[0].to_dict())).run_bytes
     results = []
     for n_devices, lanes in ((1, 9), (2, 5), (2, 2), (1, 1)):
         devices = jax.local_devices()[:n_devices]
@@ -168,7 +167,7 @@ def test_a_canonical_sweep_is_the_same_bit_for_bit_in_any_chunk(tmp_path: Path) 
     """
     whole = ghostsweep.run(sweep(text, "whole"), out=tmp_path)
     planned = plan.expand(sweep(text))
-    parts = plan.chunks(planned, 1, plan.cost(Shape.of(planned.iloc[0].to_dict())).run_bytes * 8)
+    parts = plan.chunks(planned, 1, plan.cost(shape_of(planned.iloc[0].to_dict())).run_bytes * 8)
     assert len(parts) > 3
     store = engine.Store(tmp_path, tables.Ends(tmp_path))
     engine.train_chunks(parts, sweep(text).record_of, store, jax.local_devices()[:1])

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ghostsweep.declare import Shape
+from ghostsweep.declare.shape import Shape
 
 
 def build(shape: Shape, traced: Mapping[str, jax.Array]) -> optax.GradientTransformation:
@@ -32,7 +32,7 @@ def _rule(shape: Shape, traced: Mapping[str, jax.Array]) -> optax.GradientTransf
     scheduled = shape.schedule != "constant" or "warmup_epochs" in traced
     rate = functools.partial(learning_rate, shape, traced) if scheduled else traced["learning_rate"]
     momentum = traced.get("momentum")
-    nesterov = bool(shape.nesterov)
+    nesterov = bool(shape.get("nesterov"))
     betas = [traced[name] for name in ("beta1", "beta2", "epsilon") if name in traced]
     match shape.optimizer:
         case "sgd":

@@ -1,0 +1,153 @@
+"""The contract: what a model, a task and an update rule declare. Frozen data and pure functions of one run.
+
+A function of a model or task gets `shape`, what the program is compiled for (`shape.n_units`: whole numbers and texts),
+and `traced`, a JAX scalar by name for every other field of the run that is not null; where an epoch draws random
+numbers also `traced["key"]`, a key of the run and the epoch. The trainer vectorises over runs, takes the gradient and
+updates. Functions are traced by JAX: no side effects, no Python branches on traced numbers.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from ghostsweep.declare.field import Field
+from ghostsweep.declare.shape import Shape
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
+Params = Mapping[str, "jax.Array"]
+Traced = Mapping[str, "jax.Array"]
+Values = Mapping[str, Any]
+"""The fields of one run by name, null where absent."""
+Mistakes = Iterator[tuple[str, str]]
+"""Names of fields, each with what is allowed, in words."""
+
+
+class Trials(NamedTuple):
+    """What comes in and what should come out.
+
+    inputs: (steps, trials) of one channel or (steps, trials, channels); no channels where nothing comes in. targets:
+    likewise. weights: how much each target counts in the loss, its shape broadcast to that of targets; None: 1. read:
+    whether the output is read before each step or after it. x_start: initial state of every unit.
+    """
+
+    inputs: "np.ndarray | jax.Array"
+    targets: "np.ndarray | jax.Array"
+    weights: "np.ndarray | jax.Array | None" = None
+    read: Literal["before", "after"] = "before"
+    x_start: float = 0.0
+
+
+class Evaluation(NamedTuple):
+    """One epoch's forward and backward pass of one run."""
+
+    loss: "jax.Array"
+    accuracy: "jax.Array"
+    grads: "dict[str, jax.Array]"
+
+
+class Levels(NamedTuple):
+    """What outputs that know nothing reach: see `ghostsweep.analysis.levels`."""
+
+    constant: float
+    blind: float
+    wrong: float
+    chance: float
+
+
+class Cost(NamedTuple):
+    """Measured cost of one run, for chunk widths and estimates; never part of a result."""
+
+    lanes: int
+    """Runs per CPU device beyond which a wider batch is not faster."""
+    epoch_seconds: float
+    """Seconds that one epoch of one run takes on one core."""
+    run_bytes: int
+    """Working memory of one run in a batch."""
+
+
+def no_mistakes(fields: Values) -> Mistakes:
+    """A part of which every combination of allowed values is allowed."""
+    return iter(())
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is trained to do.
+
+    trials(shape, traced): the same every epoch, or `drawn` from traced["key"]. activation: from the model's readout to
+    its output. loss(shape, output, trials), by default the (weighted) mean squared error; accuracy(shape, output,
+    trials), by default the share of outputs on the same side of 1/2 as their targets. channels: of inputs and targets.
+    learned_loss: default of the field of that name, which every task has. sizes(fields): the whole numbers that a
+    program is compiled for, by default its fields that are not traced. levels(fields): the losses and the accuracy
+    that outputs reach which know nothing; by default computed from the trials. check(fields) yields what is wrong with
+    a combination of values of the fields `together`. version: raised by hand with what changes its numbers; "" for the
+    digest of its file.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    trials: Callable[[Shape, Traced], Trials]
+    activation: "Callable[[jax.Array], jax.Array] | None" = None
+    loss: "Callable[[Shape, jax.Array, Trials], jax.Array] | None" = None
+    accuracy: "Callable[[Shape, jax.Array, Trials], jax.Array] | None" = None
+    channels: tuple[int, int] = (1, 1)
+    drawn: bool = False
+    learned_loss: float = 0.1
+    sizes: Callable[[Values], dict[str, int]] | None = None
+    levels: Callable[[Values], Levels] | None = None
+    together: tuple[str, ...] = ()
+    check: Callable[[Values], Mistakes] = no_mistakes
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is trained.
+
+    initial(shape, traced, key) draws parameters by name. Then one of: outputs(shape, params, traced, trials), readouts
+    shaped like `trials.targets` of any task; evaluate(shape, params, traced), loss, accuracy and gradient written by
+    hand, for the tasks named in `tasks`, where it is preferred to outputs; loss(shape, params, traced), loss and
+    accuracy of a model that has no task.
+
+    channels: numbers of inputs and of outputs that it can serve, None for any. defaults: of fields of the run that are
+    not the model's own (dtype). sizes(fields), from the fields `sizes_from`: what its program is compiled for, where
+    that is not the sizes of its task and its fields that are not traced. normed: parameters whose gradient counts in
+    the gradient norm, where they are there; none: all. bounded: whether loss and gradient are finite whatever the
+    parameters. unroll: epochs per turn of the training loop. accuracy_of(loss), where accuracy is a falling function
+    of it. cost(shape) and n_parameters(shape), else from the sizes of parameters and trials. before_epoch(params,
+    traced): parameters as an epoch begins. check(fields) and version as of a task.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    initial: "Callable[[Shape, Traced, jax.Array], dict[str, jax.Array]]"
+    outputs: "Callable[[Shape, Params, Traced, Trials], jax.Array] | None" = None
+    evaluate: Callable[[Shape, Params, Traced], Evaluation] | None = None
+    loss: "Callable[[Shape, Params, Traced], jax.Array] | None" = None
+    tasks: tuple[str, ...] = ()
+    channels: tuple[int | None, int | None] = (None, None)
+    defaults: Mapping[str, Any] | None = None
+    sizes: Callable[[Values], dict[str, int]] | None = None
+    sizes_from: tuple[str, ...] = ()
+    normed: tuple[str, ...] = ()
+    bounded: bool = False
+    unroll: int = 1
+    accuracy_of: "Callable[[jax.Array], jax.Array] | None" = None
+    cost: Callable[[Shape], Cost] | None = None
+    n_parameters: Callable[[Shape], int] | None = None
+    before_epoch: "Callable[[Params, Traced], dict[str, jax.Array]] | None" = None
+    together: tuple[str, ...] = ()
+    check: Callable[[Values], Mistakes] = no_mistakes
+    version: str = ""
+
+
+class Rule(NamedTuple):
+    """An update rule, or how a learning rate goes down: its fields and what of them is wrong together."""
+
+    name: str
+    fields: tuple[Field, ...]
+    check: Callable[[Values], Mistakes] = no_mistakes
+    together: tuple[str, ...] = ()

@@ -1,0 +1,50 @@
+"""Networks of rank K and of full rank into which nothing comes, with a trained readout (paper, section 2)."""
+
+import jax
+import jax.numpy as jnp
+
+from ghostsweep.declare.model import Params, Traced, Trials
+from ghostsweep.declare.shape import Shape
+from ghostsweep.models import recurrence
+
+
+def initial(shape: Shape, traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
+    """Draw m (N, K) and n (K, N), or w (N, N), and w_out (N,), b_out (1,) ~ N(0, 1) / sqrt N; b = 0, shape (N,).
+
+    With several outputs w_out is (N, outputs) and b_out (outputs,).
+
+    Drawn in float32 and then widened, so that both precisions train the same network.
+    """
+    n, rank = shape.n_units, shape.get("rank")
+    many = (shape.n_outputs,) if shape.n_outputs > 1 else ()
+    shapes: dict[str, tuple[int, ...]] = {"w_out": (n, *many), "b_out": many or (1,)}
+    shapes |= {"w": (n, n)} if rank is None else {"m": (n, rank), "n": (rank, n)}
+    drawn = {
+        name: jax.random.normal(k, size, jnp.float32).astype(shape.dtype) / n**0.5
+        for k, (name, size) in zip(jax.random.split(key, len(shapes)), shapes.items(), strict=True)
+    }
+    return drawn | {"b": jnp.zeros(n, shape.dtype)}
+
+
+def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax.Array:
+    """Readouts c (x . w_out + b_out) of x <- (1 - a) x + a tanh(recurrent + b), shaped like the targets."""
+    w_out, b_out = params["w_out"], params["b_out"]
+    rank = shape.get("rank")
+    leak = traced["dt_ms"] / traced["tau_ms"]
+    # Units without weights make the rows of low rank a multiple of 8 numbers, which XLA's products of a vector and
+    # a matrix like: 54 instead of 61 us of one core per run and epoch for N = 100 and K = 30, 155 instead of 175
+    # for K = 100. For full rank the padding costs what it gains.
+    spare = 0 if rank is None else -len(w_out) % 8
+    bias = jnp.pad(params["b"], (0, spare))
+    steps = len(trials.targets) - (trials.read == "before")
+    drive = jnp.broadcast_to(bias, (steps, 1, len(bias)))
+    start = jnp.full_like(drive[0], trials.x_start)
+    if rank is None:
+        read = recurrence.full_rank(params["w"], w_out, drive, start, leak)
+    else:
+        into = jnp.concatenate([params["m"].T, w_out.reshape(shape.n_units, -1).T])
+        into, back = (jnp.pad(weights, [(0, 0), (0, spare)]) for weights in (into, params["n"]))
+        read = recurrence.low_rank(into, back, drive, start, leak)[..., rank:]
+        read = read[..., 0] if w_out.ndim == 1 else read
+    read = read if trials.read == "before" else read[1:]
+    return traced["confidence"] * (read + (b_out[0] if w_out.ndim == 1 else b_out[None, None]))

@@ -1,0 +1,65 @@
+"""Networks of rank K and of full rank that are driven by their inputs (paper, section 2)."""
+
+import jax
+import jax.numpy as jnp
+
+from ghostsweep.declare.model import Params, Traced, Trials
+from ghostsweep.declare.shape import Shape
+from ghostsweep.models import recurrence
+
+
+def initial(shape: Shape, traced: Traced, key: jax.Array) -> dict[str, jax.Array]:
+    """Draw the parameters (paper, section 2), in float32 and then widened, so that both precisions train the same.
+
+    Full rank: w_rec (N, N), w_in (N,), w_out (N,) Xavier uniform; b_in (N,) ~ U(-1, 1), b_out (1,) ~
+    U(-1, 1) / sqrt N. Rank K: s_l (N, K) ~ N(0, 1) / sqrt N, s_r (K, N) ~ N(0, 1), w_in (N,) and w_out (K,)
+    Xavier uniform, b_in (N,) ~ 0.1 N(0, 1), b_out (1,) ~ U(-1, 1) / sqrt K.
+    With several channels w_in is (inputs, N), w_out (N or K, outputs) and b_out (outputs,).
+    """
+    n, rank = shape.n_units, shape.get("rank")
+    read, into, out = rank or n, shape.n_inputs, shape.n_outputs
+    keys = iter(jax.random.split(key, 6))
+
+    def normal(scale: float, *size: int) -> jax.Array:
+        return scale * jax.random.normal(next(keys), size, jnp.float32).astype(shape.dtype)
+
+    def uniform(limit: float, *size: int) -> jax.Array:
+        return jax.random.uniform(next(keys), size, jnp.float32, -limit, limit).astype(shape.dtype)
+
+    params = {
+        "w_in": uniform((6 / (into + n)) ** 0.5, *([into] if into > 1 else []), n),
+        "w_out": uniform((6 / (read + out)) ** 0.5, read, *([out] if out > 1 else [])),
+        "b_out": uniform(read**-0.5, out),
+    }
+    if rank is None:
+        return params | {"w_rec": uniform((3 / n) ** 0.5, n, n), "b_in": uniform(1, n)}
+    return params | {"s_l": normal(n**-0.5, n, rank), "s_r": normal(1, rank, n), "b_in": normal(0.1, n)}
+
+
+def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax.Array:
+    """Readouts c (r . w_out + b_out), shaped like the targets; the update after the last output is left out.
+
+    r(0) = tanh(r0_sigma N(0, 1)), and noise_sigma N(0, 1) is added inside tanh, both drawn anew for every trial
+    and epoch, in float32 and then widened.
+    """
+    targets = trials.targets
+    inputs = jnp.asarray(trials.inputs[:-1] if trials.read == "before" else trials.inputs, shape.dtype)
+    steps, n_trials = inputs.shape[:2]
+    start, noise = jnp.full((n_trials, shape.n_units), trials.x_start, shape.dtype), jnp.zeros((), shape.dtype)
+    if "r0_sigma" in shape.random:
+        drawn = jax.random.normal(jax.random.fold_in(traced["key"], 0), start.shape, jnp.float32)
+        start = jnp.tanh(traced["r0_sigma"] * drawn.astype(shape.dtype))
+    if "noise_sigma" in shape.random:
+        drawn = jax.random.normal(jax.random.fold_in(traced["key"], 1), (steps, *start.shape), jnp.float32)
+        noise = traced["noise_sigma"] * drawn.astype(shape.dtype)
+    w_in, w_out, b_out = params["w_in"], params["w_out"], params["b_out"]
+    driven = inputs @ w_in if w_in.ndim == 2 else inputs.reshape(steps, n_trials, 1) * w_in[None, None]
+    drive = driven + params["b_in"][None, None] + noise
+    leak = traced["dt_ms"] / traced["tau_ms"]
+    if shape.get("rank") is None:
+        read = recurrence.full_rank(params["w_rec"], w_out, drive, start, leak)
+    else:
+        read = recurrence.low_rank(params["s_l"].T, params["s_r"], drive, start, leak) @ w_out
+    read = read + (b_out[0] if w_out.ndim == 1 else b_out[None, None])
+    argument = traced["confidence"] * (read if trials.read == "before" else read[1:])
+    return argument if argument.ndim == targets.ndim else argument[..., None]

@@ -1,0 +1,84 @@
+"""Update rules and learning-rate schedules: the fields of each. What they compute is in `training/optimizers.py`."""
+
+from ghostsweep.declare.field import Field
+from ghostsweep.declare.model import Mistakes, Rule, Values
+
+_MOMENTUM = Field("momentum", "share of the last update kept in the next; null: none", ge=0, lt=1)
+_NESTEROV = Field("nesterov", "whether the momentum looks ahead (1) or not (0)", kind=bool, default=False, traced=False)
+
+
+def _beta1(default: float) -> Field:
+    return Field("beta1", "decay per epoch of the mean of gradients", default=default, ge=0, lt=1)
+
+
+def _beta2(default: float) -> Field:
+    meaning = "decay per epoch of the mean of squared gradients (lion: of the mean it keeps)"
+    return Field("beta2", meaning, default=default, ge=0, lt=1)
+
+
+def _epsilon(default: float) -> Field:
+    return Field("epsilon", "added to the divisor of the update, against division by zero", default=default, gt=0)
+
+
+def _decay(default: float | None) -> Field:
+    meaning = (
+        "pull on the parameters: added to the update (adamw, lion) or, times the parameters, to the clipped gradient; "
+        "null: none"
+    )
+    return Field("weight_decay", meaning, default=default, ge=0)
+
+
+def _looks_ahead(fields: Values) -> Mistakes:
+    if fields["nesterov"] and fields["momentum"] is None:
+        yield "nesterov", f"false without momentum, where the optimizer is '{fields['optimizer']}'"
+
+
+_ADAM = (_beta1(0.9), _beta2(0.999), _epsilon(1e-8))
+OPTIMIZERS = {
+    rule.name: rule
+    for rule in (
+        Rule("sgd", (_MOMENTUM, _NESTEROV, _decay(None)), _looks_ahead, ("nesterov", "momentum")),
+        Rule("adam", (_NESTEROV, *_ADAM, _decay(None))),
+        Rule("adamw", (_NESTEROV, *_ADAM, _decay(1e-4))),
+        Rule("adamax", (*_ADAM, _decay(None))),
+        Rule("amsgrad", (*_ADAM, _decay(None))),
+        Rule("lion", (_beta1(0.9), _beta2(0.99), _decay(1e-3))),
+        Rule(
+            "rmsprop",
+            (_MOMENTUM, _NESTEROV, _beta2(0.9), _epsilon(1e-8), _decay(None)),
+            _looks_ahead,
+            ("nesterov", "momentum"),
+        ),
+        Rule("adagrad", (_epsilon(1e-7), _decay(None))),
+    )
+}
+
+
+def _falls(final: float) -> tuple[Field, ...]:
+    meaning = "epochs after the warm-up at which the learning rate reaches its final value"
+    return (
+        Field("decay_epochs", meaning, "epochs", kind=int, ge=1),
+        Field("final_learning_rate", "learning rate from there on", "learning_rate", default=final, ge=0),
+    )
+
+
+def _ends(fields: Values) -> Mistakes:
+    if fields["decay_epochs"] is None:
+        yield "decay_epochs", f"a whole number >= 1, which schedule '{fields['schedule']}' needs"
+
+
+def _ends_above_zero(fields: Values) -> Mistakes:
+    yield from _ends(fields)
+    if fields["final_learning_rate"] == 0:
+        yield "final_learning_rate", "a finite number > 0, where the schedule is 'exponential'"
+
+
+SCHEDULES = {
+    rule.name: rule
+    for rule in (
+        Rule("constant", ()),
+        Rule("linear", _falls(0.0), _ends),
+        Rule("cosine", _falls(0.0), _ends),
+        Rule("exponential", _falls(0.01), _ends_above_zero, ("final_learning_rate",)),
+    )
+}

@@ -1,0 +1,169 @@
+"""Users' own models and tasks: files that a sweep names, kept as text that goes wherever the sweep goes.
+
+Their code is executed by planning and training alone. What runs have as their model or task is NAME@VERSION, where the
+version is the declared one or the digest of the file's text, blank lines and lines of comment apart: runs of an edited
+file are never mixed with those of the old one.
+"""
+
+import importlib.util
+import sys
+import tempfile
+import traceback
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ghostsweep.declare.field import RESULTS
+from ghostsweep.declare.model import Model, Task
+from ghostsweep.errors import UsageError
+from ghostsweep.models import registry
+from ghostsweep.spec.parts import FIRST, LAST
+
+KINDS: dict[str, type[Model] | type[Task]] = {"model": Model, "task": Task}
+TAKEN = RESULTS | {field.name for field in (*FIRST, *LAST)} | {"run_id", "outcome", "learned_loss"}
+MAX_BYTES = 1_000_000
+"""Size of such a file."""
+_LOADED: dict[tuple[str, str], types.ModuleType] = {}
+"""Modules by path and digest of what was executed."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """One model or task of a user: where it was found, and its text as it was then."""
+
+    kind: str
+    reference: str
+    path: str
+    attribute: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """Of its text, without blank lines and lines of comment."""
+        return registry.digest_of(self.text)
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """What is stored with results: its digest, and all that it takes to train a run of it again."""
+        return {"kind": self.kind, "attribute": self.attribute, "digest": self.digest, "text": self.text}
+
+    @classmethod
+    def of_results(cls, about: Mapping[str, Any]) -> "tuple[Code, ...]":
+        """The models and tasks of users that results were trained with, from what their meta.json says."""
+        stored = about.get("code", {}).items()
+        return tuple(cls(c["kind"], name, f"{name} (as stored)", c["attribute"], c["text"]) for name, c in stored)
+
+    def load(self) -> str:
+        """Execute it, once a process; return the name that runs have it by.
+
+        Raises UsageError for whatever goes wrong, with the line of the file.
+        """
+        module = _LOADED.get((self.path, self.digest)) or self._execute()
+        wanted = KINDS[self.kind]
+        found = {name: part for name, part in vars(module).items() if isinstance(part, wanted)}
+        if self.attribute:
+            part = getattr(module, self.attribute, None)
+            if not isinstance(part, wanted):
+                there = "nothing" if part is None else f"a {type(part).__name__}"
+                raise self._wrong(f"{self.attribute}: found {there}; allowed: {_names(found, wanted)}")
+        elif len(found) == 1:
+            (part,) = found.values()
+        else:
+            raise self._wrong(f"found {len(found)} of them; allowed: FILE.py:NAME with {_names(found, wanted)}")
+        self._declared(part)
+        return registry.named(part, self.digest)
+
+    def _execute(self) -> types.ModuleType:
+        module = types.ModuleType(f"ghostsweep_own_{self.digest}")
+        module.__file__ = self.path
+        try:
+            code = compile(self.text, self.path, "exec")
+            sys.modules[module.__name__] = module  # dataclasses and pickle look there
+            exec(code, vars(module))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a SystemExit too: a user's file must not end the command in silence
+            raise told(error, self.path) from None
+        _LOADED[self.path, self.digest] = module
+        return module
+
+    def _wrong(self, said: str) -> UsageError:
+        return UsageError(f"{self.path}: {self.kind} {said}")
+
+    def _declared(self, part: Model | Task) -> None:
+        """Refuse declarations that later code would stumble over."""
+        if not isinstance(part.name, str) or not part.name.replace("_", "").isalnum():
+            raise self._wrong(f"name: found {part.name!r}; allowed: letters, digits and _")
+        if not isinstance(part.version, str) or set("@;=") & set(part.version):
+            raise self._wrong(f"{part.name}, version: found {part.version!r}; allowed: a text without @, ; and =")
+        names = [getattr(field, "name", None) for field in part.fields]
+        for field, name in zip(part.fields, names, strict=True):
+            if not isinstance(name, str) or not name.isidentifier():
+                raise self._wrong(f"{part.name}, fields: found {field!r}; allowed: Field(NAME, MEANING, ...)")
+            if name in TAKEN:
+                raise self._wrong(f"{part.name}, field {name}: found a name that all runs have; allowed: another name")
+            if names.count(name) > 1:
+                raise self._wrong(f"{part.name}, fields: found {name} twice; allowed: every name once")
+            if field.default is not None:
+                try:
+                    field.read(field.default)
+                except (ValueError, TypeError):
+                    allowed = field.allowed
+                    raise self._wrong(
+                        f"{part.name}, default of {name}: found {field.default!r}; allowed: {allowed}"
+                    ) from None
+        wanted = ["initial"] if isinstance(part, Model) else ["trials"]
+        if isinstance(part, Model) and sum(f is not None for f in (part.outputs, part.loss)) != 1 and not part.evaluate:
+            raise self._wrong(f"{part.name}: found neither or both; allowed: one of outputs, loss")
+        for name in wanted:
+            if not callable(getattr(part, name)):
+                raise self._wrong(f"{part.name}, {name}: found {getattr(part, name)!r}; allowed: a function")
+
+
+def _names(found: Iterable[str], wanted: type) -> str:
+    return " or ".join(found) or f"a ghostsweep.{wanted.__name__} in the file"
+
+
+def told(error: BaseException, path: str, what: str = "") -> UsageError:
+    """An exception from a user's file as one line with the line of the file, and its traceback in a file."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    said = (error.msg if isinstance(error, SyntaxError) else str(error)).splitlines() or [""]
+    with tempfile.NamedTemporaryFile("w", prefix="ghostsweep-", suffix=".txt", delete=False) as file:
+        file.writelines(traceback.format_exception(error))
+    where = f"{path}, line {line}" if line else path
+    return UsageError(f"{where}: {what}{type(error).__name__}: {said[0]}; traceback in {file.name}")
+
+
+def is_reference(value: object) -> bool:
+    """Whether the value of `model` or `task` names a user's own: a file, or a module and a name in it."""
+    return isinstance(value, str) and (":" in value or value.endswith(".py"))
+
+
+def read(kind: str, reference: str, folder: Path) -> Code:
+    """Read what a sweep file in `folder` names, without executing it. Raises UsageError where that fails."""
+    place, _, attribute = reference.partition(":")
+    if place.endswith(".py"):
+        path = folder / place
+    else:
+        try:
+            spec = importlib.util.find_spec(place)
+        except (ImportError, ValueError, AttributeError):
+            spec = None
+        if spec is None or not spec.origin or not attribute:
+            raise UsageError(
+                f"{kind}: found {reference!r}; allowed: FILE.py or FILE.py:NAME beside the sweep file, or "
+                "PACKAGE.MODULE:NAME that Python can import"
+            )
+        path = Path(spec.origin)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path}: found {path.stat().st_size} bytes; allowed: at most {MAX_BYTES}")
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    return Code(kind, reference, str(path), attribute, text)

@@ -1,0 +1,8 @@
+"""What models are trained to do, a file a task: trials, loss, accuracy, and what outputs reach that know nothing."""
+
+from ghostsweep.declare.model import Task
+from ghostsweep.tasks import cues, delayed_activation
+
+TASKS: dict[str, Task] = {task.name: task for task in (delayed_activation.TASK, cues.DCDT, cues.DMTS)}
+
+__all__ = ["TASKS"]

@@ -1,0 +1,114 @@
+"""Users' models and tasks tried before anything is compiled: what they return, traced for its types alone."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ghostsweep.declare import Evaluation, Model, Shape, Task, Trials
+from ghostsweep.errors import UsageError
+from ghostsweep.models import model_of, task_of
+from ghostsweep.models.sizes import arguments
+from ghostsweep.spec.code import told
+from ghostsweep.training import train
+from ghostsweep.training.evaluation import evaluate
+
+
+def prove(shapes: Iterable[Shape]) -> None:
+    """Trace the functions of users' models and tasks for each shape.
+
+    Raises UsageError, one line that names the file, the function, what was found and what is allowed.
+    """
+    for shape in shapes:
+        if "@" in shape.model or "@" in (shape.task or ""):
+            with train.precision(shape):
+                _prove(shape)
+
+
+def _prove(shape: Shape) -> None:
+    model, task = model_of(shape), task_of(shape)
+    traced, key = arguments(shape)
+    params = _traced(model, "initial", lambda: jax.eval_shape(functools.partial(model.initial, shape), traced, key))
+    _arrays(model, "initial", params, shape)
+    if task is not None:
+        trials = _traced(task, "trials", lambda: jax.eval_shape(lambda t: task.trials(shape, t)[:3], traced))
+        _trials(task, trials)
+        outputs = model.outputs
+        if outputs is not None:
+
+            def read(params: Any, traced: Any) -> Any:
+                own = Trials(*task.trials(shape, traced))
+                arrays = [jax.numpy.asarray(array, shape.dtype) for array in own[:2]]
+                return outputs(shape, params, traced, own._replace(inputs=arrays[0], targets=arrays[1]))
+
+            readout = _traced(model, "outputs", lambda: jax.eval_shape(read, params, traced))
+            _same(model, "outputs", readout, trials[1].shape, shape.dtype)
+    part: Model | Task = model if task is None or "@" in shape.model else task
+    found = _traced(part, "loss", lambda: jax.eval_shape(functools.partial(evaluate, shape), params, traced))
+    if not isinstance(found, Evaluation):
+        raise _wrong(part, "evaluate", f"a {type(found).__name__}", "a ghostsweep.Evaluation")
+    for name in ("loss", "accuracy"):
+        _same(part, name, getattr(found, name), (), shape.dtype)
+
+
+def _traced(part: Model | Task, name: str, trace: Callable[[], Any]) -> Any:
+    """What a function returns when it is traced; an exception in it as one line with the line of the file."""
+    try:
+        return trace()
+    except (KeyboardInterrupt, UsageError):
+        raise
+    except Exception as error:
+        raise told(error, _path(part), f"{part.name.partition('@')[0]}, {name}: ") from None
+
+
+def _path(part: Model | Task) -> str:
+    function = part.initial if isinstance(part, Model) else part.trials
+    return str(getattr(getattr(function, "__code__", None), "co_filename", part.name))
+
+
+def _wrong(part: Model | Task, name: str, found: str, allowed: str) -> UsageError:
+    own = part.name.partition("@")[0]
+    return UsageError(f"{_path(part)}: {own}, {name}: found {found}; allowed: {allowed}")
+
+
+def _arrays(model: Model, name: str, params: Any, shape: Shape) -> None:
+    allowed = f"a dict of {shape.dtype} arrays by parameter name"
+    if params == {}:
+        raise _wrong(model, name, "nothing", allowed)
+    if not isinstance(params, dict):
+        raise _wrong(model, name, "one array" if hasattr(params, "shape") else f"a {type(params).__name__}", allowed)
+    for key, value in params.items():
+        if not isinstance(key, str) or not hasattr(value, "shape"):
+            raise _wrong(model, name, f"{key!r}: {type(value).__name__}", allowed)
+        if value.dtype != np.dtype(shape.dtype):
+            raise _wrong(model, name, f"{key} of {value.dtype}", f"{allowed} (shape.dtype)")
+
+
+def _trials(task: Task, trials: Any) -> None:
+    inputs, targets, weights = trials
+    allowed = f"arrays (steps, trials) or (steps, trials, channels), of {task.channels} channels in and out"
+    for name, array, channels in (("inputs", inputs, task.channels[0]), ("targets", targets, task.channels[1])):
+        good = hasattr(array, "shape") and array.ndim in (2, 3) and (array.shape[2:] or (1,)) == (channels,)
+        if not good or array.shape[:2] != targets.shape[:2]:
+            shape = getattr(array, "shape", type(array).__name__)
+            raise _wrong(task, "trials", f"{name} of shape {shape}", f"{allowed}, as many steps and trials in both")
+    if weights is not None and not _broadcasts(weights.shape, targets.shape):
+        raise _wrong(task, "trials", f"weights of shape {weights.shape}", f"a shape that broadcasts to {targets.shape}")
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, to) == to
+    except ValueError:
+        return False
+
+
+def _same(part: Model | Task, name: str, found: Any, shape: tuple[int, ...], dtype: str) -> None:
+    if not hasattr(found, "shape"):
+        raise _wrong(part, name, f"a {type(found).__name__}", f"an array of shape {shape}")
+    if found.shape != shape:
+        raise _wrong(part, name, f"shape {found.shape}", f"shape {shape}")
+    if found.dtype != np.dtype(dtype):
+        raise _wrong(part, name, str(found.dtype), f"{dtype}, the precision of the run (shape.dtype)")
