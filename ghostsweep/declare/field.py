@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -104,13 +104,6 @@ class Field:
         """The option that a text may have meant, in words; empty where there is none."""
         close = difflib.get_close_matches(value, self.options, n=1) if isinstance(value, str) else []
         return f"; did you mean {close[0]!r}?" if close else ""
-
-    @property
-    def column(self) -> Literal["string", "int64", "float64", "bool"]:
-        """Its type as a column of a table."""
-        kinds: dict[type, Literal["string", "int64", "float64", "bool"]]
-        kinds = {str: "string", int: "int64", float: "float64", bool: "bool"}
-        return kinds[self.kind]
 
 
 def is_null(value: Any) -> bool:

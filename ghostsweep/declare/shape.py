@@ -11,7 +11,8 @@ class Shape:
     sizes: whole numbers and truth values by name, which are attributes too (`shape.n_units`). traced: the fields that
     enter the program as one number a run. A field that is null for the run is not among them, so that what it would
     add (momentum, clipping ...) is left out of the program. random: what draws random numbers every epoch: the
-    fields that do so where above 0, and "trials".
+    fields that do so where above 0, and "trials". texts: digests of the texts of a user's model and task, so that no
+    program of an edited file is used again, whatever version it declares.
     """
 
     model: str
@@ -22,6 +23,7 @@ class Shape:
     sizes: tuple[tuple[str, int], ...] = ()
     traced: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
+    texts: tuple[str, str] = ("", "")
 
     @property
     def stochastic(self) -> bool:

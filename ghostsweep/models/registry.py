@@ -6,6 +6,7 @@ import inspect
 
 from ghostsweep.declare.model import Model, Task
 from ghostsweep.declare.shape import Shape
+from ghostsweep.errors import UsageError
 from ghostsweep.models import canonical, rank_one, readout
 from ghostsweep.tasks import TASKS
 
@@ -15,6 +16,7 @@ MODELS: dict[str, Model] = {
 }
 _OWN_MODELS: dict[str, Model] = {}
 _OWN_TASKS: dict[str, Task] = {}
+_TEXTS: dict[str, str] = {}
 
 
 def models() -> dict[str, Model]:
@@ -44,13 +46,20 @@ def named(part: Model | Task, digest: str = "") -> str:
     """
     if part in (MODELS | TASKS).values():
         return part.name
-    version = part.version or digest or _digest(part)
-    name = f"{part.name}@{version}"
-    if isinstance(part, Model):
-        _OWN_MODELS.setdefault(name, dataclasses.replace(part, name=name))
-    else:
-        _OWN_TASKS.setdefault(name, dataclasses.replace(part, name=name))
+    digest = digest or _digest(part)
+    name = f"{part.name}@{part.version or digest}"
+    if _TEXTS.get(name) != digest:  # a file of a declared version may be edited while its process goes on
+        _TEXTS[name] = digest
+        if isinstance(part, Model):
+            _OWN_MODELS[name] = dataclasses.replace(part, name=name)
+        else:
+            _OWN_TASKS[name] = dataclasses.replace(part, name=name)
     return name
+
+
+def text_of(name: str | None) -> str:
+    """Digest of the text that a user's model or task is of in this process; empty for a built-in one."""
+    return _TEXTS.get(name or "", "")
 
 
 def meaningful(text: str) -> str:
@@ -65,13 +74,23 @@ def digest_of(text: str) -> str:
 
 
 def _digest(part: Model | Task) -> str:
-    """Of the file that a part's functions are written in; of their text where they are in none."""
-    function = part.initial if isinstance(part, Model) else part.trials
+    """Of the file that a part's functions are written in; where they are in none (a notebook), of their own text."""
+    functions = [value for value in vars(part).values() if inspect.isfunction(value)]
+    module = inspect.getmodule(functions[0])
     try:
-        source = inspect.getsource(inspect.getmodule(function) or function)
+        in_a_file = module is not None and getattr(module, "__file__", None)
+        texts = (
+            [inspect.getsource(module)]
+            if in_a_file and module
+            else [repr(part.fields), *map(inspect.getsource, functions)]
+        )
     except (OSError, TypeError):
-        source = repr(part)
-    return digest_of(source)
+        if part.version:
+            return digest_of(repr(part))  # another one wherever it is defined anew
+        raise UsageError(
+            f"{part.name}: found no text of its functions, which would tell its version; allowed: version = a text"
+        ) from None
+    return digest_of("\n".join(texts))
 
 
 def model_of(shape: Shape) -> Model:

@@ -159,11 +159,14 @@ def _learned_loss(default: float) -> Field:
 
 def parts_of(values: Mapping[str, Any]) -> Parts:
     """The parts of a run from its choices, null ones filled in. Raises KeyError for one that is not known."""
-    return _parts(*(None if is_null(value := values.get(name)) else value for name in CHOICES))
+    names = [None if is_null(value := values.get(name)) else value for name in CHOICES]
+    return _parts(*names, texts=(registry.text_of(names[0]), registry.text_of(names[3])))
 
 
 @functools.cache
-def _parts(model: str, optimizer: str | None, schedule: str | None, task: str | None) -> Parts:
+def _parts(
+    model: str, optimizer: str | None, schedule: str | None, task: str | None, *, texts: tuple[str, str]
+) -> Parts:
     own = registry.model(model)
     rules = OPTIMIZERS[optimizer or "sgd"], SCHEDULES[schedule or "constant"]
     return Parts(own, None if own.loss else registry.task(task or DEFAULT_TASK), rules)

@@ -121,7 +121,7 @@ class Problems:
         if item["type"] == "missing":
             self.add(f"{where}.{key}", "nothing", describe(cls, key))
             return
-        custom = item["type"] in ("not_applicable", "combination", "whole_steps", "leak", "value_error")
+        custom = item["type"] == "value_error"
         allowed = item["msg"].removeprefix("Value error, ") if custom or not key else describe(cls, key)
         near = ""
         if item["type"] == "literal_error" and isinstance(item["input"], str):

@@ -234,6 +234,7 @@ def shape_of(fields: Mapping[str, Any]) -> Shape:
         tuple(sorted(sizes.items())),
         tuple(name for name in given if name not in untraced | _NEVER_TRACED),
         (*random, *(("trials",) if found.task and found.task.drawn else ())),
+        (registry.text_of(found.model.name), registry.text_of(found.task.name if found.task else None)),
     )
 
 

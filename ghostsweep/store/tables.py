@@ -395,8 +395,6 @@ def verified(folder: Path, found: Stored) -> Stored:
             _tell(folder, error, [folder / name], True, told)
     if told:
         warnings.warn("; ".join(told) + "; their runs are trained again where they are needed", stacklevel=2)
-    ends, kept = (
-        {run: place for run, place in places.items() if place.file not in lost}
-        for places in (found.ends, found.snapshots)
-    )
+    ends = {run: place for run, place in found.ends.items() if place.file not in lost}
+    kept = {run: place for run, place in found.snapshots.items() if place.file not in lost}
     return found._replace(manifest=_forget(folder, found.manifest, lost), ends=ends, snapshots=kept)

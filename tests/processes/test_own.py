@@ -112,6 +112,22 @@ def test_a_declared_version_trains_nothing_again_for_an_edit(tmp_path: Path) -> 
     assert plan.expand(load(path))["run_id"].equals(before["run_id"])
 
 
+def test_an_edited_file_of_a_declared_version_is_what_is_trained_in_the_same_process(tmp_path: Path) -> None:
+    versioned = MODEL.replace("loss=loss)", 'loss=loss, version="3")')
+    first = ghostsweep.run(load(write(tmp_path, versioned)), out=tmp_path / "first").runs
+    second = ghostsweep.run(load(write(tmp_path, versioned.replace("** 2", "** 4"))), out=tmp_path / "second").runs
+    assert first["run_id"].equals(second["run_id"]) and not first["initial_loss"].equals(second["initial_loss"])
+
+
+def test_a_model_without_a_file_is_known_by_the_text_of_its_functions_or_declares_a_version() -> None:
+    there: dict[str, Any] = {}
+    exec(MODEL, there)
+    with pytest.raises(UsageError, match="own: found no text of its functions, .*; allowed: version = a text"):
+        Run(model=there["OWN"], learning_rate=0.1, epochs=1)
+    exec(MODEL.replace("loss=loss)", 'loss=loss, version="4")'), there)
+    assert Run(model=there["OWN"], learning_rate=0.1, epochs=1).model == "own@4"
+
+
 def test_list_and_status_execute_nothing(tmp_path: Path) -> None:
     write(tmp_path, "raise SystemExit(3)\n")
     command = [sys.executable, "-m", "ghostsweep"]
