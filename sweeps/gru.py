@@ -1,13 +1,12 @@
 """A gated recurrent unit (Cho et al. 2014) on any task with inputs: an own model, in one file.
 
-z, r = sigmoid(W u + U x + b), x <- (1 - z) x + z tanh(V u + R (r x) + a); the output is read after each step.
+z, r = sigmoid(W u + U x + b), x <- (1 - z) x + z tanh(V u + R (r x) + a), read as c (x . w_out + b_out).
 """
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from ghostsweep.declare import Field, Model, Shape, Trials
+from ghostsweep.declare import Field, Model, Shape
 from ghostsweep.declare.network import CONFIDENCE, N_UNITS
 
 
@@ -27,26 +26,23 @@ def initial(shape: Shape, traced: dict, key: jax.Array) -> dict:
     }
 
 
-def outputs(shape: Shape, params: dict, traced: dict, trials: Trials) -> jax.Array:
-    """Readouts c (x . w_out + b_out) after each step, shaped like the targets."""
-    p = params
-    inputs = trials.inputs.reshape(*trials.inputs.shape[:2], shape.n_inputs)  # one channel may leave its axis out
+def step(shape: Shape, p: dict, traced: dict, x: jax.Array, u: jax.Array) -> jax.Array:
+    """The state (n_units,) after a step with the inputs u (n_inputs,)."""
+    update, reset = jnp.split(jax.nn.sigmoid(u @ p["w_gates"] + x @ p["u_gates"] + p["b_gates"]), 2)
+    return (1 - update) * x + update * jnp.tanh(u @ p["w_in"] + (reset * x) @ p["w_rec"] + p["b_rec"])
 
-    def step(x: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        update, reset = jnp.split(jax.nn.sigmoid(u @ p["w_gates"] + x @ p["u_gates"] + p["b_gates"][None]), 2, axis=-1)
-        x = (1 - update) * x + update * jnp.tanh(u @ p["w_in"] + (reset * x) @ p["w_rec"] + p["b_rec"][None])
-        return x, x
 
-    _, states = lax.scan(step, jnp.zeros((inputs.shape[1], shape.n_units), inputs.dtype), inputs)
-    readouts = traced["confidence"] * (states @ p["w_out"] + p["b_out"][None, None])
-    return readouts.reshape(trials.targets.shape)
+def readout(shape: Shape, p: dict, traced: dict, x: jax.Array) -> jax.Array:
+    """What is read from a state, (n_outputs,)."""
+    return traced["confidence"] * (x @ p["w_out"] + p["b_out"])
 
 
 GRU = Model(
     "gru",
     fields=(N_UNITS, CONFIDENCE, Field("gate_bias", "bias of the update gate at the start", default=-1.0)),
     initial=initial,
-    outputs=outputs,
+    step=step,
+    readout=readout,
     normed=("w_rec", "u_gates"),
     version="1",
 )

@@ -45,12 +45,12 @@ RESULTS = frozenset(
 class Field:
     """One field of a run. A field that is null for a run is not there for its model.
 
-    kind: float, int, bool or str. default: None where it may be left out. gt, ge, lt, le: limits of a number;
-    options: of a text. traced: whether it enters the compiled program as a number a run; else the program is compiled
-    for its value. decides: whether, though traced, the sizes of a program depend on it. random: whether an epoch draws
-    random numbers where it is above 0. symbol: how figures call it. begins: the parameter that it sets at the start,
-    which a later phase that is given the field begins anew. inherited: of what a later phase cannot change, since its
-    parameters come from the phase before.
+    kind: float, int, bool or str. default: None where it may be left out. gt, ge, lt, le: limits of a number; options:
+    of a text. traced: whether it enters the compiled program as a number a run; else the program is compiled for its
+    value. decides: whether, though traced, the sizes of a program depend on it. random: whether an epoch draws random
+    numbers where it is above 0. noise: of a task, whether the model is what draws them. symbol: how figures call it.
+    begins: the parameter that it sets at the start, which a later phase that is given the field begins anew. inherited:
+    of what a later phase cannot change, since its parameters come from the phase before.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Field:
     traced: bool = True
     decides: bool = False
     random: bool = False
+    noise: bool = False
     symbol: str = ""
     begins: str = ""
     inherited: bool = False

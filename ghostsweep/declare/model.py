@@ -107,18 +107,29 @@ class Task:
 class Model:
     """What is trained.
 
-    initial(shape, traced, key) draws parameters by name. Then one of: outputs(shape, params, traced, trials), readouts
-    shaped like `trials.targets` of any task; evaluate(shape, params, traced), loss, accuracy and gradient written by
-    hand, for the tasks named in `tasks`, where it is preferred to outputs; loss(shape, params, traced), loss and
-    accuracy of a model that has no task.
+    initial(shape, traced, key) draws parameters by name. Then one of:
 
-    channels: numbers of inputs and of outputs that it can serve, None for any. defaults: of fields of the run that are
-    not the model's own (dtype). sizes(fields), from the fields `sizes_from`: what its program is compiled for, where
-    that is not the sizes of its task and its fields that are not traced. normed: parameters whose gradient counts in
-    the gradient norm, where they are there; none: all. bounded: whether loss and gradient are finite whatever the
-    parameters. unroll: epochs per turn of the training loop. accuracy_of(loss), where accuracy is a falling function
-    of it. cost(shape) and n_parameters(shape), else from the sizes of parameters and trials. before_epoch(params,
-    traced): parameters as an epoch begins. check(fields) and version as of a task.
+    - step(shape, params, traced, x, u), the state (units,) after one time step with the inputs u (inputs,), and
+      readout(shape, params, traced, x), what is read (outputs,) from a state. The trainer takes the steps of any task
+      and fixed points, slow points and trajectories are found. start(shape, params, traced): the state before the
+      first step; by default `x_start` of the trials in each of `shape.n_units`;
+    - outputs(shape, params, traced, trials), readouts shaped like `trials.targets` of any task; preferred to steps;
+    - evaluate(shape, params, traced), loss, accuracy and gradient written by hand, for the tasks named in `tasks`;
+      preferred to all others;
+    - loss(shape, params, traced), loss and accuracy of a model that has no task.
+
+    channels: numbers of inputs and of outputs that it can serve, None for any. noise: names of a task's fields of noise
+    that it draws; of others only 0 is allowed. defaults: of fields of the run that are not the model's own (dtype).
+    sizes(fields), from the fields `sizes_from`: what its program is compiled for, where that is not the sizes of its
+    task and its fields that are not traced. normed: parameters whose gradient counts in the gradient norm, where they
+    are there; none: all. bounded: whether loss and gradient are finite whatever the parameters. unroll: epochs per turn
+    of the training loop. accuracy_of(loss), where accuracy is a falling function of it. cost(shape) and
+    n_parameters(shape), else from the sizes of parameters and trials. before_epoch(params, traced): parameters as an
+    epoch begins. check(fields) and version as of a task.
+
+    Plain numbers of a run's fields, for its analysis: theory(fields), the learning rate at which theory puts the upper
+    boundary of what can be learned (NaN: it says nothing); floor(fields), a loss that no parameters can undercut;
+    gradient_unit(fields), what a gradient norm is multiplied by before it is held against `vanished_norm`.
     """
 
     name: str
@@ -126,9 +137,13 @@ class Model:
     initial: "Callable[[Shape, Traced, jax.Array], dict[str, jax.Array]]"
     outputs: "Callable[[Shape, Params, Traced, Trials], jax.Array] | None" = None
     evaluate: Callable[[Shape, Params, Traced], Evaluation] | None = None
+    step: "Callable[[Shape, Params, Traced, jax.Array, jax.Array], jax.Array] | None" = None
+    readout: "Callable[[Shape, Params, Traced, jax.Array], jax.Array] | None" = None
+    start: "Callable[[Shape, Params, Traced], jax.Array] | None" = None
     loss: "Callable[[Shape, Params, Traced], jax.Array] | None" = None
     tasks: tuple[str, ...] = ()
     channels: tuple[int | None, int | None] = (None, None)
+    noise: tuple[str, ...] = ()
     defaults: Mapping[str, Any] | None = None
     sizes: Callable[[Values], dict[str, int]] | None = None
     sizes_from: tuple[str, ...] = ()
@@ -139,6 +154,9 @@ class Model:
     cost: Callable[[Shape], Cost] | None = None
     n_parameters: Callable[[Shape], int] | None = None
     before_epoch: "Callable[[Params, Traced], dict[str, jax.Array]] | None" = None
+    theory: Callable[[Values], float] | None = None
+    floor: Callable[[Values], float] | None = None
+    gradient_unit: Callable[[Values], float] | None = None
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
     version: str = ""

@@ -17,6 +17,7 @@ NOISE_SIGMA = Field(
     default=0.0,
     ge=0,
     random=True,
+    noise=True,
 )
 R0_SIGMA = Field(
     "r0_sigma",
@@ -24,6 +25,7 @@ R0_SIGMA = Field(
     default=0.0,
     ge=0,
     random=True,
+    noise=True,
 )
 CONFIDENCE = Field(
     "confidence",

@@ -1,4 +1,7 @@
-"""Parameters of a network -> its fixed points, slow points, ghosts, flow maps and trajectories. No tables, no JAX."""
+"""Parameters of a network -> its fixed points, slow points, ghosts, flow maps and trajectories. No tables.
+
+JAX is imported only for the steps of models (`step_flow`).
+"""
 
 from ghostsweep.dynamics.fixed_points import count_fixed_points, fixed_points_1d, fixed_points_over_training, flow_1d
 from ghostsweep.dynamics.flow import Flow, decision, flow_of, output, singular_basis
@@ -6,6 +9,7 @@ from ghostsweep.dynamics.flow_map import flow_map, flow_map_points
 from ghostsweep.dynamics.ghosts import SEPARATION, ghosts, ghosts_over_training
 from ghostsweep.dynamics.slow_points import SlowPoints, slow_points
 from ghostsweep.dynamics.snapshots import CUES, Snapshot, count_points, cue_inputs, network_snapshots
+from ghostsweep.dynamics.steps import StepFlow, step_flow
 from ghostsweep.dynamics.trajectories import PrincipalAxes, principal_axes, trajectories
 
 __all__ = [
@@ -15,6 +19,7 @@ __all__ = [
     "PrincipalAxes",
     "SlowPoints",
     "Snapshot",
+    "StepFlow",
     "count_fixed_points",
     "count_points",
     "cue_inputs",
@@ -32,5 +37,6 @@ __all__ = [
     "principal_axes",
     "singular_basis",
     "slow_points",
+    "step_flow",
     "trajectories",
 ]

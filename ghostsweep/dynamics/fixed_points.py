@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
-from ghostsweep.dynamics.flow import Array, Params, flow_of
+from ghostsweep.dynamics.flow import Array, Params, any_flow, flow_of
 from ghostsweep.errors import UsageError
+
+if TYPE_CHECKING:
+    from ghostsweep.dynamics.steps import StepFlow
 
 SPAN, N_POINTS = (-15.0, 15.0), 1000  # of the paper's test for bifurcations
 TOLERANCE = 1e-12  # 1/tau; rounding leaves about 1e-15 at a zero
@@ -101,11 +105,11 @@ def _grid(span: tuple[float, float], n_points: int) -> Array:
 
 
 def flow_1d(
-    params: Params, *, u: float = 0.0, span: tuple[float, float] = (-9.0, 9.0), n_points: int = N_POINTS
+    params: "Params | StepFlow", *, u: float = 0.0, span: tuple[float, float] = (-9.0, 9.0), n_points: int = N_POINTS
 ) -> pd.DataFrame:
     """The flow of a network with one coordinate: kappa and flow = dkappa/dt in 1/tau, n_points rows (paper, Fig. 3)."""
     kappa = _grid(span, n_points)
-    return pd.DataFrame({"kappa": kappa, "flow": flow_of(params).velocity(kappa[:, None], u)[:, 0]})
+    return pd.DataFrame({"kappa": kappa, "flow": any_flow(params).velocity(kappa[:, None], u)[:, 0]})
 
 
 def fixed_points_1d(

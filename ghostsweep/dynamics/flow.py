@@ -12,12 +12,17 @@ since multiplying the step by L from the right leaves kappa alone on both sides.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linprog
 from scipy.special import expit
 
 from ghostsweep.errors import UsageError
+
+if TYPE_CHECKING:
+    from ghostsweep.dynamics.steps import StepFlow
 
 Array = NDArray[np.float64]
 Params = Mapping[str, np.ndarray]
@@ -41,6 +46,11 @@ class Flow:
     w_in: Array | None
 
     @property
+    def n_units(self) -> int:
+        """N, the number of units."""
+        return len(self.bias)
+
+    @property
     def dimension(self) -> int:
         """D, the number of coordinates."""
         return len(self.back)
@@ -52,6 +62,19 @@ class Flow:
         if np.any(u):
             raise UsageError("u: found an input that is not 0; this network has no w_in, so only 0 is allowed")
         return np.zeros_like(self.bias)
+
+    def start(self, x_start: float = 0.0) -> Array:
+        """The state of the units before the first step, (N,)."""
+        return np.full(self.n_units, x_start)
+
+    def reachable(self, point: Array) -> bool:
+        """Whether rates in [-1, 1], all that tanh gives, can make the coordinates of a point (D,)."""
+        if self.into is None:
+            return bool(np.abs(point).max() <= 1.0)
+        if self.dimension == 1:
+            return bool(abs(point[0]) <= np.abs(self.into).sum())
+        zero = np.zeros(self.n_units)
+        return bool(linprog(zero, A_eq=self.into.T, b_eq=point, bounds=(-1.0, 1.0)).status == 0)
 
     def _rates(self, y: Array, u: ArrayLike) -> Array:
         return np.tanh(y @ self.back + self.bias + self.drive(u))
@@ -102,8 +125,13 @@ class Flow:
         return squared - linear - np.swapaxes(linear, -1, -2) + np.eye(self.dimension)
 
 
+def any_flow(params: "Params | StepFlow") -> "Flow | StepFlow":
+    """A flow as it is, and that of parameters as `flow_of` tells it."""
+    return flow_of(params) if isinstance(params, Mapping) else params
+
+
 def flow_of(params: Params) -> Flow:
-    """The flow of a stored network, its kind told from the names of its parameters.
+    """The flow of a stored network of tanh units, its kind told from the names of its parameters.
 
     params: as `ghostsweep.train_one` returns them. m (N,), n (N,), b: kappa = n . x. m (N, K), n (K, N), b:
     kappa = x m. s_l, s_r, w_in, b_in: kappa = r s_l. w, b and w_rec, w_in, b_in: the state itself.
@@ -127,7 +155,7 @@ def flow_of(params: Params) -> Flow:
     else:
         raise UsageError(
             f"params: found {', '.join(sorted(names))}; allowed: those of rank_one (m, n, b), low_rank (m, n, b or "
-            "s_l, s_r, w_in, b_in) and full_rank (w, b or w_rec, w_in, b_in)"
+            "s_l, s_r, w_in, b_in) and full_rank (w, b or w_rec, w_in, b_in); of other models step_flow(run, params)"
         )
     w_in = arrays["w_in"] if "w_in" in names and "b_in" in names else None
     units = bias.shape

@@ -1,10 +1,13 @@
 """Two-dimensional flow maps of rank-2 cue networks, and the slow points in them (paper, Fig. 4)."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from scipy.ndimage import minimum_filter
 
-from ghostsweep.dynamics.flow import Array, Flow, Params, decision, flow_of, output
+from ghostsweep.dynamics.flow import Array, Flow, Params, any_flow, decision, output
 from ghostsweep.dynamics.slow_points import (
     MERGE_DISTANCE,
     NEUTRAL_TOLERANCE,
@@ -14,12 +17,15 @@ from ghostsweep.dynamics.slow_points import (
 )
 from ghostsweep.errors import UsageError
 
+if TYPE_CHECKING:
+    from ghostsweep.dynamics.steps import StepFlow
+
 SPAN = (-5.0, 5.0)
 
 
-def _grid(params: Params, span: tuple[float, float], n_points: int) -> tuple[Flow, Array]:
+def _grid(params: "Params | StepFlow", span: tuple[float, float], n_points: int) -> "tuple[Flow | StepFlow, Array]":
     """The flow, and the grid (n_points, n_points, 2) with kappa_2 along the first axis and kappa_1 along the second."""
-    flow = flow_of(params)
+    flow = any_flow(params)
     if flow.dimension != 2:
         raise UsageError(f"params: found a network of {flow.dimension} coordinates; allowed: 2, as of rank 2")
     if not span[0] < span[1] or n_points < 3:
@@ -29,9 +35,9 @@ def _grid(params: Params, span: tuple[float, float], n_points: int) -> tuple[Flo
 
 
 def flow_map(
-    params: Params,
+    params: "Params | StepFlow",
     *,
-    task: str,
+    task: str | None = None,
     u: float = 0.0,
     confidence: float = 1.0,
     span: tuple[float, float] = SPAN,
@@ -39,17 +45,24 @@ def flow_map(
 ) -> pd.DataFrame:
     """The flow and the output on a grid of kappa, n_points squared rows (paper, Fig. 4).
 
-    params: a rank-2 cue network, best in its `singular_basis`. Columns: kappa_1 (varies fastest), kappa_2; flow_1,
-    flow_2, the components of dkappa/dt in 1/tau at constant input u, of which the nullclines are the zero contours;
-    log10_speed (-inf at an exact zero); output, by `output` with task and confidence; decision, the answer it is
-    read as. `.reshape(n_points, n_points)` of a column has kappa_2 along its rows. task, u, confidence, span and
-    n_points stand in `.attrs`. Raises UsageError for a network of other than two coordinates or without a readout of
-    them, an unknown task, and a span that does not rise.
+    params: a rank-2 cue network, best in its `singular_basis`, with its task; or the `step_flow` of a model whose
+    states are two numbers, without one. Columns: kappa_1 (varies fastest), kappa_2; flow_1, flow_2, the components of
+    dkappa/dt in 1/tau at constant input u, of which the nullclines are the zero contours; log10_speed (-inf at an exact
+    zero); output, by `output` with task and confidence, or the first number that the model reads; decision, the answer
+    it is read as (not of a model's steps). `.reshape(n_points, n_points)` of a column has kappa_2 along its rows. task,
+    u, confidence, span and n_points stand in `.attrs`. Raises UsageError for a network of other than two coordinates or
+    without a readout of them, an unknown task, and a span that does not rise.
     """
     flow, grid = _grid(params, span, n_points)
     kappa = grid.reshape(-1, 2)
     velocity = flow.velocity(kappa, u)
-    out = output(params, kappa, task=task, confidence=confidence)
+    if isinstance(flow, Flow):
+        if task is None or not isinstance(params, Mapping):
+            raise UsageError("task: found none; allowed: that of the network")
+        out = output(params, kappa, task=task, confidence=confidence)
+        read = {"output": out, "decision": decision(out, task)}
+    else:
+        read = {"output": flow.readout(kappa)[:, 0]}
     with np.errstate(divide="ignore"):
         log10_speed = np.log10(np.linalg.norm(velocity, axis=1))
     table = pd.DataFrame(
@@ -59,8 +72,7 @@ def flow_map(
             "flow_1": velocity[:, 0],
             "flow_2": velocity[:, 1],
             "log10_speed": log10_speed,
-            "output": out,
-            "decision": decision(out, task),
+            **read,
         }
     )
     table.attrs = {"task": task, "u": u, "confidence": confidence, "span": span, "n_points": n_points}
@@ -68,7 +80,7 @@ def flow_map(
 
 
 def flow_map_points(
-    params: Params,
+    params: "Params | StepFlow",
     *,
     u: float = 0.0,
     span: tuple[float, float] = SPAN,

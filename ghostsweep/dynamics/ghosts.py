@@ -9,16 +9,18 @@ Where r a > 0 that is a bottleneck: passing it takes pi / sqrt(r a), most of it 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linprog
 
 from ghostsweep.dynamics.fixed_points import fixed_points_of_all
-from ghostsweep.dynamics.flow import THRESHOLD, Array, Flow, Params, flow_of
+from ghostsweep.dynamics.flow import THRESHOLD, Array, Params, any_flow
 from ghostsweep.errors import UsageError
+
+if TYPE_CHECKING:
+    from ghostsweep.dynamics.steps import StepFlow
 
 SEPARATION = 3.0
 """The least ratio of a ghost's passage time to the next time scale of the network there."""
@@ -30,7 +32,7 @@ GHOST_FIELDS = (
 
 
 def ghosts(
-    params: Params,
+    params: "Params | StepFlow",
     points: ArrayLike,
     paths: ArrayLike,
     *,
@@ -40,9 +42,9 @@ def ghosts(
 ) -> pd.DataFrame:
     """Say of each slow place whether it is a ghost, a row each.
 
-    params: as `flow_of` takes them. points (P, D): minima of the speed that are no zeros, at constant input u. paths
-    (steps + 1, trials, D): the task's own trajectories. along (steps, trials): which of their steps are taken at that
-    input, all if left out; a step at another input is one in another flow.
+    params: as `flow_of` takes them, or a `step_flow`. points (P, D): minima of the speed that are no zeros, at constant
+    input u. paths (steps + 1, trials, D): the task's own trajectories. along (steps, trials): which of their steps are
+    taken at that input, all if left out; a step at another input is one in another flow.
 
     Columns: speed, 1/tau; r and a, of the reduction along the slow direction, 1/tau; half_width, sqrt(r / a), in units
     of y; passage, pi / sqrt(r a), tau (both NaN where r a <= 0: the place holds no bottleneck); next_time, tau, one
@@ -56,7 +58,7 @@ def ghosts(
     took up to six times the time that the reduction predicts (Fig. 5). The reduction can fail elsewhere too, by a
     factor of 2 to 6 at two places that no trajectory passed; at the ghosts of seeds 0 and 3 it was right within 7%.
     """
-    flow = flow_of(params)
+    flow = any_flow(params)
     points, paths = np.asarray(points, np.float64), np.asarray(paths, np.float64)
     if points.ndim != 2 or points.shape[1] != flow.dimension or paths.ndim != 3 or paths.shape[2] != flow.dimension:
         raise UsageError(
@@ -77,13 +79,13 @@ def ghosts(
         half_width = np.where(bottleneck, np.sqrt(np.abs(r / a)), np.nan)
         passage = np.where(bottleneck, np.pi / np.sqrt(np.abs(r * a)), np.nan)
     sizes = np.abs(np.linalg.eigvals(jacobian))
-    if flow.dimension < max(len(flow.bias), 2):  # a single unit is held against tau
+    if flow.dimension < max(flow.n_units, 2):  # a single unit is held against tau
         sizes = np.concatenate([sizes, np.ones((len(points), 1))], axis=1)
     next_time = 1.0 / np.sort(sizes, axis=1)[:, 1]
     distance = _distances(points, paths, steps)
     reach = np.where(bottleneck, half_width, 0.0)[:, None] * v
     both_ends = zip(points - reach, points + reach, strict=True)
-    reachable = np.array([_reachable(flow, low) and _reachable(flow, high) for low, high in both_ends])
+    reachable = np.array([flow.reachable(low) and flow.reachable(high) for low, high in both_ends])
     table = pd.DataFrame(
         {
             "speed": np.linalg.norm(velocity, axis=1),
@@ -116,16 +118,6 @@ def _distances(points: Array, paths: Array, steps: NDArray[np.bool_]) -> Array:
         share = np.clip((away * move).sum(axis=1) / np.where(length > 0, length, 1.0), 0.0, 1.0)
         found.append(np.linalg.norm(away - share[:, None] * move, axis=1).min())
     return np.array(found, np.float64)
-
-
-def _reachable(flow: Flow, point: Array) -> bool:
-    """Whether rates in [-1, 1], all that tanh gives, can make the coordinates of the point."""
-    if flow.into is None:
-        return bool(np.abs(point).max() <= 1.0)
-    if flow.dimension == 1:
-        return bool(abs(point[0]) <= np.abs(flow.into).sum())
-    zero = np.zeros(len(flow.into))
-    return bool(linprog(zero, A_eq=flow.into.T, b_eq=point, bounds=(-1.0, 1.0)).status == 0)
 
 
 def ghosts_over_training(

@@ -5,6 +5,7 @@ J^T dy/dt = 0, so that its Jacobian J has an eigenvalue that is exactly 0: the d
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
 
-from ghostsweep.dynamics.flow import Array, Flow, Params, flow_of
+from ghostsweep.dynamics.flow import Array, Flow, Params, any_flow
 from ghostsweep.errors import UsageError
+
+if TYPE_CHECKING:
+    from ghostsweep.dynamics.steps import StepFlow
 
 SPEED_TOLERANCE = 1e-9
 MERGE_DISTANCE = 1e-3
@@ -58,7 +62,7 @@ class SlowPoints:
 
 
 def slow_points(
-    params: Params,
+    params: "Params | StepFlow",
     states: ArrayLike,
     *,
     u: float = 0.0,
@@ -68,10 +72,10 @@ def slow_points(
 ) -> SlowPoints:
     """Minima of the speed that a search from every visited state leads to, at constant input u (paper, Fig. 5).
 
-    params: as `flow_of` takes them. states (..., D): for instance `trajectories(...)`. Each search is a damped Newton
-    search on q from the state itself. Of points closer than merge_distance (Euclidean, in units of y) the slowest is
-    kept. speed_tolerance in 1/tau separates fixed from slow points; neutral_tolerance in 1/tau is the size below which
-    the real part of an eigenvalue counts as 0.
+    params: as `flow_of` takes them, or a `step_flow`. states (..., D): for instance `trajectories(...)`. Each search is
+    a damped Newton search on q from the state itself. Of points closer than merge_distance (Euclidean, in units of y)
+    the slowest is kept. speed_tolerance in 1/tau separates fixed from slow points; neutral_tolerance in 1/tau is the
+    size below which the real part of an eigenvalue counts as 0.
 
     Stability is that of the flow in continuous time. Steps of leak a keep it as long as |1 + a lambda| < 1 for its
     stable eigenvalues lambda. Raises UsageError for states of another dimension or not finite, tolerances that are
@@ -79,7 +83,7 @@ def slow_points(
 
     300 states of 100 units take a few seconds; one BLAS thread (OPENBLAS_NUM_THREADS=1) is fastest, small as they are.
     """
-    flow = flow_of(params)
+    flow = any_flow(params)
     return minima_of_speed(
         flow,
         _rows(states, flow.dimension),
@@ -99,7 +103,7 @@ def _rows(states: ArrayLike, dimension: int) -> Array:
 
 
 def minima_of_speed(
-    flow: Flow,
+    flow: "Flow | StepFlow",
     starts: Array,
     u: float,
     *,
@@ -158,7 +162,7 @@ def minima_of_speed(
     return SlowPoints(points, eigenvalues, eigenvectors, table)
 
 
-def _speed_and_slope(flow: Flow, y: Array, u: float) -> tuple[Array, Array]:
+def _speed_and_slope(flow: "Flow | StepFlow", y: Array, u: float) -> tuple[Array, Array]:
     """|dy/dt| and the size of its gradient, |J^T dy/dt| / |dy/dt|, NaN where the speed is 0."""
     q, gradient = flow.half_squared_speed(y, u)
     speed = np.sqrt(2.0 * q)
@@ -167,7 +171,7 @@ def _speed_and_slope(flow: Flow, y: Array, u: float) -> tuple[Array, Array]:
     return speed, slope
 
 
-def _newton(flow: Flow, starts: Array, u: float) -> Array:
+def _newton(flow: "Flow | StepFlow", starts: Array, u: float) -> Array:
     """The ends (number, D) of a damped Newton search on q from each start.
 
     The searches go on side by side, for `Flow.curvature` to take all their Hessians at once, and each ends by itself.
@@ -190,7 +194,7 @@ def _newton(flow: Flow, starts: Array, u: float) -> Array:
 
 
 def _step(
-    flow: Flow, y: Array, q: float, gradient: Array, damping: float, curvature: Array, u: float
+    flow: "Flow | StepFlow", y: Array, q: float, gradient: Array, damping: float, curvature: Array, u: float
 ) -> tuple[Array, float, Array, float]:
     """(y, q, gradient, damping) after one step that lowers q, or as given with _LARGEST_DAMPING where none does.
 

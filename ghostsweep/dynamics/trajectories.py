@@ -2,29 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ghostsweep.dynamics.flow import Array, Params, flow_of
+from ghostsweep.dynamics.flow import Array, Flow, Params, any_flow
 from ghostsweep.errors import UsageError
 
+if TYPE_CHECKING:
+    from ghostsweep.dynamics.steps import StepFlow
 
-def trajectories(params: Params, inputs: ArrayLike, *, leak: float, start: ArrayLike = 0.0) -> Array:
+
+def trajectories(
+    params: "Params | StepFlow", inputs: ArrayLike, *, leak: float | None = None, start: ArrayLike | None = None
+) -> Array:
     """Noiseless trajectories, (steps + 1, trials, D), in the coordinates of `flow_of`.
 
-    inputs: (steps, trials), zeros where the network has no input. leak: a = dt / tau, in (0, 1]. start: state of the
-    units before the first step, broadcast to (trials, N). y[t] is the state before step t and y[-1] the one after
-    all: cue tasks read their output from y[:-1], delayed activation from y[1:] (paper, section 2).
-    Raises UsageError for inputs of another shape, a leak out of range, and inputs to a network that has none.
+    params: as `flow_of` takes them, with a leak a = dt / tau in (0, 1]; or a `step_flow`, which has none. inputs:
+    (steps, trials), zeros where the network has no input; (steps, trials, inputs) of several. start: state of the units
+    before the first step, broadcast to (trials, N); by default 0, or the model's own. y[t] is the state before step t
+    and y[-1] the one after all: cue tasks read their output from y[:-1], delayed activation from y[1:] (paper, section
+    2). Raises UsageError for inputs of another shape, a leak out of range, and inputs to a network that has none.
     """
     inputs = np.asarray(inputs, np.float64)
-    if inputs.ndim != 2:
+    flow = any_flow(params)
+    of_units = isinstance(flow, Flow)
+    if inputs.ndim != 2 and (of_units or inputs.ndim != 3):
         raise UsageError(f"inputs: found shape {inputs.shape}; allowed: (steps, trials)")
-    if not 0 < leak <= 1:
+    if of_units and (leak is None or not 0 < leak <= 1):
         raise UsageError(f"leak: found {leak}; allowed: above 0 and at most 1")
-    flow = flow_of(params)
-    y = flow.coordinates(np.broadcast_to(np.asarray(start, np.float64), (inputs.shape[1], len(flow.bias))))
+    if not of_units and leak is not None:
+        raise UsageError(f"leak: found {leak}; allowed: none, with the steps of a model")
+    leak = 1.0 if leak is None else leak
+    start = flow.start() if start is None else np.asarray(start, np.float64)
+    y = flow.coordinates(np.broadcast_to(start, (inputs.shape[1], flow.n_units)))
     states = [y]
     for u in inputs:
         states.append(states[-1] + leak * flow.velocity(states[-1], u))

@@ -95,6 +95,7 @@ FULL_RANK = Model(
     (N_UNITS, DT_MS, TAU_MS, CONFIDENCE, READOUT_L1),
     initial,
     outputs,
+    noise=("noise_sigma", "r0_sigma"),
     normed=("w_rec",),
     cost=cost,
     n_parameters=n_parameters,

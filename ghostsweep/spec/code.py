@@ -115,8 +115,12 @@ class Code:
                         f"{part.name}, default of {name}: found {field.default!r}; allowed: {allowed}"
                     ) from None
         wanted = ["initial"] if isinstance(part, Model) else ["trials"]
-        if isinstance(part, Model) and sum(f is not None for f in (part.outputs, part.loss)) != 1 and not part.evaluate:
-            raise self._wrong(f"{part.name}: found neither or both; allowed: one of outputs, loss")
+        ways = [name for name in ("outputs", "step", "loss") if isinstance(part, Model) and getattr(part, name)]
+        if isinstance(part, Model) and not part.evaluate and ("loss" in ways) == bool({"outputs", "step"} & {*ways}):
+            found = " and ".join(ways) or "none of them"
+            raise self._wrong(f"{part.name}: found {found}; allowed: one of outputs, step (with readout), loss")
+        if "step" in ways and "outputs" not in ways:
+            wanted.append("readout")
         for name in wanted:
             if not callable(getattr(part, name)):
                 raise self._wrong(f"{part.name}, {name}: found {getattr(part, name)!r}; allowed: a function")

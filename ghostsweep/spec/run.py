@@ -94,9 +94,9 @@ def _not_here(name: str, found: Parts) -> str:
 
 
 def _serves(model: Model, task: Task) -> bool:
-    """Whether a model can do a task: written for it, or with outputs for as many channels."""
+    """Whether a model can do a task: written for it, or with steps or outputs for as many channels."""
     fits = all(mine in (None, its) for mine, its in zip(model.channels, task.channels, strict=True))
-    return task.name in model.tasks or (model.outputs is not None and fits)
+    return task.name in model.tasks or ((model.outputs or model.step) is not None and fits)
 
 
 def _can_do(model: Model, task: Task) -> str:
@@ -107,6 +107,10 @@ def _can_do(model: Model, task: Task) -> str:
 
 def _together(found: Parts, filled: Mapping[str, Any], bad: set[str]) -> Iterator[Mistake]:
     """What each part says of values that are allowed one by one; where some are not, it may have nothing to say."""
+    for field in found.task.fields if found.task else ():
+        if field.noise and field.name not in (*found.model.noise, *bad) and filled[field.name]:
+            bad.add(field.name)
+            yield Mistake(field.name, filled[field.name], f"0: model {found.model.name!r} draws no such noise")
     parts: list[Model | Task | Rule] = [found.model, *found.rules]
     if found.task is not None and found.model.sizes is None:
         parts.insert(1, found.task)

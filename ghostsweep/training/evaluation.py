@@ -1,6 +1,7 @@
 """Loss, accuracy and gradient of one run of any model on any task, and what outputs reach that know nothing."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from jax import lax
 
 from ghostsweep.declare.model import Evaluation, Levels, Model, Params, Task, Traced, Trials
 from ghostsweep.declare.shape import Shape
-from ghostsweep.models import model_of, task_of
+from ghostsweep.models import model_of, steps, task_of
 
 LARGEST_BATCH = 128
 """Trials evaluated together, so that what the backward pass needs stays in cache: 1,000 trials of dcdt in batches of
@@ -58,9 +59,17 @@ def through_outputs(model: Model, task: Task, shape: Shape, params: Params, trac
     return mean
 
 
+Outputs = Callable[[Shape, Params, Traced, Trials], jax.Array]
+
+
+def outputs_of(model: Model) -> Outputs | None:
+    """Readouts of a model on trials, those of its steps where it declares no others; None without either."""
+    return model.outputs or (functools.partial(steps.outputs, model) if model.step else None)
+
+
 def _evaluate(model: Model, task: Task, shape: Shape, params: Params, traced: Traced, trials: Trials) -> Evaluation:
     """Of trials that are kept together."""
-    outputs = model.outputs
+    outputs = outputs_of(model)
     assert outputs is not None
 
     def loss(params: Params) -> tuple[jax.Array, jax.Array]:

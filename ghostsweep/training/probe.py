@@ -9,11 +9,11 @@ import numpy as np
 
 from ghostsweep.declare import Evaluation, Model, Shape, Task, Trials
 from ghostsweep.errors import UsageError
-from ghostsweep.models import model_of, task_of
+from ghostsweep.models import model_of, steps, task_of
 from ghostsweep.models.sizes import arguments
 from ghostsweep.spec.code import told
 from ghostsweep.training import train
-from ghostsweep.training.evaluation import evaluate
+from ghostsweep.training.evaluation import evaluate, outputs_of
 
 
 def prove(shapes: Iterable[Shape]) -> None:
@@ -35,7 +35,7 @@ def _prove(shape: Shape) -> None:
     if task is not None:
         trials = _traced(task, "trials", lambda: jax.eval_shape(lambda t: task.trials(shape, t)[:3], traced))
         _trials(task, trials)
-        outputs = model.outputs
+        outputs = outputs_of(model)
         if outputs is not None:
 
             def read(params: Any, traced: Any) -> Any:
@@ -43,6 +43,8 @@ def _prove(shape: Shape) -> None:
                 arrays = [jax.numpy.asarray(array, shape.dtype) for array in own[:2]]
                 return outputs(shape, params, traced, own._replace(inputs=arrays[0], targets=arrays[1]))
 
+            if model.step and not model.outputs:
+                _steps(model, shape, params, traced)
             readout = _traced(model, "outputs", lambda: jax.eval_shape(read, params, traced))
             _same(model, "outputs", readout, trials[1].shape, shape.dtype)
     part: Model | Task = model if task is None or "@" in shape.model else task
@@ -51,6 +53,21 @@ def _prove(shape: Shape) -> None:
         raise _wrong(part, "evaluate", f"a {type(found).__name__}", "a ghostsweep.Evaluation")
     for name in ("loss", "accuracy"):
         _same(part, name, getattr(found, name), (), shape.dtype)
+
+
+def _steps(model: Model, shape: Shape, params: Any, traced: Any) -> None:
+    """A step keeps the shape of a state, and the readout has a number for each output."""
+    step, readout = model.step, model.readout
+    assert step is not None and readout is not None
+    if model.start is None and shape.get("n_units") is None:
+        raise _wrong(model, "start", "none, and no field n_units", "a function, where states are not of n_units")
+    first = functools.partial(steps.first_state, model, shape, x_start=0.0)
+    x = _traced(model, "start", lambda: jax.eval_shape(first, params, traced))
+    u = jax.ShapeDtypeStruct((shape.n_inputs,), shape.dtype)
+    after = _traced(model, "step", lambda: jax.eval_shape(functools.partial(step, shape), params, traced, x, u))
+    _same(model, "step", after, x.shape, shape.dtype)
+    read = _traced(model, "readout", lambda: jax.eval_shape(functools.partial(readout, shape), params, traced, x))
+    _same(model, "readout", read, (shape.n_outputs,), shape.dtype)
 
 
 def _traced(part: Model | Task, name: str, trace: Callable[[], Any]) -> Any:

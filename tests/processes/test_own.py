@@ -194,7 +194,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
            "no field": (SCALE, "'scale'", "fields: found 'scale'"),
     "default": ("default=0.5", "default=-0.5", r"default of scale: found -0.5; allowed: a finite number > 0"),
     "default of another kind": ("default=3", "default=3.5", r"default of n_hidden: found 3.5; allowed: a whole number"),
-    "no loss": (", loss=loss", "", r"own: found neither or both; allowed: one of outputs, loss"),
+    "no loss": (", loss=loss", "", r"own: found none of them; allowed: one of outputs, step \(with readout\), loss"),
     "no function": ("initial, loss=loss", "None, loss=loss", r"own, initial: found None; allowed: a function"),
     "of the engine": ('Field("scale"', 'Field("seed"', r"own, field seed: .*; allowed: another name"),
     "of the results": ('Field("scale"', 'Field("final_loss"', r"own, field final_loss: .*; allowed: another name"),

@@ -1,0 +1,157 @@
+"""The flow of any model that declares a step: its derivatives by JAX, in float64."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ghostsweep.declare import Shape
+from ghostsweep.dynamics.flow import Array, Params
+from ghostsweep.errors import UsageError
+from ghostsweep.models import model_of, steps
+from ghostsweep.spec import Run, shape_of
+
+if TYPE_CHECKING:
+    import jax
+
+
+@dataclass(frozen=True, eq=False)
+class StepFlow:
+    """One step of a model as a flow, dx/dt = step(x, u) - x in 1/step, with what `Flow` has: see `step_flow`."""
+
+    shape: Shape
+    params: Params
+    traced: Mapping[str, float]
+    dimension: int
+
+    @property
+    def n_units(self) -> int:
+        """Numbers in a state."""
+        return self.dimension
+
+    def coordinates(self, x: ArrayLike) -> Array:
+        """States (..., units) as they are."""
+        return np.asarray(x, np.float64)
+
+    def start(self, x_start: float = 0.0) -> Array:
+        """The state before the first step, (units,)."""
+        return self._at(lambda p, t: steps.first_state(model_of(self.shape), self.shape, p, t, x_start))
+
+    def readout(self, y: Array) -> Array:
+        """What the model reads from states (..., units), (..., outputs)."""
+        return self._each("readout", y, 0.0)
+
+    def velocity(self, y: Array, u: ArrayLike = 0.0) -> Array:
+        """step(y, u) - y, (..., units). u (...) goes to every input, or (..., inputs)."""
+        return self._each("velocity", y, u)
+
+    def jacobian(self, y: Array, u: ArrayLike = 0.0) -> Array:
+        """J[..., j, k] = d(velocity_j) / dy_k, (..., units, units)."""
+        return self._each("jacobian", y, u)
+
+    def bend(self, y: Array, v: Array, u: ArrayLike = 0.0) -> Array:
+        """The second derivative of the velocity at y along v, (..., units)."""
+        return self._each("bend", y, u, v)
+
+    def half_squared_speed(self, y: Array, u: ArrayLike = 0.0) -> tuple[Array, Array]:
+        """q = |velocity|^2 / 2, (...), and its gradient, (..., units)."""
+        found = self._each("speed", y, u)
+        return np.asarray(found[..., 0]), np.asarray(found[..., 1:])
+
+    def curvature(self, y: Array, u: ArrayLike = 0.0) -> Array:
+        """The Hessian of q, (..., units, units)."""
+        return self._each("curvature", y, u)
+
+    def reachable(self, point: Array) -> bool:
+        """True: nothing is known of where the states of a model can be."""
+        return True
+
+    def _at(self, function: Callable[[Any, Any], Any]) -> Array:
+        from ghostsweep.machine import ambient
+
+        with ambient.pinned(x64=True):
+            return np.array(function(dict(self.params), dict(self.traced)))
+
+    def _each(self, what: str, y: ArrayLike, u: ArrayLike, v: ArrayLike | None = None) -> Array:
+        """A quantity at each of many states, in batches of powers of two, so that few programs are compiled."""
+        y, n_inputs = np.asarray(y, np.float64), self.shape.get("n_inputs", 0)
+        u = np.asarray(u, np.float64)
+        if not n_inputs and np.any(u):
+            raise UsageError("u: found an input that is not 0; the model has none, so only 0 is allowed")
+        if u.shape[-1:] != (n_inputs,) or u.ndim != y.ndim:
+            u = np.broadcast_to(u[..., None], (*y.shape[:-1], n_inputs))
+        rows = [a.reshape(-1, a.shape[-1]) for a in (y, u, y if v is None else np.broadcast_to(v, y.shape))]
+        count = len(rows[0])
+        size = 1 << max(count - 1, 0).bit_length()
+        padded = [np.concatenate([a, np.repeat(a[:1], size - count, axis=0)]) for a in rows]
+        program = _program(self.shape, what)
+        found = self._at(lambda p, t: program(p, t, *padded))[:count]
+        return found.reshape(*y.shape[:-1], *found.shape[1:])
+
+
+@functools.lru_cache(maxsize=64)
+def _program(shape: Shape, what: str) -> "Callable[..., jax.Array]":
+    """A quantity of states (n, units) at inputs (n, inputs), compiled; `bend` along (n, units)."""
+    import jax
+    import jax.numpy as jnp
+
+    model = model_of(shape)
+    step, readout = model.step, model.readout
+    assert step is not None and readout is not None
+
+    def velocity(p: Any, t: Any, y: jax.Array, u: jax.Array) -> jax.Array:
+        return step(shape, p, t, y, u) - y
+
+    def half_squared(p: Any, t: Any, y: jax.Array, u: jax.Array) -> jax.Array:
+        return (velocity(p, t, y, u) ** 2).sum() / 2
+
+    def along(p: Any, t: Any, y: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
+        def slope(y: jax.Array) -> jax.Array:
+            _, slope = jax.jvp(lambda y: velocity(p, t, y, u), (y,), (v,))
+            return jnp.asarray(slope)
+
+        _, bend = jax.jvp(slope, (y,), (v,))
+        return jnp.asarray(bend)
+
+    def speed(p: Any, t: Any, y: jax.Array, u: jax.Array) -> jax.Array:
+        value, gradient = jax.value_and_grad(half_squared, argnums=2)(p, t, y, u)
+        return jnp.concatenate([value[None], gradient])
+
+    found: dict[str, Callable[..., jax.Array]] = {
+        "readout": lambda p, t, y, u, v: readout(shape, p, t, y),
+        "velocity": lambda p, t, y, u, v: velocity(p, t, y, u),
+        "jacobian": lambda p, t, y, u, v: jax.jacfwd(velocity, argnums=2)(p, t, y, u),
+        "bend": along,
+        "speed": lambda p, t, y, u, v: speed(p, t, y, u),
+        "curvature": lambda p, t, y, u, v: jax.hessian(half_squared, argnums=2)(p, t, y, u),
+    }
+    return jax.jit(jax.vmap(found[what], in_axes=(None, None, 0, 0, 0)))
+
+
+def step_flow(run: Run, params: Params) -> StepFlow:
+    """The flow of a model that declares a step, which every function here takes in the place of parameters.
+
+    run: what was trained, a model of its own included. params: as `ghostsweep.train_one` or a snapshot gives them.
+    States are those of the model; time is in its steps, so that speeds and eigenvalues are in 1/step, and a fixed
+    point is stable in its steps where 1 + eigenvalue lies within the unit circle. Raises UsageError for a model
+    without steps, for parameters that are not its own, and for values that are not finite.
+    """
+    from ghostsweep.models.sizes import parameter_shapes
+
+    fields = run.fields
+    shape = shape_of(fields | {"dtype": "float64"})
+    model = model_of(shape)
+    if model.step is None:
+        raise UsageError(f"model {model.name!r}: found no step; allowed: a model that declares step and readout")
+    arrays = {name: np.asarray(value, np.float64) for name, value in params.items()}
+    allowed = parameter_shapes(shape)
+    if (found := {name: value.shape for name, value in arrays.items()}) != allowed:
+        raise UsageError(f"params: found {found}; allowed: {allowed}")
+    if not all(np.isfinite(value).all() for value in arrays.values()):
+        raise UsageError("params: found values that are not finite; a diverged network has no flow")
+    traced = {name: float(fields[name]) for name in shape.traced}
+    flow = StepFlow(shape, arrays, traced, 0)
+    return replace(flow, dimension=len(flow.start()))
