@@ -30,6 +30,11 @@ def loss(shape: Shape, params: dict, traced: dict) -> tuple[jax.Array, jax.Array
     return (error * error).sum() / (strengths * strengths).sum(), learned.mean(dtype=shape.dtype)
 
 
+def edge(fields: dict) -> float:
+    """2 / sharpness, above which gradient descent leaves the balanced solution, of sharpness 4 s_1 / |S|^2."""
+    return sum(1 / k**2 for k in range(1, fields["n_modes"] + 1)) / 2
+
+
 TWO_LAYER = Model(
     "two_layer",
     fields=(
@@ -39,5 +44,6 @@ TWO_LAYER = Model(
     ),
     initial=initial,
     loss=loss,
+    theory=edge,
     version="1",
 )

@@ -3,6 +3,7 @@
 from ghostsweep.analysis.band import BAND_ESTIMATES, learnable_band
 from ghostsweep.analysis.cells import cell_fields, is_closed_form
 from ghostsweep.analysis.critical import COLLAPSED, ESTIMATES, critical_lr
+from ghostsweep.analysis.levels import Levels, levels
 from ghostsweep.analysis.outcomes import (
     OUTCOME_MEANING,
     OUTCOMES,
@@ -27,12 +28,14 @@ __all__ = [
     "OUTCOME_MEANING",
     "PLATEAU_ACCURACY",
     "Criteria",
+    "Levels",
     "cell_fields",
     "compare_scaling",
     "critical_lr",
     "fit_power_law",
     "is_closed_form",
     "learnable_band",
+    "levels",
     "local_exponent",
     "mean_sem",
     "outcomes",

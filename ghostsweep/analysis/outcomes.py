@@ -7,7 +7,6 @@ from dataclasses import fields as dataclass_fields
 import numpy as np
 import pandas as pd
 
-from ghostsweep import theory
 from ghostsweep.analysis.levels import levels
 from ghostsweep.errors import UsageError
 
@@ -149,14 +148,8 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
         raise UsageError(f"{unknown.sum()} runs have not diverged and yet have no value in {' or '.join(_MEASURED)}")
     loss, norm, mean_norm, first_norm, first_loss, lowest, last, last_accuracy, best, recent_best = measured.values()
     level = levels(runs)
-
-    canonical = runs["model"].isin(("canonical", "canonical_simulated")).to_numpy(dtype=bool)
-    unit = np.ones(len(runs))
-    if canonical.any():  # from dTL/dr to dL/ds
-        timescale = numbers(runs[canonical], "timescale")
-        unit[canonical] = theory.optimum(timescale) / timescale
     peak = np.maximum(mean_norm, first_norm)
-    dead = norm * unit <= criteria.vanished_norm
+    dead = norm * level.unit <= criteria.vanished_norm
     vanished = dead | (norm <= criteria.vanished_ratio * peak)
     begun = lowest < criteria.begun_ratio * first_loss
 
@@ -179,7 +172,7 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     swings = ~still & ~lowest_last
     conditions = [
         ("diverged", diverged),
-        ("never_left", vanished & (peak * unit <= criteria.vanished_norm) & ~begun & (loss >= low)),
+        ("never_left", vanished & (peak * level.unit <= criteria.vanished_norm) & ~begun & (loss >= low)),
         ("learned", (np.where(lowest_last, last, loss) < low) & ~swings_out),
         ("oscillating", loss < low),
         ("thrown", vanished & wrong),

@@ -36,6 +36,9 @@ RESULTS = frozenset(
         "blind_loss",
         "wrong_loss",
         "chance_accuracy",
+        "floor_loss",
+        "gradient_unit",
+        "theory_lr",
     ]
 )
 """Names of the columns that a run's training adds to its fields, which no field may have."""

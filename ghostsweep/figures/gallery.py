@@ -4,6 +4,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
@@ -50,7 +51,9 @@ def draw(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
             loss = loss_against_learning_rate(one, found.meta.get("title", found.name) + part, prefer)
             drawn += save(loss, Path(to) / f"{found.name}.loss{part}")
     drawn += _draw_fits(fitted, varying, Path(to) / found.name)
-    if analysis.is_closed_form(runs) and runs["timescale"].nunique() > 1:
+    # Of plain gradient descent alone, as its theory.
+    exact = analysis.is_closed_form(runs) and np.isfinite(analysis.levels(runs).theory).all()
+    if exact and runs["timescale"].nunique() > 1:
         drawn += save(eta_collapse(runs), Path(to) / f"{found.name}.eta")
     if not drawn:
         raise UsageError(

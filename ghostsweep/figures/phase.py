@@ -14,7 +14,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ghostsweep import analysis
-from ghostsweep import theory as closed_form
 from ghostsweep.analysis import cell_fields
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
@@ -38,9 +37,9 @@ def phase_diagram(
     that vary give one panel per combination (a field fixed by x alone does not count).
 
     critical: table of `analysis.critical_lr`, computed here if None; drawn if y is "learning_rate", each
-    boundary with its 95% interval: the upper as filled, the lower as open points. theory: the exact critical
-    rate, where the panel is canonical and x is the timescale. width: inches. Raises UsageError for an empty
-    table, missing columns, fields that are not numbers, or more than six panels.
+    boundary with its 95% interval: the upper as filled, the lower as open points. theory: where the model says so,
+    the rate at which theory puts the upper boundary (exact for the canonical form). width: inches. Raises UsageError
+    for an empty table, missing columns, fields that are not numbers, or more than six panels.
     """
     style.require(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
     if x == y:
@@ -76,9 +75,8 @@ def phase_diagram(
         for ax, panel in zip(axes, panels, strict=False):
             if critical is not None and y == "learning_rate":
                 drawn |= _critical_lines(ax, _matching(critical, panel, facets), x)
-            if theory and analysis.is_closed_form(panel) and (x, y) == ("timescale", "learning_rate"):
-                _theory_line(ax)
-                drawn.add("exact critical rate")
+            if theory and y == "learning_rate" and _theory_line(ax, panel, x):
+                drawn.add("theory")
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
         for i, ax in enumerate(axes[: len(panels)]):
@@ -196,6 +194,7 @@ def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str) -> None:
                 (ax.set_xlim if field == x else ax.set_ylim)(ends[0], ends[-1])
 
 
+THEORY = "critical rate by theory"
 _RIM = [patheffects.withStroke(linewidth=2.2, foreground="black")]
 
 
@@ -227,19 +226,15 @@ def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str) -> set[str]:
     return drawn
 
 
-def _theory_line(ax: Axes) -> None:
-    low, high = ax.get_xlim()
-    timescale = np.geomspace(low, high, 100)
-    rate = closed_form.critical_lr(timescale)
-    ax.plot(
-        timescale,
-        rate,
-        color="white",
-        linestyle="--",
-        path_effects=_RIM,
-        zorder=4,
-        label="exact critical rate",
-    )
+def _theory_line(ax: Axes, panel: pd.DataFrame, x: str) -> bool:
+    """Draw the rate at which theory puts the upper boundary, where it says one for each x; return whether it does."""
+    rates = panel.assign(theory=analysis.levels(panel).theory).groupby(x)["theory"]
+    told = (rates.nunique(dropna=False) == 1) & rates.first().notna()
+    at, rate = rates.first()[told].index.to_numpy(dtype=float), rates.first()[told].to_numpy(dtype=float)
+    if len(at) < 2:
+        return False
+    ax.plot(at, rate, color="white", linestyle="--", path_effects=_RIM, zorder=4, label=THEORY)
+    return True
 
 
 def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
@@ -252,8 +247,6 @@ def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
         if boundary in drawn:
             name = f"{boundary} boundary, 95% interval"
             handles.append(Line2D([], [], label=name, **(_COMMON | _LOOKS[boundary])))
-    if "exact critical rate" in drawn:
-        handles.append(
-            Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label="exact critical rate", linewidth=1.2)
-        )
+    if "theory" in drawn:
+        handles.append(Line2D([], [], color="white", linestyle="--", path_effects=_RIM, label=THEORY, linewidth=1.2))
     return handles

@@ -142,9 +142,10 @@ def single_value(table: pd.DataFrame, column: str, what: str) -> Any:
 
 
 def label(table: pd.DataFrame, field: str) -> str:
-    """Return the axis label of a run field, its unit from table.attrs["units"] where that has one."""
+    """Return the axis label of a run field, its unit and symbol from table.attrs where those say."""
     unit = table.attrs.get("units", {}).get(field) or _UNITS.get(field, "")
-    name = _NAMES.get(field, field.replace("_", " "))
+    words = field.removesuffix(f"_{unit}").replace("_", " ")
+    name = _NAMES.get(field) or f"{words} {table.attrs.get('symbols', {}).get(field, '')}".strip()
     return f"{name} ({unit})" if unit not in ("", "1", "-") else name
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ghostsweep import theory
 from ghostsweep.declare.field import MAX_STEPS, Field
 from ghostsweep.declare.model import Cost, Evaluation, Mistakes, Model, Params, Traced, Values
 from ghostsweep.declare.shape import Shape
@@ -115,6 +116,21 @@ def _cost_simulated(shape: Shape) -> Cost:
     return Cost(1024, 1.4e-9 * shape.n_steps * (2.2 if shape.dtype == "float64" else 1.0), 16 * 8 * 64)
 
 
+def gradient_unit(fields: Values) -> float:
+    """r* / T, from the gradient of T L by r to that of L by s = r / r*."""
+    timescale = fields["timescale"]
+    return float(theory.optimum(timescale) / timescale)
+
+
+def critical_lr(fields: Values) -> float:
+    """The exact onset of collapse, eta = 3/4, of plain gradient descent."""
+    plain = {"optimizer": "sgd", "schedule": "constant"}
+    bent = any(fields.get(name) is not None for name in ("clip_norm", "warmup_epochs", "momentum", "weight_decay"))
+    if bent or any((fields.get(name) or value) != value for name, value in plain.items()):
+        return math.nan
+    return float(theory.critical_lr(fields["timescale"]))
+
+
 FIELDS = (
     Field("r_start", "mean of the initial r", "r*", default=10.0, gt=-1e6, lt=1e6, inherited=True),
     Field(
@@ -138,6 +154,8 @@ MODEL = Model(
     bounded=True,
     unroll=4,
     accuracy_of=accuracy_of,
+    theory=critical_lr,
+    gradient_unit=gradient_unit,
     cost=_cost,
     n_parameters=lambda shape: 1,
     version="1",
@@ -156,6 +174,7 @@ SIMULATED = Model(
     defaults={"dtype": "float64"},
     sizes=euler_steps,
     sizes_from=("timescale", "dt_steps"),
+    gradient_unit=gradient_unit,
     cost=_cost_simulated,
     n_parameters=lambda shape: 1,
     together=("timescale", "dt_steps"),

@@ -1,7 +1,10 @@
 """Networks of leaky units with a trained readout: of rank K and of full rank, on any task."""
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ghostsweep.declare.field import Field
 from ghostsweep.declare.model import Cost, Mistakes, Model, Params, Traced, Trials, Values
@@ -74,6 +77,36 @@ def _at_most_full(fields: Values) -> Mistakes:
         yield "rank", f"at most n_units = {fields['n_units']}"
 
 
+def floor(fields: Values) -> float:
+    """The loss that no weights can undercut where `readout_l1` S is given and rates, which lie in -1..1, are read.
+
+    The argument c (w . r + b) of the output then lies within s = c S of c b. dcdt: q (1 - tanh(s))^2, with a share q of
+    steps in which an answer is due, at b = 0. dmts, delayed activation: with a share p of steps of target 1 the least
+    over b of p sigmoid(-b - s)^2 + (1 - p) sigmoid(b - s)^2, times 2 in delayed activation. 0 for other tasks.
+    """
+    task = fields.get("task")
+    confidence, scale = fields.get("confidence"), fields.get("readout_l1")
+    reach = math.nan if confidence is None or scale is None else confidence * scale
+    if not math.isfinite(reach) or task not in ("dcdt", "dmts", "delayed_activation"):
+        return 0.0
+    reach = abs(reach)
+    cue, delay, answer = (fields.get(f"{part}_ms") or 0.0 for part in ("input", "delay", "reaction"))
+    steps = cue * (2 if task == "dmts" else 1) + delay + answer
+    due = answer / steps if steps > 0 else 0.5
+    if task == "dcdt":
+        return float(due * (1 - np.tanh(reach)) ** 2)
+    ones = due / 2 if task == "dmts" else 0.5
+    bias = np.linspace(-20, 20, 4001)  # the least is flat, so that this is exact to 1e-5
+    missed, raised = ((1 + np.tanh(side / 2)) / 2 for side in (-bias - reach, bias - reach))
+    least = float((ones * missed**2 + (1 - ones) * raised**2).min())
+    return least if task == "dmts" else 2 * least
+
+
+def floor_of_rank(fields: Values) -> float:
+    """As `floor`; on tasks with inputs rank K reads n . r, which has no bound."""
+    return floor(fields) if fields.get("task") == "delayed_activation" else 0.0
+
+
 RANK = Field(
     "rank",
     "rank K of the recurrent weights",
@@ -99,6 +132,7 @@ FULL_RANK = Model(
     normed=("w_rec",),
     cost=cost,
     n_parameters=n_parameters,
+    floor=floor,
     before_epoch=before_epoch,
     together=("dt_ms", "tau_ms"),
     check=stable_leak,
@@ -109,6 +143,7 @@ LOW_RANK = dataclasses.replace(
     name="low_rank",
     fields=(N_UNITS, RANK, DT_MS, TAU_MS, CONFIDENCE, READOUT_L1),
     normed=("s_l", "s_r"),
+    floor=floor_of_rank,
     together=("dt_ms", "tau_ms", "n_units", "rank"),
     check=_at_most_full,
 )

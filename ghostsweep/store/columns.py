@@ -18,6 +18,7 @@ class Column(NamedTuple):
     kind: str
     unit: str
     meaning: str
+    symbol: str = ""
 
 
 RESULTS = (
@@ -48,8 +49,11 @@ LEVELS = (
     Column("blind_loss", "float64", "", "of a user's task: loss of the best output that depends on time alone"),
     Column("wrong_loss", "float64", "", "of a user's task: loss of a constant output at either end of its range"),
     Column("chance_accuracy", "float64", "", "of a user's task: accuracy of the best constant output"),
+    Column("floor_loss", "float64", "", "of a user's model: loss that no parameters can undercut"),
+    Column("gradient_unit", "float64", "", "of a user's model: what a gradient norm is multiplied by to be judged"),
+    Column("theory_lr", "float64", "", "of a user's model: rate at which theory puts the upper boundary"),
 )
-"""Columns of results that tables have where a run is of a user's task."""
+"""Columns of results that tables have where a user's model or task says so."""
 CURVES = (
     Column("run_id", "string", "", "the run, as in the table of runs"),
     Column("epoch", "int64", "epochs", "epoch, from 0"),
@@ -67,7 +71,7 @@ TYPES = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 def of_field(field: Field) -> Column:
     """The column of a field; truth values are 0 and 1."""
     kind = {str: "string", int: "int64"}.get(field.kind, "float64")
-    return Column(field.name, kind, field.unit, field.meaning)
+    return Column(field.name, kind, field.unit, field.meaning, field.symbol)
 
 
 def all_columns() -> tuple[Column, ...]:
@@ -76,8 +80,12 @@ def all_columns() -> tuple[Column, ...]:
 
 
 def arrow_fields(columns: Iterable[Column]) -> list[pa.Field]:
-    """The fields of an arrow schema, each with its unit and meaning."""
-    return [pa.field(c.name, TYPES[c.kind], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns]
+    """The fields of an arrow schema, each with its unit, its meaning and the symbol that it has."""
+    found = []
+    for c in columns:
+        said = {"unit": c.unit, "meaning": c.meaning} | ({"symbol": c.symbol} if c.symbol else {})
+        found.append(pa.field(c.name, TYPES[c.kind], metadata=said))
+    return found
 
 
 @functools.cache
@@ -183,14 +191,20 @@ def together(tables: list[pa.Table]) -> pa.Table:
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
-    """An arrow table as the frame that users get, units in `.attrs["units"]`; whole numbers with nulls as Int64."""
+    """An arrow table as the frame that users get; whole numbers with nulls as Int64.
+
+    Units are in `.attrs["units"]`, symbols of fields that have one in `.attrs["symbols"]`.
+    """
     found: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    units = {}
+    units, symbols = {}, {}
     for field in table.schema:
         if pa.types.is_int64(field.type) and (field.name == "learned_epoch" or table[field.name].null_count):
             found[field.name] = table[field.name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-        units[field.name] = (field.metadata or {}).get(b"unit", b"").decode()
-    found.attrs["units"] = units
+        said = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        units[field.name] = said.get("unit", "")
+        if said.get("symbol"):
+            symbols[field.name] = said["symbol"]
+    found.attrs |= {"units": units, "symbols": symbols}
     return found
 
 

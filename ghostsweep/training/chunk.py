@@ -15,7 +15,7 @@ from ghostsweep.declare import Shape
 from ghostsweep.models import task_of
 from ghostsweep.plan import Chunk
 from ghostsweep.spec import RECENT_EPOCHS, Record
-from ghostsweep.store.columns import LEVELS
+from ghostsweep.store import declared
 from ghostsweep.training import evaluation, train
 from ghostsweep.training.checkpoint import Checkpoint
 
@@ -145,7 +145,7 @@ def train_chunk(
         ends = {name: np.asarray(leaf)[index] for name, leaf in train.ends(shape, state).items()} if len(index) else {}
     log.add(stops[at:], lanes[:0], None)
     totals["epochs_done"][stopped] = epochs  # had they gone on, nothing would have changed
-    runs = chunk.runs.assign(**_levels(shape, columns))
+    runs = chunk.runs.assign(**_levels(shape, chunk.runs, columns))
     rows = _run_rows(runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
     return Trained(*rows, ends, album.by_run())
 
@@ -188,14 +188,17 @@ class _Album:
         }
 
 
-def _levels(shape: Shape, columns: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Columns of what outputs that know nothing reach, of a task that does not say so itself."""
+def _levels(shape: Shape, runs: pd.DataFrame, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Columns of what a user's model and task declare, and of what outputs reach in the task that know nothing."""
+    found: dict[str, Any] = {
+        name: values for name, values in declared.numbers(runs, users=True).items() if not np.isnan(values).all()
+    }
     task = task_of(shape)
     if task is None or task.levels is not None:
-        return {}
+        return found
     with train.precision(shape):
-        found = evaluation.levels(shape, {name: column[0] for name, column in columns.items()})
-    return dict(zip((column.name for column in LEVELS), found, strict=True))
+        reached = evaluation.levels(shape, {name: column[0] for name, column in columns.items()})
+    return found | dict(zip(declared.LEVELS, reached, strict=True))
 
 
 def _settled(shape: Shape, last: train.Report, lanes: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def test_phase_diagram_draws_both_boundaries_and_the_exact_rate(sweep: SimpleNam
         assert measured.get_markerfacecolor() == {"upper": "black", "lower": "white"}[boundary]
         for drawn in (outline(band)[:, 1], bar):
             assert {*rows["ci_low"], *rows["ci_high"]} <= set(drawn)
-    exact = labelled(ax, "exact critical rate")
+    exact = labelled(ax, "critical rate by theory")
     np.testing.assert_allclose(ys(exact), theory.critical_lr(xs(exact)))
     for words in ("paler: seeds disagree", "upper boundary, 95% interval", "lower boundary, 95% interval"):
         assert words in text(fig)

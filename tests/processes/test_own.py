@@ -12,6 +12,7 @@ import pytest
 
 import ghostsweep
 from ghostsweep import UsageError, plan
+from ghostsweep.analysis import levels
 from ghostsweep.declare.field import RESULTS
 from ghostsweep.running import ledger
 from ghostsweep.spec import Run, load, loads, shape_of
@@ -64,6 +65,25 @@ def test_an_example_trains_and_is_fitted(name: str, tmp_path: Path) -> None:
     assert len(outcomes) > 1 and ("learned" in outcomes or name != "two_layer_lr_scale")
     assert len(ghostsweep.fit(found).critical) > 0
     assert ghostsweep.plot(found.name, out=tmp_path, to=tmp_path / "figures")
+
+
+def test_a_table_has_what_an_own_model_says_of_itself(tmp_path: Path) -> None:
+    """Units and symbols of fields, the theory's rate, the floor of its loss, the size of its gradients."""
+    model = MODEL.replace('"mV", default', '"mV", symbol="s", default').replace(
+        "loss=loss)",
+        "loss=loss, theory=lambda f: 0.5 + f['scale'], floor=lambda f: 0.25, gradient_unit=lambda f: 1e-9)",
+    )
+    found = ghostsweep.run(load(write(tmp_path, model=model)), out=tmp_path / "results")
+    (tmp_path / "own.py").unlink()
+    runs = ghostsweep.read("x", tmp_path / "results").runs
+    assert runs["theory_lr"].tolist() == (0.5 + runs["scale"]).tolist()
+    assert runs.attrs["symbols"]["scale"] == "s" and runs.attrs["units"]["scale"] == "mV"
+    told = levels(runs)
+    assert set(told.floor) == {0.25} and set(told.unit) == {1e-9} and told.theory.tolist() == runs["theory_lr"].tolist()
+    figure = ghostsweep.phase_diagram(found.runs, x="scale")
+    (line,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "critical rate by theory")
+    assert list(line.get_xdata()) == [0.1, 0.5] and list(line.get_ydata()) == [0.6, 1.0]
+    assert figure.axes[0].get_xlabel() == "scale s (mV)"
 
 
 def test_reading_needs_neither_the_file_nor_jax(tmp_path: Path) -> None:
