@@ -133,6 +133,7 @@ def run_command(
     shards: Annotated[
         int | None, typer.Option(min=1, help="Shares for SLURM. Default: one for each minute that a core takes.")
     ] = None,
+    expect: Annotated[str | None, typer.Option(hidden=True, help="Train only this text of the sweep's files.")] = None,
 ) -> None:
     """Train what is missing of each sweep and write its tables. Never draws.
 
@@ -164,6 +165,11 @@ def run_command(
     paths = [ledger.find(spec, sweeps) for spec in specs]
     failed = []
     for path, sweep in [(path, load(path, quick=quick)) for path in paths]:
+        if expect not in (None, sweep.digest):
+            raise UsageError(
+                f"{path}: found another text of it or of its models and tasks ({sweep.digest}) than the script was "
+                f"made for ({expect}); allowed: that one, or a new script by --print-sbatch"
+            )
         try:
             if dry_run:
                 print_estimate(

@@ -96,6 +96,8 @@ def train(sweep: Sweep, out: Path, **options: Any) -> None:
     state = ledger.status(sweep, out)
     reused = f", {state.done:,} of them done before" if state.done else ""
     say(f"{sweep.name}: {count(state)} runs{reused}")
+    for change in state.changed:
+        say(f"  {change}")
     before = len(_sessions(tables.read_meta(out / sweep.name)))
     try:
         with Meter() as meter:
@@ -171,17 +173,17 @@ def print_status(found: Sequence[tuple[ledger.Status, ledger.Activity]], style: 
             {"sweep": state.sweep.name, "state": state.state, "runs": state.runs, "done": state.done}
             | asdict(now)
             | {"at_work": "; ".join(now.at_work), "failed": "; ".join(map(str, now.failed))}
+            | {"changed": "; ".join(state.changed)}
             for state, now in found
         ]
         print_tables({"status": pd.DataFrame(rows)}, style)
         return
     for state, now in found:
-        time = (
-            f"; about {duration(state.core_seconds_left / resources.cores())} on {resources.cores()} cores"
-            if state.left
-            else ""
-        )
+        seconds, cores = state.core_seconds_left, resources.cores()
+        time = f"; about {duration(seconds / cores)} on {cores} cores" if state.left and seconds >= 0 else ""
         say(f"{_head(state)} ({state.state}){time}")
+        for change in state.changed:
+            say(f"  stale: {change}")
         for holder in now.at_work:
             say(f"  at work: {holder}")
         if now.checkpoints:

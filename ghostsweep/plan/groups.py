@@ -34,7 +34,7 @@ class Group:
     def seconds(self) -> float:
         """Core-seconds of training, by the constants of the plan."""
         if not self.example:  # of a model that was not executed: nobody knows
-            return 0.0
+            return math.nan
         return plan.cost(self.shape).epoch_seconds * self.epochs * self.runs
 
 

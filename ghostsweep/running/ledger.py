@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.plan import groups
 from ghostsweep.plan.groups import Group
-from ghostsweep.spec import ENGINE_VERSION, Sweep
+from ghostsweep.spec import ENGINE_VERSION, Grid, Sweep
 from ghostsweep.store import files, locks, parts, tables
 from ghostsweep.store.tables import Stored
 
@@ -27,8 +28,13 @@ class Status:
     sweep: Sweep
     planned: tuple[Group, ...]
     left: tuple[Group, ...]
-    stale: bool
-    """Whether the tables are of another text of the sweep file, or of another version of the engine."""
+    changed: tuple[str, ...]
+    """What is not as it was when the tables were put together, in words: the sweep file, a model, the engine."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether anything has changed since the tables were put together."""
+        return bool(self.changed)
 
     @property
     def runs(self) -> int:
@@ -42,7 +48,7 @@ class Status:
 
     @property
     def core_seconds_left(self) -> float:
-        """Estimated training time of the others on one core, by the constants of the plan."""
+        """Estimated training time of the others on one core, by the constants of the plan; NaN where nobody knows."""
         return sum(group.seconds for group in self.left)
 
     @property
@@ -120,45 +126,62 @@ def status(sweep: Sweep, out: str | Path = "results", shard: plan.Shard | None =
     many rows as planned count as done; `run` looks at every row of them.
     """
     folder = Path(out) / sweep.name
-    stale = is_stale(sweep, folder)
+    changed = changes(sweep, folder)
     if not sweep.executed:
-        return _by_the_folder(sweep, folder, stale)
+        return _by_the_folder(sweep, folder, changed)
     if shard is not None:
         grid = plan.expand(sweep)
         own = shard.runs(grid)
         found = tables.stored(folder)
         table, left = (part[tables.among(part["run_id"], own)] for part in work(sweep, found, grid))
-        return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
+        return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), changed)
     if not tables.has_runs(folder):
         planned = groups.planned(_first_level(sweep))
-        return Status(sweep, tuple(planned), tuple(planned), stale)
+        return Status(sweep, tuple(planned), tuple(planned), changed)
     plain = sweep.refine is None and sweep.initial is None and not _keeps_snapshots(sweep)
-    if plain and not stale:
+    if plain and not changed:
         planned = groups.planned(sweep)
         rows = sum(group.runs for group in planned), groups.curve_rows(planned, sweep)
         if tables.row_counts(folder) == rows:
-            return Status(sweep, tuple(planned), (), stale)
+            return Status(sweep, tuple(planned), (), changed)
     found = tables.stored(folder)
     if plain and not sweep.phases and len(sweep.grids) == 1 and _of_this_engine(found):
-        return Status(sweep, *_counted(sweep, found), stale)
+        return Status(sweep, *_counted(sweep, found), changed)
     table, left = work(sweep, found, plan.expand(sweep))
-    return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
+    return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), changed)
 
 
-def _by_the_folder(sweep: Sweep, folder: Path, stale: bool) -> Status:
+def _by_the_folder(sweep: Sweep, folder: Path, changed: tuple[str, ...]) -> Status:
     """What a folder says of a sweep of a user's own model or task, none of whose code is executed."""
-    rows = tables.row_counts(folder) if tables.has_runs(folder) and not stale else None
+    rows = tables.row_counts(folder) if tables.has_runs(folder) and not changed else None
     done = rows[0] if rows else 0
     found = []
-    for grid in sweep.grids:
+    for number, grid, count in _grids(_first_level(sweep)):
         model, task = (str(grid.shared.get(name) or "several") for name in ("model", "task"))
         epochs = grid.shared.get("epochs")
         shape = Shape(model, task, str(grid.shared.get("optimizer", "sgd")), str(grid.shared.get("dtype", "float32")))
-        found.append(Group(shape, epochs if isinstance(epochs, int) else 0, 1, len(grid), {}))
-    if done >= sweep.n_runs:
-        return Status(sweep, tuple(found), (), stale)
-    first, *others = found
-    return Status(sweep, tuple(found), (replace(first, runs=max(first.runs - done, 0)), *others), stale)
+        found.append(Group(shape, epochs if isinstance(epochs, int) else 0, number, count, {}))
+    total = sum(group.runs for group in found)
+    if sweep.refine is not None and done >= total:  # what of its further levels is wanted, only training tells
+        found[-1] = replace(found[-1], runs=found[-1].runs + done - total)
+        sessions = tables.read_meta(folder).get("sessions", [])
+        ended = sessions[-1].get("ended") == "all done" if sessions else False
+        return Status(sweep, tuple(found), () if ended else (replace(found[-1], runs=0),), changed)
+    left = []
+    for group in found:
+        left.append(replace(group, runs=group.runs - min(done, group.runs)))
+        done -= min(done, group.runs)
+    return Status(sweep, tuple(found), tuple(group for group in left if group.runs), changed)
+
+
+def _grids(sweep: Sweep) -> Iterator[tuple[int, Grid, int]]:
+    """Every grid of every phase: the phase, the grid and its number of runs."""
+    counts = [len(grid) for grid in sweep.grids]
+    yield from ((1, grid, count) for grid, count in zip(sweep.grids, counts, strict=True))
+    for number, phase in enumerate(sweep.phases, 2):
+        points = math.prod(len(phase.grids[0].axes[name]) for name in phase.axes)
+        counts = [points * count for count in counts]
+        yield from ((number, grid, count) for grid, count in zip(phase.grids, counts, strict=True))
 
 
 def _counted(sweep: Sweep, found: Stored) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
@@ -183,13 +206,26 @@ def _of_this_engine(found: Stored) -> bool:
     return versions <= {ENGINE_VERSION}
 
 
-def is_stale(sweep: Sweep, folder: Path) -> bool:
-    """Whether there are tables, and of another text or engine."""
+def changes(sweep: Sweep, folder: Path) -> tuple[str, ...]:
+    """What is not as the tables of a folder say, in words; nothing where there are none."""
     meta = tables.read_meta(folder)
-    said = {name: about.get("digest") for name, about in meta.get("code", {}).items()}
-    changed = said != {code.reference: code.digest for code in sweep.code}
-    same = (meta.get("spec"), meta.get("engine_version")) == (sweep.text, ENGINE_VERSION)
-    return bool(meta) and (changed or not same)
+    if not meta:
+        return ()
+    found, stored = [], meta.get("code", {})
+    if meta.get("engine_version") != ENGINE_VERSION:
+        found.append("another version of the engine trained them: all are trained again")
+    if meta.get("spec") != sweep.text:
+        found.append("the sweep file has changed: runs that it still asks for are kept")
+    for code in sweep.code:
+        about = stored.get(code.reference, {})
+        if about.get("digest", code.digest) == code.digest:
+            continue
+        declared = not str(about.get("name", "")).endswith(f"@{about['digest']}")
+        kept = "runs are kept as long as it declares the same version" if declared else "its runs are trained again"
+        found.append(f"{code.reference} has changed: {kept}")
+    if not found and stored.keys() != {code.reference for code in sweep.code}:
+        found.append("other models or tasks are in files")
+    return tuple(found)
 
 
 def _first_level(sweep: Sweep) -> Sweep:

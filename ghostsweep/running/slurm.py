@@ -123,6 +123,7 @@ def script(
         return f"# {sweep.name}: nothing is left to train\n"
     asked = options or Options()
     arguments = ["--quick"] * quick + ["--checkpoint-seconds", f"{asked.checkpoint_seconds:g}"]
+    arguments += ["--expect", sweep.digest]  # each job reads the files anew
     arguments += [] if asked.memory_bytes is None else ["--memory-gb", f"{asked.memory_bytes / 1e9:g}"]
     arguments += [] if asked.devices is None else ["--devices", str(asked.devices)]
     words = [sys.executable, "-m", "ghostsweep", "run", str(Path(spec).resolve()), "--out", str(folder.parent)]

@@ -82,7 +82,7 @@ def run(
         for _ in range(_rounds(sweep)):
             found, planned, left = _left(sweep, folder, grid)
             if left.empty:
-                if not tables.is_merged(found, planned["run_id"]) or ledger.is_stale(sweep, folder):
+                if not tables.is_merged(found, planned["run_id"]) or ledger.changes(sweep, folder):
                     sessions.merge(sweep, held, planned)
                 break
             try:

@@ -47,7 +47,8 @@ class Code:
     @property
     def kept(self) -> dict[str, str]:
         """What is stored with results: its digest, and all that it takes to train a run of it again."""
-        return {"kind": self.kind, "attribute": self.attribute, "digest": self.digest, "text": self.text}
+        about = {"kind": self.kind, "attribute": self.attribute, "name": self.load(), "digest": self.digest}
+        return about | {"text": self.text}
 
     @classmethod
     def of_results(cls, about: Mapping[str, Any]) -> "tuple[Code, ...]":

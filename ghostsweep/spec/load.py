@@ -169,20 +169,49 @@ def _own_parts(
 def _outline(
     problems: Problems, data: dict[str, Any], name: str, title: str, text: str, own: tuple[Code, ...], quick: bool
 ) -> Sweep:
-    """A sweep of which nothing was executed: its axes, and no phases."""
+    """A sweep of which nothing was executed: what its axes count, whatever their values may be."""
+
+    def written(table: dict[str, Any], place: str) -> dict[str, Any]:
+        return {key: axis_values(problems, f"{place}.{key}", value) for key, value in table.items()}
+
+    def plain(table: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in table.items() if key not in ("axes", "record", "phases")}
+
     shared, axes = problems.table("run", data.get("run", {})), data.get("axes", {})
-    tables = problems.tables("axes", axes if isinstance(axes, list) else [axes])
     change = problems.table("quick", data.get("quick", {})) if quick else {}
-    change = {key: value for key, value in change.items() if key not in ("record", "phases")}
     grids = []
-    for table in tables:
-        fields, written = _override(shared, table, change)
-        grids.append(Grid(fields, {key: axis_values(problems, f"axes.{key}", value) for key, value in written.items()}))
+    for table in problems.tables("axes", axes if isinstance(axes, list) else [axes]):
+        fields, own_axes = _override(shared, table, plain(change))
+        grids.append(Grid(fields, written(own_axes, "axes")))
     record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
+    refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
     if problems.lines or record is None:
         raise problems.error()
-    return Sweep(f"{name}-quick" if quick else name, title, tuple(grids), (), record, fit, None, text, None, own, False)
+    phases: list[Phase] = []
+    changes = problems.tables("quick.phases", change.get("phases", []))
+    given = problems.tables("phases", data.get("phases", []))
+    pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(given, changes, fillvalue={})
+    for index, (table, other) in enumerate(pairs):
+        fields, own_axes = _override(plain(table), table.get("axes", {}), plain(other) | other.get("axes", {}))
+        values = written(own_axes, f"phases[{index}].axes")
+        before = phases[-1].grids if phases else tuple(grids)
+        continued = tuple(Grid(*_continued(grid, fields | values, values)) for grid in before)
+        phases.append(Phase(tuple(values), continued, record))
+    if problems.lines:
+        raise problems.error()
+    return Sweep(
+        f"{name}-quick" if quick else name,
+        title,
+        tuple(grids),
+        tuple(phases),
+        record,
+        fit,
+        refine,
+        text,
+        code=own,
+        executed=False,
+    )
 
 
 def _check_size(problems: Problems, sweep: Sweep) -> None:

@@ -1,5 +1,6 @@
 """A question as data: grids of runs, phases that continue them, and what to keep of each."""
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -185,6 +186,12 @@ class Sweep:
             lengths = grid.axes.get("epochs", [grid.shared.get("epochs")])
             rows += runs // len(lengths) * sum(len(record.schedule(length)) for length in lengths)
         return rows
+
+    @property
+    def digest(self) -> str:
+        """Of its text and of those of users' models and tasks: sixteen hexadecimal digits."""
+        texts = [self.text, *(code.digest for code in self.code)]
+        return hashlib.blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
 
     def _grids(self) -> Iterator[tuple[Grid, int, Record]]:
         """Every grid of every phase, its number of runs and what is kept of them."""

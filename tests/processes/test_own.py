@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import ghostsweep
 from ghostsweep import UsageError, plan
 from ghostsweep.analysis import levels
+from ghostsweep.cli.commands import app
 from ghostsweep.declare.field import RESULTS
 from ghostsweep.running import ledger
 from ghostsweep.spec import Run, load, loads, shape_of
@@ -130,6 +132,64 @@ def test_a_declared_version_trains_nothing_again_for_an_edit(tmp_path: Path) -> 
     assert before["model"].unique().tolist() == ["own@2"]
     write(tmp_path, versioned.replace("hidden units", "units within"))
     assert plan.expand(load(path))["run_id"].equals(before["run_id"])
+
+
+PHASED = (
+    SWEEP
+    + """
+[[phases]]
+epochs = 5
+[phases.axes]
+learning_rate = [0.1, 0.2, 0.3]
+[[phases]]
+epochs = 7
+[quick]
+scale = [0.1]
+[[quick.phases]]
+axes.learning_rate = [0.1]
+"""
+)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_runs_of_phases_are_counted_without_executing_anything(tmp_path: Path, quick: bool) -> None:
+    path = write(tmp_path, sweep=PHASED)
+    planned = plan.expand(load(path, quick=quick)).groupby("phase").size()
+    state = ledger.status(load(path, quick=quick, execute=False), tmp_path)
+    assert planned.tolist() == [group.runs for group in state.planned] and np.isnan(state.core_seconds_left)
+    if quick:
+        ghostsweep.run(load(path, quick=quick), out=tmp_path / "results")
+        again = ledger.status(load(path, quick=quick, execute=False), tmp_path / "results")
+        assert (again.state, again.done) == ("done", planned.sum())
+
+
+def test_a_refined_sweep_is_done_without_executing_anything(tmp_path: Path) -> None:
+    path = write(tmp_path, sweep=SWEEP + "[refine]\nlevels = 2\n")
+    first = ledger.status(load(path, execute=False), tmp_path).runs
+    assert first == ledger.status(load(path), tmp_path).runs
+    found = ghostsweep.run(load(path), out=tmp_path / "results").runs
+    state = ledger.status(load(path, execute=False), tmp_path / "results")
+    assert len(found) > first and (state.state, state.runs, state.done) == ("done", len(found), len(found))
+
+
+def test_what_changed_is_said_in_words(tmp_path: Path) -> None:
+    path, out = write(tmp_path), str(tmp_path / "results")
+
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(app, [*words, str(path), "--out", out])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    said("run")
+    write(tmp_path, MODEL.replace("** 2", "** 4"))
+    assert "stale: own.py has changed: its runs are trained again" in said("status")
+    assert "own.py has changed: its runs are trained again" in said("run") and "changed" not in said("status")
+    write(tmp_path, MODEL.replace("loss=loss)", 'loss=loss, version="5")'))
+    said("run")
+    write(tmp_path, MODEL.replace("loss=loss)", 'loss=loss, version="5", unroll=2)'))
+    assert "own.py has changed: runs are kept as long as it declares the same version" in said("status")
+    refused = CliRunner().invoke(app, ["run", str(path), "--out", out, "--expect", "0" * 16]).exception
+    assert isinstance(refused, UsageError) and "x.toml: found another text of it or of its models" in str(refused)
 
 
 def test_an_edited_file_of_a_declared_version_is_what_is_trained_in_the_same_process(tmp_path: Path) -> None:
