@@ -59,14 +59,15 @@ def test_the_commands_shown_exist() -> None:
         assert (ROOT / picture).exists(), picture
 
 
-def test_the_results_shown_are_complete() -> None:
-    kept = ["fig2_loss_vs_lr", "fig2_trajectories", "fig6a_rank_one", "fig6a_full", "fig7_dcdt", "fig7_dmts"]
-    kept += ["fig7_dmts_collapse", "fig4_dcdt", "fig4_dmts", "fig6b_rank", "fig8b_confidence", "fig8c_readout"]
-    kept += ["rank_one_lr_confidence", "rank_one_lr_timescale", "rank_one_full_matched", "rank_lr", "fig8b_recovery"]
-    kept += ["fig3_learns", "fig3_learns_seeds", "fig3_collapses", "fig3_collapses_seeds", "fig5_dcdt", "fig5_dmts"]
-    kept += ["fig8b_trained_confidence", "fig8b_trained_control"]
-    states = [ghostsweep.status(ghostsweep.load(ROOT / "sweeps" / f"{name}.toml"), ROOT / "results") for name in kept]
-    assert [state.state for state in states] == ["done"] * len(kept)
-    for state in states:
-        found = tables.read(state.sweep.name, ROOT / "results").runs
-        assert found["run_id"].tolist() == plan.expand(state.sweep)["run_id"].tolist()
+def test_every_id_in_results_is_one_that_todays_sweeps_plan() -> None:
+    """And of all sweeps but refined ones, which train some of their rates, every one is there."""
+    names = tables.results(ROOT / "results")
+    assert len(names) >= 31
+    for name in names:
+        sweep = ghostsweep.load(ROOT / "sweeps" / f"{name.removesuffix('-quick')}.toml", quick=name.endswith("-quick"))
+        found = tables.read(name, ROOT / "results").runs["run_id"].tolist()
+        planned = plan.expand(sweep)["run_id"].tolist()
+        if sweep.refine is None:
+            assert found == planned, name
+        else:
+            assert len(found) > 1000 and set(found) <= set(planned), name
