@@ -51,7 +51,7 @@ def check(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
     for name, field in fields.items():
         value = values.get(name)
         if value is None:
-            filled[name] = None if _goes_on(field, values) else field.default
+            filled[name] = None if field.begins and _goes_on(field, values) else field.default
             if field.required and name not in bad and name not in elsewhere:
                 wrong.append(Mistake(name, None, field.allowed))
                 bad.add(name)
@@ -68,7 +68,7 @@ def check(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
 
 def _goes_on(field: Field, values: Mapping[str, Any]) -> bool:
     """Whether a parameter that the field begins goes on from an earlier phase, where it is trained."""
-    return bool(field.begins and values.get("parent") and values.get(f"train_{field.name}"))
+    return bool(values.get("parent") and values.get(f"train_{field.name}"))
 
 
 def _choices(values: Mapping[str, Any]) -> Iterator[Mistake]:
