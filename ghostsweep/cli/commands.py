@@ -25,7 +25,7 @@ from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import resources
 from ghostsweep.machine.terminal import reason
 from ghostsweep.plan import Shard
-from ghostsweep.running import estimating, ledger, showing
+from ghostsweep.running import estimating, finding, ledger, showing
 from ghostsweep.running import slurm as jobs
 from ghostsweep.running.sessions import Options
 from ghostsweep.spec import load
@@ -74,9 +74,9 @@ def list_command(
     of the engine, and `run` brings them up to date with what still applies. The time is an estimate for the cores of
     this machine, compilation apart; `run --dry-run` measures.
     """
-    paths = _sweep_files(sweeps)
+    paths = finding.sweep_files(sweeps)
     if not paths:
-        raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
+        raise UsageError(f"{sweeps.absolute()}: no sweep files there; --sweeps names another folder")
     broken, states = [], list[ledger.Status]()
     for path in paths:
         for quick in (False, True):
@@ -89,11 +89,6 @@ def list_command(
         print_list(states, style)
     if broken:
         raise UsageError("\n".join(dict.fromkeys(broken)))
-
-
-def _sweep_files(folder: Path) -> list[Path]:
-    """The sweep files of a folder. Hidden ones are none: editors and other systems leave them beside each file."""
-    return sorted(path for path in folder.glob("*.toml") if not path.name.startswith("."))
 
 
 def _named(path: Path, error: UsageError | OSError) -> str:
@@ -162,7 +157,7 @@ def run_command(
     options = Options(checkpoint_seconds, memory_bytes, devices)
     share = None if shard is None else Shard.parse(shard)
     job = jobs.parameters(jobs.parse(slurm or "")) if slurm is not None or print_sbatch else {}
-    paths = [ledger.find(spec, sweeps) for spec in specs]
+    paths = [finding.find(spec, sweeps) for spec in specs]
     failed = []
     for path, sweep in [(path, load(path, quick=quick)) for path in paths]:
         if expect not in (None, sweep.digest):
@@ -206,12 +201,12 @@ def status_command(
 
     Example: ghostsweep status rank_one_lr_timescale
     """
-    paths = [ledger.find(spec, sweeps) for spec in specs or ()]
+    paths = [finding.find(spec, sweeps) for spec in specs or ()]
     if not specs:
         suffix = "-quick" if quick else ""
-        paths = [path for path in _sweep_files(sweeps) if (out / f"{path.stem}{suffix}").is_dir()]
+        paths = [path for path in finding.sweep_files(sweeps) if (out / f"{path.stem}{suffix}").is_dir()]
     if not paths:
-        raise UsageError(f"{out}: found no results of the sweeps in {sweeps}; allowed: after `ghostsweep run`")
+        raise UsageError(f"{out.absolute()}: no results of any sweep there; --out names another folder")
     broken, found = [], []
     for path in paths:
         try:

@@ -13,7 +13,7 @@ import pandas as pd
 from ghostsweep import figures
 from ghostsweep.errors import UsageError
 from ghostsweep.paper import catalog
-from ghostsweep.running import ledger, sweeping
+from ghostsweep.running import finding, sweeping
 from ghostsweep.spec import Sweep, load
 from ghostsweep.store import columns, files, tables
 
@@ -36,13 +36,15 @@ class Reproduced:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def planned(names: Iterable[str] = (), *, quick: bool = False, sweeps: str | Path = "sweeps") -> dict[str, list[Sweep]]:
+def planned(
+    names: Iterable[str] = (), *, quick: bool = False, sweeps: str | Path = finding.OWN
+) -> dict[str, list[Sweep]]:
     """The sweeps behind figures of the paper (none named: all eight), by figure. Raises UsageError for other names."""
     chosen = list(dict.fromkeys(names)) or list(catalog.PAPER)
     if unknown := [name for name in chosen if name not in catalog.PAPER]:
         raise UsageError(f"figure: found {', '.join(map(repr, unknown))}; allowed: {', '.join(catalog.PAPER)}")
     wanted = {name: catalog.PAPER[name].sweeps + catalog.PAPER[name].also for name in chosen}
-    return {name: [load(ledger.find(s, Path(sweeps)), quick=quick) for s in wanted[name]] for name in chosen}
+    return {name: [load(finding.find(s, sweeps), quick=quick) for s in wanted[name]] for name in chosen}
 
 
 def reproduce(
@@ -52,7 +54,7 @@ def reproduce(
     from_results: bool = False,
     out: str | Path = "results",
     to: str | Path = "figures",
-    sweeps: str | Path = "sweeps",
+    sweeps: str | Path = finding.OWN,
     train: Callable[[Sweep], Any] | None = None,
 ) -> Reproduced:
     """Draw figures of the paper (none named: all eight) from runs trained here, and test the claims they support.

@@ -1,7 +1,6 @@
 """How much of a sweep is on disk: what is finished, what is left, and in a word how it stands. Trains nothing."""
 
 import contextlib
-import difflib
 import math
 import time
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import pandas as pd
 
 from ghostsweep import analysis, plan
 from ghostsweep.declare import Shape
-from ghostsweep.errors import UsageError
 from ghostsweep.plan import groups
 from ghostsweep.plan.groups import Group
 from ghostsweep.spec import ENGINE_VERSION, Grid, Sweep
@@ -99,23 +97,6 @@ def activity(name: str, out: str | Path = "results") -> Activity:
         checkpoint_age=time.time() - max(ages, default=math.nan),
         parts=len(parts.waiting(folder)),
         failed=tuple(folder / "failed" / name for name in files.listed(folder / "failed") if name.endswith(".txt")),
-    )
-
-
-def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
-    """The file of a sweep, given as a path or as a name below `sweeps`."""
-    path = Path(spec) if Path(spec).suffix == ".toml" else Path(sweeps) / f"{spec}.toml"
-    if "\0" not in str(path) and path.is_file():
-        return path
-    if Path(spec).suffix == ".toml":
-        raise UsageError(f"{spec}: found no such file; allowed: a sweep file, or the name of one in {sweeps}")
-    known = [Path(name).stem for name in files.listed(Path(sweeps)) if name.endswith(".toml")]
-    near = difflib.get_close_matches(str(spec).removesuffix("-quick").lower(), known, n=3, cutoff=0.4)
-    names = f"; did you mean {' or '.join(near)}?" if near else ""
-    quick = "; the quick version of one is asked for by --quick" if str(spec).endswith("-quick") else ""
-    raise UsageError(
-        f"{spec}: found no such sweep; allowed: a .toml file or one of the {len(known)} in {sweeps}, "
-        f"which `ghostsweep list` shows{names}{quick}"
     )
 
 

@@ -239,13 +239,15 @@ def _about(sweep: Sweep, sessions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _git_commit() -> str:
-    """The commit of the source tree this package runs from; empty where it is not in a checkout of its own.
+    """The commit that this package was built from, or of the checkout it runs from; empty where neither tells.
 
     A repository around it (of a paper, with a virtual environment inside) is not where it comes from.
     """
-    root = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[1]
+    root = package.parent
     if not (root / ".git").exists():
-        return ""
+        built = package / "commit.txt"
+        return built.read_text().strip() if built.is_file() else ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as in a hook
     try:

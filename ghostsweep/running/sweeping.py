@@ -15,7 +15,7 @@ from ghostsweep import plan
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import resources
 from ghostsweep.plan import Shard, groups
-from ghostsweep.running import ledger, sessions
+from ghostsweep.running import finding, ledger, sessions
 from ghostsweep.running.sessions import Options
 from ghostsweep.spec import Sweep, load
 from ghostsweep.store import files, locks, manifest, parts, recovery, tables
@@ -37,6 +37,7 @@ def run(
     *,
     quick: bool = False,
     out: str | Path = "results",
+    sweeps: str | Path = finding.OWN,
     progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     memory_bytes: float | None = None,
@@ -47,10 +48,10 @@ def run(
 ) -> tables.Tables:
     """Train what is missing of a sweep and return its tables.
 
-    `sweep` is a Sweep, a path or a name below sweeps/. Runs already in `out`/<name> are reused by run id.
-    `progress` is called between calls of the compiled program. `memory_bytes` is what training may take on all
-    devices together, by default half of what is free. `devices` is how many of this machine's GPUs, or else cores,
-    to use, by default all; results do not depend on it.
+    `sweep` is a Sweep, a path, or the name of one in `sweeps` or of those that come with the package. Runs already in
+    `out`/<name> are reused by run id. `progress` is called between calls of the compiled program. `memory_bytes` is
+    what training may take on all devices together, by default half of what is free. `devices` is how many of this
+    machine's GPUs, or else cores, to use, by default all; results do not depend on it.
 
     `shard` "i/n" trains only one of n fixed shares of the sweep: n such calls, on any machines that share the folder,
     need no scheduler, and the last to end puts the tables together. `executor` is anything with the submit method of
@@ -64,7 +65,7 @@ def run(
     where chunks failed or workers were lost again and again.
     """
     if not isinstance(sweep, Sweep):
-        sweep = load(ledger.find(sweep), quick=quick)
+        sweep = load(finding.find(sweep, sweeps), quick=quick)
     elif quick:
         raise UsageError("quick: a Sweep is already loaded; give load(..., quick=True) instead")
     options = Options(checkpoint_seconds, memory_bytes, devices)

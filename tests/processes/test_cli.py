@@ -79,14 +79,17 @@ def test_from_list_to_figure(house: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("run", "smal"), "smal: found no such sweep; allowed: a .toml file or one of the 1 in sweeps"),
+        (
+            ("run", "smal"),
+            "which `ghostsweep list` shows; --sweeps names another folder; did you mean small",
+        ),
         (("run", "smal"), "did you mean small?"),
         (("run", "small-quick"), "the quick version of one is asked for by --quick"),
-        (("run", "sweeps/nope.toml"), "sweeps/nope.toml: found no such file; allowed: a sweep file"),
+        (("run", "sweeps/nope.toml"), "sweeps/nope.toml: no such file here ("),
         (("run", "bad.toml"), "bad.toml: run.model: found 'rank_won'; allowed: one of"),
         (("fit", "small"), "found no results; allowed: none yet: run a sweep first"),
         (("plot", "fig2"), "found no results; allowed: train it first with `ghostsweep run fig2_trajectories`"),
-        (("list", "--sweeps", "nowhere"), "nowhere: found no sweep files"),
+        (("list", "--sweeps", "nowhere"), "nowhere: no sweep files there; --sweeps names another folder"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(house: Path, arguments: tuple[str, ...], line: str) -> None:

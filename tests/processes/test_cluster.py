@@ -124,7 +124,7 @@ def test_who_is_at_work_is_told_and_kept_apart(tmp_path: Path) -> None:
 
 def test_status_reads_nothing_but_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.toml").write_text(SHORT)
-    with pytest.raises(UsageError, match="found no results of the sweeps in"):
+    with pytest.raises(UsageError, match="no results of any sweep there"):
         status(tmp_path)
     assert "x: 24 runs, 0 done, 24 to train (new)" in status(tmp_path, "x") and not (tmp_path / "out").exists()
     ghostsweep.run(sweep_of(), out=tmp_path / "out", shard="1/2")

@@ -20,7 +20,7 @@ from ghostsweep.analysis import fitting
 from ghostsweep.cli import commands, console
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import terminal
-from ghostsweep.running import ledger, showing
+from ghostsweep.running import finding, showing
 from ghostsweep.training import progress
 
 ESCAPES = "\x1b[2J\x1b]0;gone\x07 \x9b31m \u202eback \r over \u2028"
@@ -90,7 +90,7 @@ def test_characters_that_an_encoding_lacks_and_forced_colours_in_a_file(house: P
     assert (process.returncode, said) == (0, b"") and rb"\u03b7 \u2264 \xbe of \u2026 \U0001f4a5" in found
     process = started("run", "smäll", cwd=house, PYTHONIOENCODING="latin-1", PYTHONUTF8="0", LC_ALL="C")
     _, said = process.communicate(timeout=200)
-    assert process.returncode == 2 and said.startswith(b"sm") and b"found no such sweep" in said
+    assert process.returncode == 2 and said.startswith(b"sm") and b"no such sweep" in said
     process = started("run", "small", "--quick", cwd=house, FORCE_COLOR="1", PYTHONIOENCODING="ascii")
     found, said = process.communicate(timeout=200)
     assert (process.returncode, said) == (0, b"")
@@ -261,7 +261,7 @@ def test_every_failure_is_one_line(
         raise error
 
     monkeypatch.setattr(commands, "load", fail)
-    monkeypatch.setattr(ledger, "find", lambda *_: Path("x.toml"))
+    monkeypatch.setattr(finding, "find", lambda *_: Path("x.toml"))
     monkeypatch.setattr(sys, "argv", ["ghostsweep", "run", "x"])
     with pytest.raises(SystemExit) as end:
         cli.main()
