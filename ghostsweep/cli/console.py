@@ -21,7 +21,7 @@ from ghostsweep.declare import Shape
 from ghostsweep.machine import resources
 from ghostsweep.machine.terminal import reason, visible
 from ghostsweep.running import estimating, ledger, showing, sweeping
-from ghostsweep.spec import Sweep
+from ghostsweep.spec import Sweep, spans
 from ghostsweep.store import columns, tables
 from ghostsweep.training.progress import Progress as Report
 from ghostsweep.training.progress import harmless
@@ -258,9 +258,9 @@ def _head(state: ledger.Status) -> str:
 
 def _print_axes(state: ledger.Status) -> None:
     for grid in state.sweep.grids:
-        say("  " + (", ".join(_spans(grid.axes)) or "one run"))
+        say("  " + (", ".join(spans(grid.axes)) or "one run"))
     for number, phase in enumerate(state.sweep.phases, 2):
-        own = _spans({name: phase.grids[0].axes[name] for name in phase.axes})
+        own = spans({name: phase.grids[0].axes[name] for name in phase.axes})
         say(f"  phase {number}, of each: {', '.join(own) or 'one run'}")
 
 
@@ -273,13 +273,6 @@ def _words(shape: Shape) -> str:
 def count(state: ledger.Status) -> str:
     """Number of runs; with a + where a refined sweep will want more."""
     return f"{state.runs:,}{'+' if state.growing else ''}"
-
-
-def _spans(axes: Mapping[str, Sequence[object]]) -> list[str]:
-    return [
-        f"{key} {values[0]} .. {values[-1]} ({len(values)})" if len(values) > 1 else f"{key} {values[0]}"
-        for key, values in axes.items()
-    ]
 
 
 def print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:

@@ -2,9 +2,10 @@
 
 from ghostsweep.spec.initial import Initial
 from ghostsweep.spec.load import load, loads
+from ghostsweep.spec.making import sweep
 from ghostsweep.spec.parts import CHOICES, every_field, fields_of, parts_of
 from ghostsweep.spec.run import ENGINE_VERSION, Run, fragment, run_id, shape_of
-from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep
+from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep, spans
 
 __all__ = [
     "CHOICES",
@@ -28,4 +29,6 @@ __all__ = [
     "parts_of",
     "run_id",
     "shape_of",
+    "spans",
+    "sweep",
 ]

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ghostsweep.errors import UsageError
 from ghostsweep.spec.code import Code
 from ghostsweep.spec.initial import Initial
 
@@ -142,6 +144,14 @@ class Grid:
         return int(np.prod([len(values) for values in self.axes.values()], dtype=object))
 
 
+def spans(axes: Mapping[str, Sequence[object]]) -> list[str]:
+    """Axes in words: the field, its first and last value, and how many there are."""
+    return [
+        f"{key} {values[0]} .. {values[-1]} ({len(values)})" if len(values) > 1 else f"{key} {values[0]}"
+        for key, values in axes.items()
+    ]
+
+
 @dataclass(frozen=True)
 class Phase:
     """What a later phase does from the end of every run of the phase before.
@@ -186,6 +196,25 @@ class Sweep:
             lengths = grid.axes.get("epochs", [grid.shared.get("epochs")])
             rows += runs // len(lengths) * sum(len(record.schedule(length)) for length in lengths)
         return rows
+
+    def __repr__(self) -> str:
+        axes = "; ".join(", ".join(spans(grid.axes)) or "one run" for grid in self.grids)
+        return f"Sweep {self.name}: {self.title}\n  {self.n_runs:,} runs: {axes}"
+
+    def save(self, folder: str | Path = "sweeps", *, overwrite: bool = False) -> Path:
+        """Write it as `folder`/NAME.toml, for the command line and for others; return the path.
+
+        Raises UsageError where another text is there already, unless `overwrite`, and where a model or task of it is
+        in no file.
+        """
+        path = Path(folder) / f"{self.name}.toml"
+        if any("@" in str(value) for grid in self.grids for value in grid.shared.values()) and not self.code:
+            raise UsageError(f"{path}: its model or task is in no file; allowed: one in a .py file")
+        if path.exists() and not overwrite and path.read_text() != self.text:
+            raise UsageError(f"{path}: there is another text already; overwrite=True replaces it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.text)
+        return path
 
     @property
     def digest(self) -> str:
