@@ -4,16 +4,18 @@ import contextlib
 import difflib
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from ghostsweep import analysis, plan
+from ghostsweep import analysis
 from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
-from ghostsweep.plan import groups
+from ghostsweep.plan import Plan, Shard, groups, lie_on
 from ghostsweep.plan.groups import Group
 from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.store import files, locks, parts, tables
@@ -29,6 +31,12 @@ class Status:
     left: tuple[Group, ...]
     stale: bool
     """Whether the tables are of another text of the sweep file, or of another version of the engine."""
+
+    @classmethod
+    def of(cls, planned: Plan, about: Mapping[str, Any]) -> Self:
+        """How the runs wanted so far stand, given what meta.json tells of the tables."""
+        left = tuple(groups.of(planned.left))
+        return cls(planned.sweep, tuple(groups.of(planned)), left, is_stale(planned.sweep, about))
 
     @property
     def runs(self) -> int:
@@ -113,36 +121,34 @@ def find(spec: str | Path, sweeps: str | Path = "sweeps") -> Path:
     )
 
 
-def status(sweep: Sweep, out: str | Path = "results", shard: plan.Shard | None = None) -> Status:
+def status(sweep: Sweep, out: str | Path = "results", shard: Shard | None = None) -> Status:
     """How much of a sweep, or of a share of it, is done, and what the rest costs; trains and writes nothing.
 
     Runs are planned one by one only where tables hold some of them. Tables of the same text and engine that have as
     many rows as planned count as done; `run` looks at every row of them.
     """
     folder = Path(out) / sweep.name
-    stale = is_stale(sweep, folder)
+    about = tables.read_meta(folder)
+    stale = is_stale(sweep, about)
     if not sweep.executed:
         return _by_the_folder(sweep, folder, stale)
     if shard is not None:
-        grid = plan.expand(sweep)
-        own = shard.runs(grid)
-        found = tables.stored(folder)
-        table, left = (part[tables.among(part["run_id"], own)] for part in work(sweep, found, grid))
-        return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
+        every = Plan.of(sweep)
+        return Status.of(work(every, tables.stored(folder)).among(shard.runs(every)), about)
     if not tables.has_runs(folder):
         planned = groups.planned(_first_level(sweep))
         return Status(sweep, tuple(planned), tuple(planned), stale)
+    whole = Plan.of(sweep) if len(sweep.grids) > 1 else None
     plain = sweep.refine is None and sweep.initial is None and not _keeps_snapshots(sweep)
     if plain and not stale:
-        planned = groups.planned(sweep)
+        planned = groups.of(whole) if whole else groups.planned(sweep)
         rows = sum(group.runs for group in planned), groups.curve_rows(planned, sweep)
         if tables.row_counts(folder) == rows:
             return Status(sweep, tuple(planned), (), stale)
     found = tables.stored(folder)
     if plain and not sweep.phases and len(sweep.grids) == 1 and _of_this_engine(found):
         return Status(sweep, *_counted(sweep, found), stale)
-    table, left = work(sweep, found, plan.expand(sweep))
-    return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), stale)
+    return Status.of(work(whole or Plan.of(sweep), found), about)
 
 
 def _by_the_folder(sweep: Sweep, folder: Path, stale: bool) -> Status:
@@ -167,9 +173,9 @@ def _counted(sweep: Sweep, found: Stored) -> tuple[tuple[Group, ...], tuple[Grou
     So that few runs of millions are told without planning the others.
     """
     runs, curves = found.frames()
-    own = runs[plan.lie_on(sweep.grids[0], runs)]
+    own = runs[lie_on(sweep.grids[0], runs)]
     done = own[tables.complete(own, curves, sweep.record)]
-    planned, finished = groups.planned(sweep), groups.of(done) if len(done) else []
+    planned, finished = groups.planned(sweep), groups.of(Plan.of(sweep, done)) if len(done) else []
     count = {(group.shape, group.epochs): group.runs for group in finished}
     left = (replace(g, runs=g.runs - count.get((g.shape, g.epochs), 0)) for g in planned)
     return tuple(planned), tuple(group for group in left if group.runs)
@@ -183,13 +189,12 @@ def _of_this_engine(found: Stored) -> bool:
     return versions <= {ENGINE_VERSION}
 
 
-def is_stale(sweep: Sweep, folder: Path) -> bool:
-    """Whether there are tables, and of another text or engine."""
-    meta = tables.read_meta(folder)
-    said = {name: about.get("digest") for name, about in meta.get("code", {}).items()}
+def is_stale(sweep: Sweep, about: Mapping[str, Any]) -> bool:
+    """Whether there are tables, and of another text or engine, by what meta.json tells of them."""
+    said = {name: kept.get("digest") for name, kept in about.get("code", {}).items()}
     changed = said != {code.reference: code.digest for code in sweep.code}
-    same = (meta.get("spec"), meta.get("engine_version")) == (sweep.text, ENGINE_VERSION)
-    return bool(meta) and (changed or not same)
+    same = (about.get("spec"), about.get("engine_version")) == (sweep.text, ENGINE_VERSION)
+    return bool(about) and (changed or not same)
 
 
 def _first_level(sweep: Sweep) -> Sweep:
@@ -208,15 +213,16 @@ def _keeps_snapshots(sweep: Sweep) -> bool:
     return any(sweep.record_of(phase).snapshots is not None for phase in range(1, len(sweep.phases) + 2))
 
 
-def work(sweep: Sweep, found: Stored, planned: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of all runs of a sweep those wanted, of a refined one so far, and of these the ones that are to be trained."""
-    runs, curves = found.frames()
-    finished = _finished(sweep, planned, found, runs, curves)
-    if sweep.refine is not None:
-        done = runs[tables.among(runs["run_id"], planned.loc[finished, "run_id"])]
-        wanted = analysis.refined(planned, done, levels=sweep.refine.levels, share=sweep.fit.share)
-        planned, finished = planned[wanted].reset_index(drop=True), finished[wanted].reset_index(drop=True)
-    return planned, planned[~finished]
+def work(whole: Plan, found: Stored) -> Plan:
+    """Of all runs of a sweep those wanted, of a refined one so far, and which of these are to be trained."""
+    sweep, (runs, curves) = whole.sweep, found.frames()
+    finished = _finished(sweep, whole.runs, found, runs, curves)
+    planned = whole.leaving(~finished.to_numpy())
+    if sweep.refine is None:
+        return planned
+    done = runs[tables.among(runs["run_id"], whole.runs.loc[finished, "run_id"])]
+    wanted = analysis.refined(whole.runs, done, levels=sweep.refine.levels, share=sweep.fit.share)
+    return planned.part(wanted.to_numpy())
 
 
 def _finished(

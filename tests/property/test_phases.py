@@ -12,6 +12,7 @@ import ghostsweep
 from ghostsweep import Run, UsageError, plan, train_one
 from ghostsweep.spec import every_field, loads
 from ghostsweep.store import tables
+from ghostsweep.store.ends import Ends
 from ghostsweep.training import engine
 
 CUES: dict[str, Any] = {"task": "dcdt", "input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0, "n_units": 9}
@@ -218,7 +219,7 @@ def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch
     found = ghostsweep.run(loads(text, name="x"), out=tmp_path)
     trapped = found.runs[(found.runs["phase"] == 1) & (found.runs["final_grad_norm"] == 0)]
     assert 2 < len(trapped) < 12
-    ends = tables.Ends(tmp_path / "x", tables.stored(tmp_path / "x")).of(trapped["run_id"])
+    ends = Ends(tmp_path / "x", tables.stored(tmp_path / "x")).of(trapped["run_id"])
     counts = [end["opt_state/sgd/linear[0][1].count"] for end in ends]
     assert counts == [400] * len(trapped)  # the schedule goes on from here
 
