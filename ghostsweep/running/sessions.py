@@ -14,6 +14,7 @@ import socket
 import subprocess
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -194,6 +195,9 @@ def merge(planned: Plan, held: Held, found: Stored | None = None) -> None:
     found = tables.stored(folder, mend=True) if found is None else found
     about, done = _about(sweep, found.manifest.about.get("sessions", [])), dict[str, str]()
     known = {session.get("id") for session in about["sessions"]}
+    trained = Counter[str]()
+    for part in found.parts:
+        trained[part.about["session"]] += len(part.runs)
     for name in files.listed(folder / "sessions"):
         path = folder / "sessions" / name
         try:
@@ -204,9 +208,7 @@ def merge(planned: Plan, held: Held, found: Stored | None = None) -> None:
             warnings.warn(f"{error} (kept as {aside}); what that session did is not known", stacklevel=2)
             continue
         if "runs_trained" not in session:  # it was killed
-            session["runs_trained"] = sum(
-                len(part.runs) for part in found.parts if part.about["session"] == session["id"]
-            )
+            session["runs_trained"] = trained[session["id"]]
         if session["id"] not in known:
             about["sessions"].append(session)
         done[f"sessions/{name}"] = files.digest(data)

@@ -88,7 +88,7 @@ def test_a_mutated_sweep_is_read_or_refused_in_clear_lines(tmp_path: Path) -> No
             assert groups.disk_bytes(found, sweep) >= 0
             if sweep.n_runs <= 2000:
                 planned = plan.Plan.of(sweep)
-                assert sum(len(chunk.runs) for chunk in plan.chunks(planned, 2, 1e12)) == len(planned.runs)
+                assert sum(len(chunk.runs) for chunk in plan.chunks(whole, 2, 1e12)) == len(whole.runs)
             planned += 1
     assert refused >= 300 and planned >= 100
     assert sorted(tmp_path.iterdir()) == [path]
