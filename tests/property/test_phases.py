@@ -95,6 +95,35 @@ def test_rows_say_where_they_come_from() -> None:
     assert planned["run_id"].is_unique
 
 
+def test_each_run_of_each_phase_has_the_id_of_its_fields_in_the_order_of_the_axes() -> None:
+    first = TEXT.split("[[phases]]")[0].replace("[axes]", '[axes]\nweight_decay = ["none", 0.5]\nepochs = [16, 20]')
+    text = (
+        first.replace("epochs = 20\n", "")
+        + """
+    [[phases]]
+    epochs = 4
+    axes.train_confidence = [true, false]
+    confidence = 2
+    axes.clip_norm = [2, "none"]
+    [[phases]]
+    confidence = 2
+    axes.optimizer = ["sgd", "adam"]
+    axes.epochs = [5, 6]
+    """
+    )
+    planned = plan.expand(loads(text, name="x"))
+    assert planned.groupby("phase").size().tolist() == [12, 48, 192]
+    for row in planned.to_dict("records"):
+        given = {name: field.kind(row[name]) for name, field in every_field().items() if not pd.isna(row.get(name))}
+        assert Run(**given).run_id == row["run_id"]
+    later = planned[planned["phase"] == 3]
+    assert later["parent"].tolist() == planned.loc[planned["phase"] == 2, "run_id"].repeat(4).tolist()
+    kinds = [("sgd", 5), ("sgd", 6), ("adam", 5), ("adam", 6)]
+    assert list(zip(later["optimizer"], later["epochs"], strict=True)) == kinds * 48
+    ends = planned.set_index("run_id")[["first_epoch", "epochs"]].sum(axis=1)
+    assert (later["first_epoch"].to_numpy() == ends[later["parent"]].to_numpy()).all()
+
+
 def test_phases_share_what_came_before_and_nothing_is_trained_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
