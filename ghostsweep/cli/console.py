@@ -93,15 +93,20 @@ class Meter:
 
 def train(sweep: Sweep, out: Path, **options: Any) -> None:
     """Train what is missing of a sweep and tell how it goes; leave with 128 + signal where it is interrupted."""
-    state = ledger.status(sweep, out)
-    reused = f", {state.done:,} of them done before" if state.done else ""
-    say(f"{sweep.name}: {count(state)} runs{reused}")
-    for change in state.changed:
-        say(f"  {change}")
+    states = list[ledger.Status]()
+
+    def standing(state: ledger.Status) -> None:
+        if not states:
+            reused = f", {state.done:,} of them done before" if state.done else ""
+            say(f"{sweep.name}: {count(state)} runs{reused}")
+            for change in state.changed:
+                say(f"  {change}")
+        states.append(state)
+
     before = len(_sessions(tables.read_meta(out / sweep.name)))
     try:
         with Meter() as meter:
-            found = sweeping.run(sweep, out=out, progress=harmless(meter), **options)
+            found = sweeping.run(sweep, out=out, progress=harmless(meter), standing=standing, **options)
     except KeyboardInterrupt as interrupt:
         state = ledger.status(sweep, out)
         complain(
@@ -114,7 +119,7 @@ def train(sweep: Sweep, out: Path, **options: Any) -> None:
     seconds = [sum(session.get(f"{what}_seconds", 0) for session in spent) for what in ("run", "compile")]
     took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
     say(f"{out / sweep.name}: {counts}{took}")
-    if options.get("shard") and (state := ledger.status(sweep, out)).left:
+    if options.get("shard") and (state := states[-1]).left:
         say(f"{state.runs - state.done:,} of {count(state)} runs are left, for others or once these are done")
 
 

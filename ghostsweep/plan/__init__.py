@@ -3,11 +3,12 @@
 from ghostsweep.models.sizes import cost
 from ghostsweep.plan.chunking import Chunk, chunks, halves, padded, widest
 from ghostsweep.plan.expanding import expand, lie_on
-from ghostsweep.plan.programs import shapes
+from ghostsweep.plan.planned import Plan
 from ghostsweep.plan.sharding import Shard, shards
 
 __all__ = [
     "Chunk",
+    "Plan",
     "Shard",
     "chunks",
     "cost",
@@ -15,7 +16,6 @@ __all__ = [
     "halves",
     "lie_on",
     "padded",
-    "shapes",
     "shards",
     "widest",
 ]

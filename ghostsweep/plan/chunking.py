@@ -9,7 +9,7 @@ import pandas as pd
 from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.models.sizes import cost
-from ghostsweep.plan.programs import shapes
+from ghostsweep.plan.planned import Plan
 from ghostsweep.spec import every_field
 
 _NAMED = ("model", "task", "n_units", "rank", "optimizer", "epochs", "seed", "parent", "dtype")
@@ -66,25 +66,16 @@ def widest(shape: Shape, n_devices: int, memory_bytes: float, *, wide: bool = Fa
     return lanes * n_devices
 
 
-def chunks(
-    runs: pd.DataFrame,
-    n_devices: int,
-    memory_bytes: float,
-    *,
-    wide: bool = False,
-    left: np.ndarray | None = None,
-) -> list[Chunk]:
-    """Cut planned runs into chunks of one shape, phase and number of epochs, earlier phases first.
+def chunks(planned: Plan, n_devices: int, memory_bytes: float, *, wide: bool = False) -> list[Chunk]:
+    """Cut what is left of a plan into chunks of one shape, phase and number of epochs, earlier phases first.
 
     Chunks of a group are equally wide (a multiple of `n_devices`, unless they are fewer), as few as `memory_bytes`
-    per device allows and, unless `wide` (GPUs), no wider than a CPU core can use. `left` says which runs are to be
-    trained, by default all. A chunk of which all are left is the same whatever is left of the others, so that an
-    interrupted sweep goes on with the same chunks; what is left of the others is cut anew. Raises UsageError if not
-    even one run fits.
+    per device allows and, unless `wide` (GPUs), no wider than a CPU core can use. A chunk of which all runs are left
+    is the same whatever is left of the others, so that an interrupted sweep goes on with the same chunks; what is left
+    of the others is cut anew. Raises UsageError if not even one run fits.
     """
     result = []
-    of_shape, which = shapes(runs)
-    left = np.ones(len(runs), bool) if left is None else left
+    (of_shape, which), runs, left = planned.programs, planned.runs, planned.is_left
     groups = runs.groupby([which, runs["epochs"].to_numpy(), runs["phase"].to_numpy()], sort=False).indices
     for key, rows in groups.items():
         if not left[rows].any():

@@ -44,26 +44,35 @@ def united(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _continue_grid(parents: pd.DataFrame, grid: Grid, axes: tuple[str, ...], phase: int) -> pd.DataFrame:
     """The runs of a later phase: every parent continued at every point of the phase's own `axes`."""
-    inherited = [name for name in grid.axes if name not in axes]
-    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*(grid.axes[a] for a in axes))]
-    places = {name: {value: i for i, value in enumerate(grid.axes[name])} for name in inherited}
-    rows = []
-    for parent in parents.to_dict("records"):
+    shape = [len(grid.axes[name]) for name in axes]
+    points = np.indices(shape).reshape(len(shape), -1) if shape else np.zeros((0, 1), int)
+    of_parent = np.arange(len(parents)).repeat(points.shape[1])
+    place = {name: np.tile(own, len(parents)) for name, own in zip(axes, points, strict=True)}
+    for name in sorted(grid.axes.keys() - place.keys()):
         # The values as the file has them: a table's column holds whole numbers as floats.
-        values = {name: grid.axes[name][places[name][_nan_to_null(parent[name])]] for name in inherited}
-        came_from = {
-            "phase": phase,
-            "parent": parent["run_id"],
-            "first_epoch": parent["first_epoch"] + parent["epochs"],
-        }
-        for point in points:
-            run = Run(**dict(grid.shared) | values | point | came_from)
-            rows.append({"run_id": run.run_id} | run.fields)
-    return united([pd.DataFrame(rows).map(_null_to_nan)])
-
-
-def _null_to_nan(value: object) -> object:
-    return np.nan if value is None else value
+        known = {value: i for i, value in enumerate(grid.axes[name])}
+        place[name] = np.array([known[_nan_to_null(value)] for value in parents[name]], int)[of_parent]
+    ends, of_end = np.unique((parents["first_epoch"] + parents["epochs"]).to_numpy(int), return_inverse=True)
+    varying = {name: (list(grid.axes[name]), index) for name, index in place.items()}
+    varying |= {"parent": (parents["run_id"].tolist(), of_parent), "first_epoch": (ends.tolist(), of_end[of_parent])}
+    constant = np.zeros(len(of_parent), int)
+    # Runs of a kind have the same fields.
+    telling = [name for name in place if name in CHOICES or None in grid.axes[name]]
+    kinds = pd.DataFrame({name: place[name] for name in telling} | {"": constant})
+    parts, rows = list[pd.DataFrame](), list[Any]()
+    for own in kinds.groupby(list(kinds), sort=False).indices.values():
+        given = {name: values[index[own[0]]] for name, (values, index) in varying.items()}
+        first = Run(**dict(grid.shared) | given | {"phase": phase}).fields
+        declared = parts_of(first).fields
+        columns, texts = dict[str, np.ndarray](), list[np.ndarray]()
+        for name, value in first.items():
+            values, index = varying[name] if name in varying and name not in telling else ([value], constant)
+            columns[name] = _array(declared[name], values)[index[own]]
+            said = [fragment(declared[name], _typed(declared[name], each)) for each in values]
+            texts.append(np.array(said, object)[index[own]])
+        parts.append(pd.DataFrame({"run_id": [run_id(fragments) for fragments in zip(*texts, strict=True)]} | columns))
+        rows.append(own)
+    return united(parts).iloc[np.concatenate(rows).argsort()].reset_index(drop=True)
 
 
 def _nan_to_null(value: object) -> object:

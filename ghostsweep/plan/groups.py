@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ghostsweep import plan
 from ghostsweep.declare import Shape, is_null
-from ghostsweep.models.sizes import n_parameters
+from ghostsweep.models.sizes import cost, n_parameters
+from ghostsweep.plan.planned import Plan
 from ghostsweep.spec import CHOICES, Grid, Run, Sweep, parts_of, shape_of
 
 RUN_BYTES = 100
@@ -35,7 +34,7 @@ class Group:
         """Core-seconds of training, by the constants of the plan."""
         if not self.example:  # of a model that was not executed: nobody knows
             return math.nan
-        return plan.cost(self.shape).epoch_seconds * self.epochs * self.runs
+        return cost(self.shape).epoch_seconds * self.epochs * self.runs
 
 
 def planned(sweep: Sweep) -> list[Group]:
@@ -47,7 +46,7 @@ def planned(sweep: Sweep) -> list[Group]:
     for code in sweep.code:
         code.load()
     if len(sweep.grids) > 1:
-        return of(plan.expand(sweep))
+        return of(Plan.of(sweep))
     found, runs = _of_grid(sweep.grids[0], 1, len(sweep.grids[0])), len(sweep.grids[0])
     for number, phase in enumerate(sweep.phases, 2):
         runs *= int(np.prod([len(phase.grids[0].axes[name]) for name in phase.axes], dtype=object))
@@ -94,9 +93,9 @@ def _deciding(grid: Grid) -> tuple[set[str], set[str]]:
     return {*CHOICES}.union(*(part.static() for part in parts)) - random, random
 
 
-def of(runs: pd.DataFrame) -> list[Group]:
-    """The groups of a table of planned runs, earlier phases first."""
-    shapes, which = plan.shapes(runs)
+def of(planned: Plan) -> list[Group]:
+    """The groups of a plan, earlier phases first."""
+    (shapes, which), runs = planned.programs, planned.runs
     keys = [runs["phase"].to_numpy(), which, runs["epochs"].to_numpy()]
     found = []
     for key, rows in runs.groupby(keys, sort=False).indices.items():

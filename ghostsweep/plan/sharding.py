@@ -7,7 +7,7 @@ import pandas as pd
 
 from ghostsweep.errors import UsageError
 from ghostsweep.models.sizes import cost
-from ghostsweep.plan.programs import shapes
+from ghostsweep.plan.planned import Plan
 
 
 class Shard(NamedTuple):
@@ -24,21 +24,21 @@ class Shard(NamedTuple):
             return cls(int(number), int(of))
         raise UsageError(f"shard: found {text!r}; allowed: i/n, from 1/n to n/n")
 
-    def runs(self, planned: pd.DataFrame) -> pd.Series:
-        """Ids of the runs of a plan that are its own."""
-        own: pd.Series = planned.loc[shards(planned, self.of) == self.number - 1, "run_id"]
+    def runs(self, whole: Plan) -> pd.Series:
+        """Ids of the runs of a whole sweep that are its own."""
+        own: pd.Series = whole.runs.loc[shards(whole, self.of) == self.number - 1, "run_id"]
         return own
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
 
-def shards(runs: pd.DataFrame, n: int) -> np.ndarray:
+def shards(planned: Plan, n: int) -> np.ndarray:
     """Which of `n` shards, from 0, each planned run belongs to: about equal work, and the same wherever it is asked.
 
     A shard has runs of as few programs as can be, all learning rates of a seed, and all that goes on from its runs.
     """
-    of_shape, which = shapes(runs)
+    (of_shape, which), runs = planned.programs, planned.runs
     work = np.array([cost(shape).epoch_seconds for shape in of_shape])[which] * runs["epochs"].to_numpy()
     place = pd.Series(np.arange(len(runs)), runs["run_id"])
     root, phase = np.arange(len(runs)), runs["phase"].to_numpy()

@@ -3,16 +3,17 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from ghostsweep import analysis, plan
+from ghostsweep import analysis
 from ghostsweep.declare import Shape
-from ghostsweep.plan import groups
+from ghostsweep.plan import Plan, Shard, groups, lie_on
 from ghostsweep.plan.groups import Group
 from ghostsweep.spec import ENGINE_VERSION, Grid, Sweep
 from ghostsweep.store import files, locks, parts, tables
@@ -33,6 +34,12 @@ class Status:
     def stale(self) -> bool:
         """Whether anything has changed since the tables were put together."""
         return bool(self.changed)
+
+    @classmethod
+    def of(cls, planned: Plan, about: Mapping[str, Any]) -> Self:
+        """How the runs wanted so far stand, given what meta.json tells of the tables."""
+        left = tuple(groups.of(planned.left))
+        return cls(planned.sweep, tuple(groups.of(planned)), left, changes(planned.sweep, about))
 
     @property
     def runs(self) -> int:
@@ -100,36 +107,34 @@ def activity(name: str, out: str | Path = "results") -> Activity:
     )
 
 
-def status(sweep: Sweep, out: str | Path = "results", shard: plan.Shard | None = None) -> Status:
+def status(sweep: Sweep, out: str | Path = "results", shard: Shard | None = None) -> Status:
     """How much of a sweep, or of a share of it, is done, and what the rest costs; trains and writes nothing.
 
     Runs are planned one by one only where tables hold some of them. Tables of the same text and engine that have as
     many rows as planned count as done; `run` looks at every row of them.
     """
     folder = Path(out) / sweep.name
-    changed = changes(sweep, folder)
+    about = tables.read_meta(folder)
+    changed = changes(sweep, about)
     if not sweep.executed:
         return _by_the_folder(sweep, folder, changed)
     if shard is not None:
-        grid = plan.expand(sweep)
-        own = shard.runs(grid)
-        found = tables.stored(folder)
-        table, left = (part[tables.among(part["run_id"], own)] for part in work(sweep, found, grid))
-        return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), changed)
+        every = Plan.of(sweep)
+        return Status.of(work(every, tables.stored(folder)).among(shard.runs(every)), about)
     if not tables.has_runs(folder):
         planned = groups.planned(_first_level(sweep))
         return Status(sweep, tuple(planned), tuple(planned), changed)
+    whole = Plan.of(sweep) if len(sweep.grids) > 1 else None
     plain = sweep.refine is None and sweep.initial is None and not _keeps_snapshots(sweep)
     if plain and not changed:
-        planned = groups.planned(sweep)
+        planned = groups.of(whole) if whole else groups.planned(sweep)
         rows = sum(group.runs for group in planned), groups.curve_rows(planned, sweep)
         if tables.row_counts(folder) == rows:
             return Status(sweep, tuple(planned), (), changed)
     found = tables.stored(folder)
     if plain and not sweep.phases and len(sweep.grids) == 1 and _of_this_engine(found):
         return Status(sweep, *_counted(sweep, found), changed)
-    table, left = work(sweep, found, plan.expand(sweep))
-    return Status(sweep, tuple(groups.of(table)), tuple(groups.of(left)), changed)
+    return Status.of(work(whole or Plan.of(sweep), found), about)
 
 
 def _by_the_folder(sweep: Sweep, folder: Path, changed: tuple[str, ...]) -> Status:
@@ -171,9 +176,9 @@ def _counted(sweep: Sweep, found: Stored) -> tuple[tuple[Group, ...], tuple[Grou
     So that few runs of millions are told without planning the others.
     """
     runs, curves = found.frames()
-    own = runs[plan.lie_on(sweep.grids[0], runs)]
+    own = runs[lie_on(sweep.grids[0], runs)]
     done = own[tables.complete(own, curves, sweep.record)]
-    planned, finished = groups.planned(sweep), groups.of(done) if len(done) else []
+    planned, finished = groups.planned(sweep), groups.of(Plan.of(sweep, done)) if len(done) else []
     count = {(group.shape, group.epochs): group.runs for group in finished}
     left = (replace(g, runs=g.runs - count.get((g.shape, g.epochs), 0)) for g in planned)
     return tuple(planned), tuple(group for group in left if group.runs)
@@ -187,9 +192,8 @@ def _of_this_engine(found: Stored) -> bool:
     return versions <= {ENGINE_VERSION}
 
 
-def changes(sweep: Sweep, folder: Path) -> tuple[str, ...]:
-    """What is not as the tables of a folder say, in words; nothing where there are none."""
-    meta = tables.read_meta(folder)
+def changes(sweep: Sweep, meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is not as meta.json tells of the tables, in words; nothing where there are none."""
     if not meta:
         return ()
     found, stored = [], meta.get("code", {})
@@ -225,15 +229,16 @@ def _keeps_snapshots(sweep: Sweep) -> bool:
     return any(sweep.record_of(phase).snapshots is not None for phase in range(1, len(sweep.phases) + 2))
 
 
-def work(sweep: Sweep, found: Stored, planned: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of all runs of a sweep those wanted, of a refined one so far, and of these the ones that are to be trained."""
-    runs, curves = found.frames()
-    finished = _finished(sweep, planned, found, runs, curves)
-    if sweep.refine is not None:
-        done = runs[tables.among(runs["run_id"], planned.loc[finished, "run_id"])]
-        wanted = analysis.refined(planned, done, levels=sweep.refine.levels, share=sweep.fit.share)
-        planned, finished = planned[wanted].reset_index(drop=True), finished[wanted].reset_index(drop=True)
-    return planned, planned[~finished]
+def work(whole: Plan, found: Stored) -> Plan:
+    """Of all runs of a sweep those wanted, of a refined one so far, and which of these are to be trained."""
+    sweep, (runs, curves) = whole.sweep, found.frames()
+    finished = _finished(sweep, whole.runs, found, runs, curves)
+    planned = whole.leaving(~finished.to_numpy())
+    if sweep.refine is None:
+        return planned
+    done = runs[tables.among(runs["run_id"], whole.runs.loc[finished, "run_id"])]
+    wanted = analysis.refined(whole.runs, done, levels=sweep.refine.levels, share=sweep.fit.share)
+    return planned.part(wanted.to_numpy())
 
 
 def _finished(

@@ -14,23 +14,23 @@ import socket
 import subprocess
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ghostsweep import plan
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
 from ghostsweep.models.sizes import parameter_shapes
-from ghostsweep.plan import groups
+from ghostsweep.plan import Plan, groups
 from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.store import files, manifest, merging, parts, tables
+from ghostsweep.store.ends import Ends
 from ghostsweep.store.locks import Held
 from ghostsweep.store.manifest import Manifest
-from ghostsweep.store.tables import Ends, Stored
+from ghostsweep.store.tables import Stored
 from ghostsweep.training.checkpoint import CHECKPOINT_SECONDS
 from ghostsweep.training.progress import Progress
 
@@ -54,21 +54,19 @@ class Options:
 
 
 def train(
-    sweep: Sweep,
-    planned: pd.DataFrame,
-    left: pd.DataFrame,
+    planned: Plan,
     held: Held,
     found: Stored,
     options: Options,
     progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Train the runs that are left of those planned into parts of the folder, and write down what this session did.
+    """Train the runs that are left of a plan into parts of the folder, and write down what this session did.
 
     `found` is what the folder holds. Also of a session that is killed the file in sessions/ says where and with what
     it ran; how many runs it trained, and how it ended, is added when it ends.
     """
     resources.load_jax()
-    folder = held.folder
+    folder, sweep, left = held.folder, planned.sweep, planned.left
     needed, free = groups.disk_bytes(groups.of(left), sweep), shutil.disk_usage(folder).free
     if needed > free:
         raise UsageError(f"{folder}: found {free / 1e9:.3g} GB of disk free; allowed: {needed / 1e9:.3g}, the tables")
@@ -81,8 +79,7 @@ def train(
     engine.keep_programs(devices)
     given = memory.usable_bytes(devices) if options.memory_bytes is None else options.memory_bytes
     wide = devices[0].platform != "cpu"
-    is_left = planned.index.isin(left.index)
-    chunks = plan.chunks(planned, len(devices), given / len(devices), wide=wide, left=is_left)
+    chunks = plan.chunks(planned, len(devices), given / len(devices), wide=wide)
     probe.prove({chunk.shape for chunk in chunks})
     ends = _ends(sweep, chunks, folder, found)
     now = datetime.datetime.now(datetime.UTC)
@@ -97,7 +94,7 @@ def train(
         "ghostsweep": importlib.metadata.version("ghostsweep"),
         "git_commit": _git_commit(),
         "engine_version": ENGINE_VERSION,
-        "runs_planned": len(left),
+        "runs_planned": len(left.runs),
     }
     if not found.manifest.about:
         announce(sweep, folder, found.manifest)
@@ -118,7 +115,7 @@ def train(
                 where,
                 devices,
                 tell,
-                set(planned["parent"].dropna()),
+                set(planned.runs["parent"].dropna()),
                 options.checkpoint_seconds,
             )
         session["ended"] = "all done"
@@ -188,13 +185,19 @@ def _ends(sweep: Sweep, chunks: list[plan.Chunk], folder: Path, found: Stored) -
     return Ends(folder, found, {initial.run_id: params})
 
 
-def merge(sweep: Sweep, held: Held, planned: pd.DataFrame) -> None:
-    """Put finished parts and sessions into the tables and meta.json of a sweep whose folder is held."""
+def merge(planned: Plan, held: Held, found: Stored | None = None) -> None:
+    """Put finished parts and sessions into the tables and meta.json of a sweep whose folder is held.
+
+    `found` is what the folder holds, where nothing was added since it was read.
+    """
     held.check()
-    folder = held.folder
-    found = tables.stored(folder, mend=True)
+    folder, sweep = held.folder, planned.sweep
+    found = tables.stored(folder, mend=True) if found is None else found
     about, done = _about(sweep, found.manifest.about.get("sessions", [])), dict[str, str]()
     known = {session.get("id") for session in about["sessions"]}
+    trained = Counter[str]()
+    for part in found.parts:
+        trained[part.about["session"]] += len(part.runs)
     for name in files.listed(folder / "sessions"):
         path = folder / "sessions" / name
         try:
@@ -205,14 +208,12 @@ def merge(sweep: Sweep, held: Held, planned: pd.DataFrame) -> None:
             warnings.warn(f"{error} (kept as {aside}); what that session did is not known", stacklevel=2)
             continue
         if "runs_trained" not in session:  # it was killed
-            session["runs_trained"] = sum(
-                len(part.runs) for part in found.parts if part.about["session"] == session["id"]
-            )
+            session["runs_trained"] = trained[session["id"]]
         if session["id"] not in known:
             about["sessions"].append(session)
         done[f"sessions/{name}"] = files.digest(data)
     initial = {} if sweep.initial is None else {sweep.initial.run_id: sweep.initial.params}
-    merging.merge(folder, found, planned["run_id"], about, done, initial)
+    merging.merge(folder, found, planned.runs["run_id"], about, done, initial)
 
 
 def announce(sweep: Sweep, folder: Path, current: Manifest) -> None:

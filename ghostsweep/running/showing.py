@@ -17,7 +17,8 @@ from ghostsweep.machine import resources
 from ghostsweep.spec import Record, every_field, fragment, parts_of, shape_of
 from ghostsweep.spec.code import Code
 from ghostsweep.store import files, tables
-from ghostsweep.store.tables import Ends, Stored
+from ghostsweep.store.ends import Ends
+from ghostsweep.store.tables import Stored
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 """Relative difference up to which numbers of a run agree wherever it is trained, before its dynamics are chaotic."""

@@ -17,7 +17,7 @@ import pandas as pd
 from ghostsweep import plan
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine.terminal import forgiving
-from ghostsweep.plan import Shard
+from ghostsweep.plan import Plan, Shard
 from ghostsweep.running import ledger
 from ghostsweep.running.sessions import Options
 from ghostsweep.running.sweeping import n_shards, run, shard_folder
@@ -144,11 +144,11 @@ def _missing(sweep: Sweep, folder: Path, shards: int | None) -> tuple[list[int],
     """The shards, from 0, of which runs are left and that nobody is at, and how many shards there are."""
     if holder := locks.is_locked(folder):
         raise UsageError(f"{folder}: found a run at work there ({holder}); allowed: when it has ended")
-    grid = plan.expand(sweep)
-    n = n_shards(grid, shards)
-    left = ledger.work(sweep, tables.stored(folder), grid)[1]
-    shard_of = pd.Series(plan.shards(grid, n), grid["run_id"])
-    missing: list[int] = np.unique(shard_of[left["run_id"]]).tolist()
+    whole = Plan.of(sweep)
+    n = n_shards(whole, shards)
+    left = ledger.work(whole, tables.stored(folder)).left
+    shard_of = pd.Series(plan.shards(whole, n), whole.runs["run_id"])
+    missing: list[int] = np.unique(shard_of[left.runs["run_id"]]).tolist()
     return [i for i in missing if not locks.is_locked(shard_folder(folder, Shard(i + 1, n)))], n
 
 

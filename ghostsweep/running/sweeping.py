@@ -14,8 +14,9 @@ import pandas as pd
 from ghostsweep import plan
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import resources
-from ghostsweep.plan import Shard, groups
+from ghostsweep.plan import Plan, Shard, groups
 from ghostsweep.running import finding, ledger, sessions
+from ghostsweep.running.ledger import Status
 from ghostsweep.running.sessions import Options
 from ghostsweep.spec import Sweep, load
 from ghostsweep.store import files, locks, manifest, parts, recovery, tables
@@ -45,13 +46,15 @@ def run(
     shard: str | None = None,
     executor: Any = None,
     shards: int | None = None,
+    standing: Callable[[Status], None] | None = None,
 ) -> tables.Tables:
     """Train what is missing of a sweep and return its tables.
 
-    `sweep` is a Sweep, a path, or the name of one in `sweeps` or of those that come with the package. Runs already in
-    `out`/<name> are reused by run id. `progress` is called between calls of the compiled program. `memory_bytes` is
-    what training may take on all devices together, by default half of what is free. `devices` is how many of this
-    machine's GPUs, or else cores, to use, by default all; results do not depend on it.
+    `sweep` is a Sweep, a path or a name below sweeps/. Runs already in `out`/<name> are reused by run id.
+    `progress` is called between calls of the compiled program. `memory_bytes` is what training may take on all
+    devices together, by default half of what is free. `devices` is how many of this machine's GPUs, or else cores,
+    to use, by default all; results do not depend on it. `standing` is told how much of the sweep is done before
+    anything is trained, and once more where a shard has ended.
 
     `shard` "i/n" trains only one of n fixed shares of the sweep: n such calls, on any machines that share the folder,
     need no scheduler, and the last to end puts the tables together. `executor` is anything with the submit method of
@@ -75,27 +78,26 @@ def run(
     if shard is not None:
         if executor is not None:
             raise UsageError("shard, executor: found both; allowed: one of them")
-        _run_shard(sweep, folder, Shard.parse(shard), options, progress)
-        return tables.read(sweep.name, out)
+        return _run_shard(sweep, folder, Shard.parse(shard), options, progress, standing)
     with locks.locked(folder) as held:
         _open(folder)
-        grid = plan.expand(sweep)
-        for _ in range(_rounds(sweep)):
-            found, planned, left = _left(sweep, folder, grid)
-            if left.empty:
-                if not tables.is_merged(found, planned["run_id"]) or ledger.changes(sweep, folder):
-                    sessions.merge(sweep, held, planned)
-                break
+        whole = Plan.of(sweep)
+        for turn in range(_rounds(sweep)):
+            found, planned = _look(whole, folder)
+            if turn == 0 and standing is not None:
+                standing(Status.of(planned, found.manifest.about))
+            if not planned.is_left.any():
+                return _complete(planned, held, found)
             try:
                 if executor is None:
-                    sessions.train(sweep, planned, left, held, found, options, progress)
+                    sessions.train(planned, held, found, options, progress)
                 else:
-                    _train_elsewhere(sweep, grid, left, held, options, progress, executor, shards)
+                    _train_elsewhere(whole, planned.left, held, options, progress, executor, shards)
             except (KeyboardInterrupt, TrainingError):
                 if parts.waiting(folder):
-                    sessions.merge(sweep, held, planned)
+                    sessions.merge(planned, held)
                 raise
-            sessions.merge(sweep, held, planned)
+            sessions.merge(planned, held)
         _tidy(folder)
         return tables.read(sweep.name, out)
 
@@ -107,11 +109,20 @@ def _open(folder: Path) -> None:
     manifest.settle(folder, recovery.load(folder, mend=True))
 
 
-def _left(sweep: Sweep, folder: Path, grid: pd.DataFrame) -> tuple[Stored, pd.DataFrame, pd.DataFrame]:
-    """What a folder that is held has of a sweep, the runs wanted so far, and those that are to be trained."""
+def _look(whole: Plan, folder: Path) -> tuple[Stored, Plan]:
+    """What a folder that is held has of a sweep, and the runs wanted so far, with what is left of them."""
     found = tables.verified(folder, tables.stored(folder, mend=True))
-    planned, left = ledger.work(sweep, found, grid)
-    return found, planned, left
+    return found, ledger.work(whole, found)
+
+
+def _complete(planned: Plan, held: Held, found: Stored) -> tables.Tables:
+    """The tables of a sweep of which nothing is left, put together unless they are already."""
+    is_current = tables.is_merged(found, planned.runs["run_id"])
+    if not is_current or ledger.changes(planned.sweep, found.manifest.about):
+        sessions.merge(planned, held, found)
+        found = tables.stored(held.folder)
+    _tidy(held.folder)
+    return tables.as_read(held.folder, found)
 
 
 def _rounds(sweep: Sweep) -> int:
@@ -139,39 +150,60 @@ def _tidy(folder: Path) -> None:
 
 
 def _run_shard(
-    sweep: Sweep, folder: Path, shard: Shard, options: Options, progress: Callable[[Progress], None] | None = None
-) -> None:
+    sweep: Sweep,
+    folder: Path,
+    shard: Shard,
+    options: Options,
+    progress: Callable[[Progress], None] | None,
+    standing: Callable[[Status], None] | None,
+) -> tables.Tables:
     """Train one share; whoever finds that nothing is left of the sweep, and nobody at work, puts the tables together.
 
     Parts are left in the folder until then, so that shards never wait for one another nor lose what others store.
+    Returns what there is of the sweep by then.
     """
+    whole = Plan.of(sweep)
     with locks.locked(folder, shared=True) as held:
-        train_shard(sweep, folder, shard, options, progress)
+        _train_share(whole, folder, shard, options, progress, standing)
         held.check()
+    result: tables.Tables | None = None
     with contextlib.suppress(UsageError), locks.locked(folder, doing=locks.MERGING) as held:
         _open(folder)  # where another one is at work, that one will do it
-        grid = plan.expand(sweep)
-        _, planned, left = _left(sweep, folder, grid)
-        if left.empty:
-            sessions.merge(sweep, held, planned)
-            _tidy(folder)
+        found, planned = _look(whole, folder)
+        result = tables.as_read(folder, found) if planned.is_left.any() else _complete(planned, held, found)
+    if result is None:
+        found = tables.stored(folder)
+        planned, result = ledger.work(whole, found), tables.as_read(folder, found)
+    if standing is not None:
+        standing(Status.of(planned, result.meta))
+    return result
 
 
-def train_shard(
-    sweep: Sweep, folder: Path, shard: Shard, options: Options, progress: Callable[[Progress], None] | None = None
-) -> None:
+def train_shard(sweep: Sweep, folder: Path, shard: Shard, options: Options) -> None:
     """Train what is left of one share into parts of a folder. Raises UsageError where another process is at it."""
+    _train_share(Plan.of(sweep), folder, shard, options)
+
+
+def _train_share(
+    whole: Plan,
+    folder: Path,
+    shard: Shard,
+    options: Options,
+    progress: Callable[[Progress], None] | None = None,
+    standing: Callable[[Status], None] | None = None,
+) -> None:
     files.refuse_links(folder)
     held = locks.hold(folder)
     with locks.locked(shard_folder(folder, shard)):
-        grid = plan.expand(sweep)
-        own = shard.runs(grid)
-        for _ in range(_rounds(sweep)):
-            found, *both = _left(sweep, folder, grid)
-            planned, left = (part[tables.among(part["run_id"], own)] for part in both)
-            if left.empty:
+        own = shard.runs(whole)
+        for turn in range(_rounds(whole.sweep)):
+            found, wanted = _look(whole, folder)
+            if turn == 0 and standing is not None:
+                standing(Status.of(wanted, found.manifest.about))
+            planned = wanted.among(own)
+            if not planned.is_left.any():
                 break
-            sessions.train(sweep, planned, left, held, found, options, progress)
+            sessions.train(planned, held, found, options, progress)
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
@@ -180,9 +212,8 @@ def shard_folder(folder: Path, shard: Shard) -> Path:
 
 
 def _train_elsewhere(
-    sweep: Sweep,
-    grid: pd.DataFrame,
-    left: pd.DataFrame,
+    whole: Plan,
+    left: Plan,
     held: Held,
     options: Options,
     progress: Callable[[Progress], None] | None,
@@ -193,8 +224,9 @@ def _train_elsewhere(
 
     Raises TrainingError, after all others have ended, for those that failed.
     """
-    n, folder = n_shards(grid, n), held.folder
-    shard_of = pd.Series(plan.shards(grid, n), grid["run_id"])[left["run_id"]].to_numpy()
+    n, folder = n_shards(whole, n), held.folder
+    shard_of = pd.Series(plan.shards(whole, n), whole.runs["run_id"])[left.runs["run_id"]].to_numpy()
+    work = np.bincount(shard_of, minlength=n), np.bincount(shard_of, left.runs["epochs"], n)
     resources.check_executor(executor)
     waiting, at_work, failures = np.unique(shard_of).tolist(), dict[int, Any](), dict[int, str]()
     tries, began, is_done = np.zeros(n, int), time.perf_counter(), np.zeros(n, bool)
@@ -205,7 +237,8 @@ def _train_elsewhere(
                     number = waiting.pop(0)
                     tries[number] += 1
                     try:
-                        at_work[number] = executor.submit(train_shard, sweep, folder, Shard(number + 1, n), options)
+                        share = Shard(number + 1, n)
+                        at_work[number] = executor.submit(train_shard, whole.sweep, folder, share, options)
                     except Exception as error:  # it takes no more work, in its own words
                         failures[number] = _line(error)
                 time.sleep(POLL_SECONDS)
@@ -222,20 +255,21 @@ def _train_elsewhere(
                         else:  # a lost worker, in the words of its executor
                             waiting.append(number)
                     if progress is not None:
-                        progress(_so_far(left, is_done[shard_of], time.perf_counter() - began))
+                        progress(_so_far(*work, is_done, time.perf_counter() - began))
         finally:
             for future in at_work.values():
                 future.cancel()
-    if failures and not _left(sweep, folder, grid)[2].empty:
+    if failures and _look(whole, folder)[1].is_left.any():
         lines = "".join(f"\n  shard {number + 1}/{n}: {line}" for number, line in sorted(failures.items()))
         raise TrainingError(f"{folder}: {len(failures)} of {n} shards could not be trained; all else is stored{lines}")
 
 
-def _so_far(left: pd.DataFrame, is_done: np.ndarray, seconds: float) -> Progress:
-    """Progress by the runs that are in finished shards."""
-    share, updates = float(is_done.mean()), int(left["epochs"][is_done].sum())
+def _so_far(runs: np.ndarray, updates: np.ndarray, is_done: np.ndarray, seconds: float) -> Progress:
+    """Progress by the shards that are finished, of each of which the number of runs and of their updates is given."""
+    done, n_runs = int(runs[is_done].sum()), int(runs.sum())
+    share = done / n_runs
     seconds_left = seconds * (1 / share - 1) if share else math.nan
-    return Progress(int(is_done.sum()), len(left), updates, share, seconds, seconds_left)
+    return Progress(done, n_runs, int(updates[is_done].sum()), share, seconds, seconds_left)
 
 
 def _line(error: Exception) -> str:
@@ -245,9 +279,9 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1]}"
 
 
-def n_shards(grid: pd.DataFrame, wanted: int | None) -> int:
+def n_shards(whole: Plan, wanted: int | None) -> int:
     """Number of shards of a plan: as wanted, or about a minute of one core each. Raises UsageError below 1."""
     if wanted is not None and wanted < 1:
         raise UsageError(f"shards: found {wanted}; allowed: a whole number from 1")
-    seconds = sum(group.seconds for group in groups.of(grid))
+    seconds = sum(group.seconds for group in groups.of(whole))
     return wanted or min(MAX_SHARDS, math.ceil(seconds / SHARD_SECONDS))

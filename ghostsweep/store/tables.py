@@ -10,10 +10,9 @@ there only while a sweep is not finished; `jobs/` has what jobs on a cluster pri
 import contextlib
 import errno
 import functools
-import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -75,6 +74,8 @@ class Stored(NamedTuple):
     parts: tuple[Part, ...]
     ends: dict[str, Place]
     snapshots: dict[str, Place]
+    own: tuple[pa.Table, pa.Table] | None = None
+    """Runs and curves without those that the sweep no longer plans; None where only another look could tell."""
 
     @classmethod
     def nothing(cls) -> Self:
@@ -128,16 +129,19 @@ def _forget(folder: Path, current: Manifest, lost: list[str]) -> Manifest:
 
 def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], lost: list[str], current: Manifest) -> Stored:
     gathered, found = _Gathered(), list[tuple[Part, int]]()
+    own: tuple[pa.Table, pa.Table] | None = None
     told.clear()
     lost.clear()
     for kinds in ((("unplanned_runs", "unplanned_curves"),) if unplanned else ()) + (("runs", "curves"),):
         names = [manifest.TABLES[kind] for kind in kinds]
         if all(name in current.files for name in names):
-            pair = _pair(folder, current, names, mend, told)
-            if pair is not None:
-                gathered.add(*pair)
+            own = _pair(folder, current, names, mend, told)
+            if own is not None:
+                gathered.add(*own)
             else:
                 lost += names
+        else:
+            own = None
     n_tables = gathered.sources
     for name in parts.waiting(folder):
         try:
@@ -161,14 +165,21 @@ def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], lost: list
             kept.pop(run, None)
         ends |= dict.fromkeys(part.ends, Place(part.name))
         kept |= {run: Place(part.name, epochs) for run, epochs in part.snapshots.items()}
-    return Stored(current, *gathered.joined(order), tuple(part for part, _ in found), ends, kept)
+    both = gathered.joined(order)
+    if not current.of("unplanned_runs"):
+        own = both
+    elif found:
+        own = None
+    return Stored(current, *both, tuple(part for part, _ in found), ends, kept, own)
 
 
 class _Gathered:
     """Runs and curves of many sources, each run whole from the last one that has it."""
 
     def __init__(self) -> None:
-        self.runs, self.curves = list[pa.Table](), list[pa.Table]()
+        # The newest sources are in the first list; each table of another one was put together from TOGETHER of the
+        # list before, so that a row is copied as often as there are lists, however many sources there are.
+        self.levels: list[list[tuple[pa.Table, pa.Table]]] = [[]]
         self.lengths = list[tuple[int, int]]()
 
     @property
@@ -178,19 +189,23 @@ class _Gathered:
 
     def add(self, runs: pa.Table, curves: pa.Table) -> int:
         """Add a source; return its number. Many small tables are put into one now and then, since each takes memory."""
-        self.runs.append(runs)
-        self.curves.append(curves)
+        self.levels[0].append((runs, curves))
         self.lengths.append((len(runs), len(curves)))
-        if len(self.runs) > TOGETHER:
-            self.runs = [together(self.runs).combine_chunks()]
-            self.curves = [pa.concat_tables(self.curves).combine_chunks()]
+        level = 0
+        while len(self.levels[level]) == TOGETHER:
+            if level + 1 == len(self.levels):
+                self.levels.append([])
+            runs, curves = _concatenated(self.levels[level])
+            self.levels[level + 1].append((runs.combine_chunks(), curves.combine_chunks()))
+            self.levels[level] = []
+            level += 1
         return len(self.lengths) - 1
 
     def joined(self, order: list[int]) -> tuple[pa.Table, pa.Table]:
         """Both tables, sources in the `order` given, no row of a run's curve from another source than its own."""
         if not order:
             return empty(all_columns()), empty(CURVES)
-        runs, curves = together(self.runs), pa.concat_tables(self.curves)
+        runs, curves = _concatenated([pair for level in reversed(self.levels) for pair in level])
         if len(order) == 1:
             return runs, curves
         rank = np.empty(len(order), int)
@@ -203,6 +218,11 @@ class _Gathered:
         own = owner.reindex(curves["run_id"].to_pandas().astype(object)).to_numpy() == of_curves
         kept = of_curves.argsort(kind="stable")
         return runs.take(rows[last]), curves.take(kept[own[kept]])
+
+
+def _concatenated(pairs: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
+    """Tables of runs as one, and those of their curves."""
+    return together([runs for runs, _ in pairs]), pa.concat_tables([curves for _, curves in pairs])
 
 
 def _pair(
@@ -244,10 +264,17 @@ def read(name: str | Path, root: str | Path = "results") -> Tables:
     is_path = isinstance(name, Path) or Path(name).name != name
     folder = Path(name) if is_path else Path(root) / name
     found = stored(folder, unplanned=False) if folder.is_dir() else Stored.nothing()
-    runs, curves = found.frames()
-    if runs.empty:
+    if not len(found.runs):
         known = results(root)
         raise UsageError(f"{folder}: found no results; allowed: {', '.join(known) or 'none yet: run a sweep first'}")
+    return Tables(folder.name, *found.frames(), dict(found.manifest.about), folder)
+
+
+def as_read(folder: Path, found: Stored) -> Tables:
+    """What `read` gives of a folder that is known to hold this, without reading it again where that can be."""
+    if found.own is None or not len(found.own[0]):
+        return read(folder.name, folder.parent)
+    runs, curves = map(frame, found.own)
     return Tables(folder.name, runs, curves, dict(found.manifest.about), folder)
 
 
@@ -333,42 +360,6 @@ def arrays_at(folder: Path, current: Manifest, place: Place, prefix: str) -> dic
         manifest.check(folder, current)
         raise
     return {name.removeprefix(prefix): array for name, array in found.items() if name.startswith(prefix)}
-
-
-class Ends:
-    """What later phases begin from, found by run id in a folder to which parts are added meanwhile."""
-
-    def __init__(
-        self, folder: Path, found: Stored | None = None, given: Mapping[str, Mapping[str, np.ndarray]] | None = None
-    ) -> None:
-        self.folder, self.manifest = folder, found.manifest if found else Manifest()
-        self.places, self.given = dict(found.ends if found else {}), dict(given or {})
-        self.read = functools.lru_cache(maxsize=4)(self._read)
-
-    def add(self, name: str, run_ids: Iterable[str]) -> None:
-        """Know of a part that has the ends of these runs."""
-        self.places |= dict.fromkeys(run_ids, Place(name))
-
-    def of(self, run_ids: Iterable[str]) -> list[Mapping[str, np.ndarray]]:
-        """What later phases of these runs begin from, by name. Raises KeyError where that is not stored, or Damaged."""
-        wanted = list(run_ids)
-        if missing := set(wanted) - self.places.keys() - self.given.keys():
-            raise KeyError(f"the end of {len(missing)} runs that these go on from is not there")
-        return [self.given[run] if run in self.given else self.read(self.places[run])[run] for run in wanted]
-
-    def _read(self, place: Place) -> dict[str, dict[str, np.ndarray]]:
-        arrays = arrays_at(self.folder, self.manifest, place, "ends")
-        ids = arrays.pop("run_id" if "run_id" in arrays else "_runs").tolist()
-        named = {name.removeprefix("/"): array for name, array in arrays.items()}
-        return {run_id: {name: array[i] for name, array in named.items()} for i, run_id in enumerate(ids)}
-
-
-def end_digest(end: Mapping[str, np.ndarray]) -> str:
-    """What tells the end of one training from that of another: 16 hexadecimal digits of names and values."""
-    text = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(end.items()):
-        text.update(f"{name}{value.dtype}{value.shape};".encode() + np.ascontiguousarray(value).tobytes())
-    return text.hexdigest()
 
 
 def is_merged(found: Stored, planned: Iterable[str]) -> bool:

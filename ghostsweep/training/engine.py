@@ -8,6 +8,7 @@ import os
 import time
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import ambient
 from ghostsweep.plan import Chunk
 from ghostsweep.spec import ENGINE_VERSION, Record
-from ghostsweep.store import files, parts, tables
+from ghostsweep.store import files, parts
+from ghostsweep.store.ends import Ends, end_digest
 from ghostsweep.training import train
 from ghostsweep.training.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ghostsweep.training.chunk import Program, train_chunk
@@ -64,7 +66,7 @@ class Store:
     """
 
     folder: Path
-    ends: tables.Ends
+    ends: Ends
     generation: int = 0
     session: str = ""
     check: Callable[[], None] = lambda: None
@@ -132,11 +134,11 @@ def train_chunks(
     that wait are halved, with a warning. One that fails otherwise does not stop the others; TrainingError
     names all of them at the end, or as soon as the first three fail alike. OSErrors stop the sweep.
     """
-    meter = Meter(chunks, progress)
+    meter, parents = Meter(chunks, progress), frozenset(parents)
     stored, failures = 0, list[Failure]()
-    waiting = list(chunks)
+    waiting = deque(chunks)
     while waiting:
-        chunk = waiting.pop(0)
+        chunk = waiting.popleft()
         try:
             train_and_store(
                 chunk,
@@ -144,7 +146,7 @@ def train_chunks(
                 store,
                 devices,
                 functools.partial(meter.tell, chunk),
-                needed=tables.among(chunk.runs["run_id"], parents).to_numpy(),
+                needed=np.array([run in parents for run in chunk.runs["run_id"]]),
                 checkpoint_seconds=checkpoint_seconds,
             )
         except (OSError, UsageError):
@@ -155,11 +157,11 @@ def train_chunks(
                     f"out of memory with {chunk.width} runs at once; going on with half as many: {chunk.parameters}",
                     stacklevel=2,
                 )
-                waiting = [
+                waiting = deque(
                     part
                     for other in [chunk, *waiting]
                     for part in (plan.halves(other, len(devices)) if _as_large(other, chunk) else [other])
-                ]
+                )
             else:
                 failures.append(_keep_failure(chunk, store.folder, error))
                 meter.finish(chunk, 0)
@@ -218,9 +220,9 @@ def train_and_store(
     ended = time.perf_counter()
     digests: dict[str, list[str | None]] = {name: [None] * len(run_ids) for name in ("begins_from", "ends_at")}
     if continued is not None:
-        digests["begins_from"] = [tables.end_digest(end) for end in continued]
+        digests["begins_from"] = [end_digest(end) for end in continued]
     for i, run in enumerate(np.flatnonzero(needed)):
-        digests["ends_at"][run] = tables.end_digest({name: array[i] for name, array in trained.ends.items()})
+        digests["ends_at"][run] = end_digest({name: array[i] for name, array in trained.ends.items()})
     store.check()
     name = parts.write(
         store.folder,

@@ -23,6 +23,7 @@ if __name__ == "__main__":  # as a package it is imported by the tests
 from faults.sweeps import run
 from ghostsweep import UsageError
 from ghostsweep.store import tables
+from ghostsweep.store.ends import Ends
 from ghostsweep.store.files import Damaged
 from ghostsweep.training.checkpoint import Checkpoint
 
@@ -67,7 +68,7 @@ def everything(folder: Path) -> list[object]:
     found = tables.stored(folder)
     runs, curves = found.frames()
     snapshots = [tables.read_snapshots(folder, run_id) for run_id in sorted(found.snapshots)]
-    ends = tables.Ends(folder, found).of(sorted(found.ends))
+    ends = Ends(folder, found).of(sorted(found.ends))
     saved = [files_of(path) for path in sorted((folder / "checkpoints").glob("*"))]
     return [runs, curves, dict(found.manifest.about), snapshots, ends, saved]
 

@@ -180,7 +180,7 @@ def test_what_shares_a_program() -> None:
     model = ["canonical"]
     timescale = [10, 20, 30.3]
     """
-    chunks = plan.chunks(plan.expand(loads(text, name="x")), 1, 1e9)
+    chunks = plan.chunks(plan.Plan.of(loads(text, name="x")), 1, 1e9)
     assert {chunk.shape.get("timescale"): len(chunk.runs) for chunk in chunks} == {100: 2, 200: 4, 400: 2, None: 3}
 
 

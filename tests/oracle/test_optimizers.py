@@ -235,7 +235,7 @@ def test_plan_runs_share_a_program_where_the_same_parts_are_on() -> None:
         { learning_rate = [1e-3], momentum = [0.0, 0.9], nesterov = [true, false] },
     ]
     """
-    chunks = plan.chunks(plan.expand(loads(text, name="parts")), 1, 1e9)
+    chunks = plan.chunks(plan.Plan.of(loads(text, name="parts")), 1, 1e9)
     assert [len(chunk.runs) for chunk in chunks] == [3, 2, 2, 2, 2]
     for chunk in chunks:
         assert len({chunk.shape} | set(map(shape_of, chunk.runs.to_dict("records")))) == 1

@@ -44,8 +44,9 @@ GRIDS = st.fixed_dictionaries(
 def test_shards_share_the_work_and_keep_together_what_goes_on(grid: dict[str, Any], n: int, phased: bool) -> None:
     axes = "".join(f"{name} = {values}\n" for name, values in grid.items())
     text = f'[run]\nmodel = "rank_one"\nepochs = 7\n[axes]\n{axes}'
-    runs = plan.expand(sweep_of(text + ("[[phases]]\nepochs = 5\naxes.confidence = [1.0, 2.0]\n" if phased else "")))
-    shard = plan.shards(runs, n)
+    phases = "[[phases]]\nepochs = 5\naxes.confidence = [1.0, 2.0]\n" if phased else ""
+    planned = plan.Plan.of(sweep_of(text + phases))
+    runs, shard = planned.runs, plan.shards(planned, n)
     assert shard.min() >= 0 and shard.max() < n
     of_run = pd.Series(shard, runs["run_id"])
     later = runs["phase"] > 1
@@ -61,9 +62,10 @@ def test_shards_share_the_work_and_keep_together_what_goes_on(grid: dict[str, An
 
 
 def test_shards_have_all_learning_rates_of_a_seed() -> None:
-    runs = plan.expand(sweep_of())
+    planned = plan.Plan.of(sweep_of())
+    runs = planned.runs
     assert (runs.groupby("seed")["learning_rate"].nunique() == 2).all()
-    shards = pd.Series(plan.shards(runs, 4)).groupby(runs["seed"]).unique()
+    shards = pd.Series(plan.shards(planned, 4)).groupby(runs["seed"]).unique()
     assert sorted(int(value) for values in shards for value in values) == [0, 1, 2, 3]
 
 
@@ -284,9 +286,11 @@ def test_submitit_on_this_machine_trains_the_shards(tmp_path: Path) -> None:
 
 
 def test_shards_are_a_minute_of_a_core_each_where_nobody_says() -> None:
-    grid = plan.expand(sweep_of(TEXT.replace("20_000", "20_000_000")))
+    whole = plan.Plan.of(sweep_of(TEXT.replace("20_000", "20_000_000")))
     core_seconds = sum(group.seconds for group in ghostsweep.status(sweep_of(TEXT)).planned) * 1000
-    assert sweeping.n_shards(grid, None) == pytest.approx(core_seconds / 60, abs=1) and sweeping.n_shards(grid, 7) == 7
+    assert (
+        sweeping.n_shards(whole, None) == pytest.approx(core_seconds / 60, abs=1) and sweeping.n_shards(whole, 7) == 7
+    )
     with pytest.raises(UsageError, match="shards: found 0"):
-        sweeping.n_shards(grid, 0)
+        sweeping.n_shards(whole, 0)
     assert str(Shard.parse("2/8")) == "2/8" and locks.is_locked(Path("nowhere")) == ""

@@ -38,7 +38,7 @@ n, out = int(sys.argv[1]), Path(sys.argv[2])
 for path in sorted(Path(sys.argv[3]).glob("*.toml")):
     sweep = ghostsweep.load(path)
     ghostsweep.run(sweep, out=out / "wide", devices=n)
-    one = plan.cost(plan.shapes(plan.expand(sweep))[0][0]).run_bytes
+    one = plan.cost(plan.Plan.of(sweep).programs[0][0]).run_bytes
     ghostsweep.run(sweep, out=out / "three", devices=n, memory_bytes=3.5 * one * n)  # three runs a device
 """
 
@@ -79,10 +79,10 @@ def test_bits_are_the_same_where_each_device_has_as_many_runs(results: dict[int,
 
 
 def test_chunks_are_cut_for_the_devices_given() -> None:
-    runs = plan.expand(loads(TEXT.format(fields=SWEEPS["full_rank"]), name="x"))
-    one = plan.cost(plan.shapes(runs)[0][0]).run_bytes
+    planned = plan.Plan.of(loads(TEXT.format(fields=SWEEPS["full_rank"]), name="x"))
+    one = plan.cost(planned.programs[0][0]).run_bytes
     for n in (1, 2, 4):
-        widths = [chunk.width for chunk in plan.chunks(runs, n, 3.5 * one)]
+        widths = [chunk.width for chunk in plan.chunks(planned, n, 3.5 * one)]
         assert widths == [3 * n] * (12 // (3 * n))
 
 

@@ -22,6 +22,7 @@ import ghostsweep
 from ghostsweep import plan
 from ghostsweep.spec import loads
 from ghostsweep.store import tables
+from ghostsweep.store.ends import Ends
 from ghostsweep.training import chunk, engine
 from ghostsweep.training.progress import Progress
 
@@ -169,8 +170,8 @@ KINDS = {
 def test_stopped_at_every_third_call_it_is_the_same(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk, "WORTHWHILE_SECONDS", 0.0)
     sweep = loads(text, name="x")
-    planned = plan.expand(sweep)
-    parents = set(planned["parent"].dropna())
+    planned = plan.Plan.of(sweep)
+    parents = set(planned.runs["parent"].dropna())
     stops = 0
     for each in plan.chunks(planned, 2, 5e4):
         told: list[float] = []
@@ -183,7 +184,7 @@ def test_stopped_at_every_third_call_it_is_the_same(text: str, tmp_path: Path, m
         def train(out: str, *options: Any, each: plan.Chunk = each) -> engine.Spent:
             folder = tmp_path / out
             folder.mkdir(exist_ok=True)
-            store = engine.Store(folder, tables.Ends(folder, tables.stored(folder)))
+            store = engine.Store(folder, Ends(folder, tables.stored(folder)))
             return engine.train_chunks([each], sweep.record_of, store, jax.local_devices(), *options)
 
         train("whole", lambda _: None, parents, float("inf"))  # a checkpoint would be due on a slow machine

@@ -87,8 +87,8 @@ def test_a_mutated_sweep_is_read_or_refused_in_clear_lines(tmp_path: Path) -> No
             found = groups.planned(sweep) if sweep.refine is None else []
             assert groups.disk_bytes(found, sweep) >= 0
             if sweep.n_runs <= 2000:
-                runs = plan.expand(sweep)
-                assert sum(len(chunk.runs) for chunk in plan.chunks(runs, 2, 1e12)) == len(runs)
+                whole = plan.Plan.of(sweep)
+                assert sum(len(chunk.runs) for chunk in plan.chunks(whole, 2, 1e12)) == len(whole.runs)
             planned += 1
     assert refused >= 300 and planned >= 100
     assert sorted(tmp_path.iterdir()) == [path]

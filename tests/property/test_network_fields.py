@@ -103,10 +103,10 @@ def test_noise_splits_a_grid_into_runs_with_and_without() -> None:
     text = "[run]\nmodel = 'full_rank'\nlearning_rate = 0.1\nepochs = 3\n" + "".join(
         f"{k} = {v}\n" for k, v in CUES.items()
     )
-    runs = plan.expand(loads(text + axes, name="x"))
-    found = {(c.shape.task, "noise_sigma" in c.shape.random): len(c.runs) for c in plan.chunks(runs, 1, 1e9)}
+    planned = plan.Plan.of(loads(text + axes, name="x"))
+    found = {(c.shape.task, "noise_sigma" in c.shape.random): len(c.runs) for c in plan.chunks(planned, 1, 1e9)}
     assert found == {("dcdt", False): 2, ("dcdt", True): 4, ("dmts", False): 2, ("dmts", True): 4}
-    row = runs.iloc[-1]
+    row = planned.runs.iloc[-1]
     again = Run(model="full_rank", task="dmts", noise_sigma=0.2, seed=1, **BASE, **CUES)
     assert row["run_id"] == again.run_id
     assert row["learned_loss"] == again.learned_loss == 0.013

@@ -12,6 +12,7 @@ import ghostsweep
 from ghostsweep import Run, UsageError, plan, train_one
 from ghostsweep.spec import every_field, loads
 from ghostsweep.store import tables
+from ghostsweep.store.ends import Ends
 from ghostsweep.training import engine
 
 CUES: dict[str, Any] = {"task": "dcdt", "input_ms": 10.0, "delay_ms": 15.0, "reaction_ms": 10.0, "n_units": 9}
@@ -92,6 +93,35 @@ def test_rows_say_where_they_come_from() -> None:
         fields |= {"n_units": 9, "nesterov": False, "train_confidence": False}
         assert Run(**fields).run_id == row["run_id"]
     assert planned["run_id"].is_unique
+
+
+def test_each_run_of_each_phase_has_the_id_of_its_fields_in_the_order_of_the_axes() -> None:
+    first = TEXT.split("[[phases]]")[0].replace("[axes]", '[axes]\nweight_decay = ["none", 0.5]\nepochs = [16, 20]')
+    text = (
+        first.replace("epochs = 20\n", "")
+        + """
+    [[phases]]
+    epochs = 4
+    axes.train_confidence = [true, false]
+    confidence = 2
+    axes.clip_norm = [2, "none"]
+    [[phases]]
+    confidence = 2
+    axes.optimizer = ["sgd", "adam"]
+    axes.epochs = [5, 6]
+    """
+    )
+    planned = plan.expand(loads(text, name="x"))
+    assert planned.groupby("phase").size().tolist() == [12, 48, 192]
+    for row in planned.to_dict("records"):
+        given = {name: field.kind(row[name]) for name, field in every_field().items() if not pd.isna(row.get(name))}
+        assert Run(**given).run_id == row["run_id"]
+    later = planned[planned["phase"] == 3]
+    assert later["parent"].tolist() == planned.loc[planned["phase"] == 2, "run_id"].repeat(4).tolist()
+    kinds = [("sgd", 5), ("sgd", 6), ("adam", 5), ("adam", 6)]
+    assert list(zip(later["optimizer"], later["epochs"], strict=True)) == kinds * 48
+    ends = planned.set_index("run_id")[["first_epoch", "epochs"]].sum(axis=1)
+    assert (later["first_epoch"].to_numpy() == ends[later["parent"]].to_numpy()).all()
 
 
 def test_phases_share_what_came_before_and_nothing_is_trained_twice(
@@ -218,7 +248,7 @@ def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch
     found = ghostsweep.run(loads(text, name="x"), out=tmp_path)
     trapped = found.runs[(found.runs["phase"] == 1) & (found.runs["final_grad_norm"] == 0)]
     assert 2 < len(trapped) < 12
-    ends = tables.Ends(tmp_path / "x", tables.stored(tmp_path / "x")).of(trapped["run_id"])
+    ends = Ends(tmp_path / "x", tables.stored(tmp_path / "x")).of(trapped["run_id"])
     counts = [end["opt_state/sgd/linear[0][1].count"] for end in ends]
     assert counts == [400] * len(trapped)  # the schedule goes on from here
 

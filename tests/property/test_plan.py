@@ -64,8 +64,9 @@ def test_ids_of_a_grid_are_those_of_its_runs_alone(given_grids: list[dict[str, l
 def test_every_run_is_in_exactly_one_chunk_of_its_shape(
     given_grids: list[dict[str, list[Any]]], n_devices: int, memory: float
 ) -> None:
-    table = plan.expand(sweep_of(given_grids))
-    chunks = plan.chunks(table, n_devices, memory)
+    planned = plan.Plan.of(sweep_of(given_grids))
+    table = planned.runs
+    chunks = plan.chunks(planned, n_devices, memory)
     assert sorted(pd.concat([chunk.runs for chunk in chunks])["run_id"]) == sorted(table["run_id"])
     widths: dict[tuple[Shape, int], set[int]] = {}
     for chunk in chunks:
@@ -85,10 +86,10 @@ def test_learning_rate_confidence_and_seed_share_a_program() -> None:
     sweep = sweep_of(
         [{"learning_rate": [0.1, 0.2], "confidence": [1.0, 2.0], "seed": [0, 1, 2], "timescale": [5], "epochs": [9]}]
     )
-    (chunk,) = plan.chunks(plan.expand(sweep), 2, 1e9)
+    (chunk,) = plan.chunks(plan.Plan.of(sweep), 2, 1e9)
     assert len(chunk.runs) == 12
     more = sweep_of([{"learning_rate": [0.1, 0.2], "timescale": [5, 6], "epochs": [9]}])
-    assert len(plan.chunks(plan.expand(more), 2, 1e9)) == 2
+    assert len(plan.chunks(plan.Plan.of(more), 2, 1e9)) == 2
 
 
 def test_a_million_runs_are_planned_in_seconds() -> None:
@@ -101,9 +102,10 @@ def test_a_million_runs_are_planned_in_seconds() -> None:
     learning_rate = { logspace = [-11, -8, 512] }
     r_start = { linspace = [1.0, 10.0, 512] }
     """
-    table = plan.expand(loads(text, name="dense"))
+    planned = plan.Plan.of(loads(text, name="dense"))
+    table = planned.runs
     assert len(table) == 512**2
-    chunks = plan.chunks(table, 2, 1e9)
+    chunks = plan.chunks(planned, 2, 1e9)
     assert len(chunks) == math.ceil(512**2 / (2 * plan.cost(chunks[0].shape).lanes))
     np.testing.assert_allclose(table["r_start"].unique(), np.linspace(1.0, 10.0, 512))
 
@@ -143,13 +145,14 @@ def test_fields_that_a_model_has_not_are_null() -> None:
     [axes]
     model = ["canonical", "canonical_simulated", "rank_one"]
     """
-    table = plan.expand(loads(text, name="nulls"))
+    sweep = loads(text, name="nulls")
+    table = plan.expand(sweep)
     wanted = [[0, 0, 0, 10, 0], [1, 0.1, 10, 10, 0], [10, 0, 0, 0, 100]]
     fields = ["confidence", "dt_steps", "threshold", "r_start", "n_units"]
     assert table[fields].astype(float).fillna(0).to_numpy().tolist() == wanted
     assert table["n_units"].dtype == "Int64" and table["seed"].dtype == "int64"
     assert "rank" not in table and "input_ms" not in table
-    shapes = {chunk.shape for chunk in plan.chunks(table, 1, 1e9)}
+    shapes = {chunk.shape for chunk in plan.chunks(plan.Plan.of(sweep), 1, 1e9)}
     assert shapes == {shape_of(row) for row in table.drop(columns="run_id").to_dict("records")} and len(shapes) == 3
     with pytest.raises(
         UsageError, match=r"threshold: found 5.0; allowed: nothing: model 'canonical' has no such field"

@@ -71,14 +71,14 @@ def test_groups_counted_from_axes_are_those_of_the_runs(axes: dict[str, list[Any
     text = "\n".join([*lines, *(f"{key} = {values!r}" for key, values in axes.items())])
     sweep = loads(text + (PHASES if continued and "momentum" not in axes else ""), name="x")
     found = groups.planned(sweep)
-    assert counted(found) == counted(groups.of(plan.expand(sweep)))
+    assert counted(found) == counted(groups.of(plan.Plan.of(sweep)))
     assert sum(group.runs for group in found) == sweep.n_runs
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_groups_of_the_sweeps_here(path: Path) -> None:
     sweep = load(path, quick=True) if "[quick]" in path.read_text() else load(path)
-    assert counted(groups.planned(sweep)) == counted(groups.of(plan.expand(sweep)))
+    assert counted(groups.planned(sweep)) == counted(groups.of(plan.Plan.of(sweep)))
     for group in groups.planned(sweep)[:3]:
         sizes = [1 if not shape else shape[0] * (shape[1] if shape[1:] else 1) for shape in shapes_of(group)]
         assert groups.n_parameters(group.shape) == sum(sizes)

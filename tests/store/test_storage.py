@@ -281,7 +281,7 @@ def test_out_of_memory_halves_the_chunk_and_what_waits(
 
 
 def test_memory_given_sets_the_width_and_one_run_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
-    planned = plan.expand(loads(TEXT, name="x"))
+    planned = plan.Plan.of(loads(TEXT, name="x"))
     assert [len(chunk.runs) for chunk in plan.chunks(planned, 2, 3 * RUN_BYTES)] == [6, 6, 6]
     with pytest.raises(
         UsageError,
@@ -320,7 +320,7 @@ def test_memory_that_is_free() -> None:
     assert np.log2(usable).is_integer()
 
 
-GRID = plan.expand(loads(TEXT.replace("range = 6", "range = 15"), name="x"))
+GRID = plan.Plan.of(loads(TEXT.replace("range = 6", "range = 15"), name="x"))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -329,15 +329,15 @@ def test_what_is_left_of_a_sweep_is_cut_into_the_same_chunks(seed: int) -> None:
     lanes = int(rng.integers(1, 30))
     every = plan.chunks(GRID, 2, lanes * RUN_BYTES)
     kept = [chunk for chunk in every if rng.random() < 0.5]
-    left = GRID["run_id"].isin([run_id for chunk in kept for run_id in chunk.runs["run_id"]]).to_numpy()
-    again = plan.chunks(GRID, 2, lanes * RUN_BYTES, left=left)
+    left = GRID.runs["run_id"].isin([run_id for chunk in kept for run_id in chunk.runs["run_id"]]).to_numpy()
+    again = plan.chunks(GRID.leaving(left), 2, lanes * RUN_BYTES)
     assert [(c.width, list(c.runs["run_id"])) for c in again] == [(c.width, list(c.runs["run_id"])) for c in kept]
-    left = rng.random(len(GRID)) < 0.7
-    ragged = plan.chunks(GRID, 2, lanes * RUN_BYTES, left=left)
+    left = rng.random(len(GRID.runs)) < 0.7
+    ragged = plan.chunks(GRID.leaving(left), 2, lanes * RUN_BYTES)
     trained = [run_id for chunk in ragged for run_id in chunk.runs["run_id"]]
-    assert sorted(trained) == sorted(GRID["run_id"][left])
+    assert sorted(trained) == sorted(GRID.runs["run_id"][left])
     assert all(len(chunk.runs) <= chunk.width <= every[0].width for chunk in ragged)
     some = [chunk for chunk in ragged if rng.random() < 0.5]  # and so after a second kill
-    left = GRID["run_id"].isin([run_id for chunk in some for run_id in chunk.runs["run_id"]]).to_numpy()
-    ids = {tuple(chunk.runs["run_id"]): chunk.width for chunk in plan.chunks(GRID, 2, lanes * RUN_BYTES, left=left)}
+    left = GRID.runs["run_id"].isin([run_id for chunk in some for run_id in chunk.runs["run_id"]]).to_numpy()
+    ids = {tuple(chunk.runs["run_id"]): chunk.width for chunk in plan.chunks(GRID.leaving(left), 2, lanes * RUN_BYTES)}
     assert ids.keys() >= {tuple(chunk.runs["run_id"]) for chunk in some if len(chunk.runs) == every[0].width}

@@ -13,8 +13,9 @@ import stored
 
 import ghostsweep
 from ghostsweep import Run, plan, train_one
-from ghostsweep.spec import Sweep, every_field, loads, shape_of
+from ghostsweep.spec import Sweep, every_field, loads
 from ghostsweep.store import columns, tables
+from ghostsweep.store.ends import Ends
 from ghostsweep.training import engine, train
 from ghostsweep.training.evaluation import evaluate
 from ghostsweep.training.progress import Progress
@@ -137,17 +138,17 @@ def test_tables_from_before_a_field_existed_are_reused(tmp_path: Path, monkeypat
 
 
 def test_chunks_padding_and_devices_change_nothing_before_chaos(tmp_path: Path) -> None:
-    planned = plan.expand(sweep())
+    planned = plan.Plan.of(sweep())
     record = sweep().record
-    one_run = plan.cost(shape_of(planned.iloc[0].to_dict())).run_bytes
+    one_run = plan.cost(planned.programs[0][0]).run_bytes
     results = []
     for n_devices, lanes in ((1, 9), (2, 5), (2, 2), (1, 1)):
         devices = jax.local_devices()[:n_devices]
         folder = tmp_path / f"{n_devices}-{lanes}"
         chunks = plan.chunks(planned, n_devices, one_run * lanes)
         folder.mkdir()
-        engine.train_chunks(chunks, lambda _: record, engine.Store(folder, tables.Ends(folder)), devices)
-        stored.merge(folder, planned["run_id"])
+        engine.train_chunks(chunks, lambda _: record, engine.Store(folder, Ends(folder)), devices)
+        stored.merge(folder, planned.runs["run_id"])
         results.append(tables.read(folder))
     for other in results[1:]:
         for name in ("initial_loss", "mean_loss", "final_loss", "final_weight_norm"):
@@ -166,10 +167,10 @@ def test_a_canonical_sweep_is_the_same_bit_for_bit_in_any_chunk(tmp_path: Path) 
     seed = { range = 2 }
     """
     whole = ghostsweep.run(sweep(text, "whole"), out=tmp_path)
-    planned = plan.expand(sweep(text))
-    parts = plan.chunks(planned, 1, plan.cost(shape_of(planned.iloc[0].to_dict())).run_bytes * 8)
+    planned = plan.Plan.of(sweep(text))
+    parts = plan.chunks(planned, 1, plan.cost(planned.programs[0][0]).run_bytes * 8)
     assert len(parts) > 3
-    store = engine.Store(tmp_path, tables.Ends(tmp_path))
+    store = engine.Store(tmp_path, Ends(tmp_path))
     engine.train_chunks(parts, sweep(text).record_of, store, jax.local_devices()[:1])
     found = tables.read(tmp_path)
     np.testing.assert_array_equal(aligned(found, whole)[RESULTS], whole.runs[RESULTS])
