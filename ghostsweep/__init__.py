@@ -1,56 +1,61 @@
 """ghostsweep: learning-rate phase diagrams of small recurrent networks and of their canonical form.
 
     tables = ghostsweep.run("canonical_lr_timescale")     # or read("...") what was trained before
-    ghostsweep.fit(tables).power_law
+    tables.phase_diagram()
+    tables.analyze().power_law
 
-Tables are pandas frames: `tables.runs` has a row per run, `tables.curves` a row per run and recorded epoch.
+Tables are pandas frames: `tables.runs` has a row per run, `tables.curves` a row per run and recorded epoch. Every verb
+takes the name of a sweep, a result folder, tables, or (where enough) a frame.
 """
 
-import importlib
-import importlib.metadata
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from ghostsweep.analysis import (
-    Criteria,
-    compare_scaling,
-    critical_lr,
-    fit_power_law,
-    learnable_band,
-    local_exponent,
-    outcomes,
-)
-from ghostsweep.analysis.fitting import fit
-from ghostsweep.drawing import plot
-from ghostsweep.errors import UsageError
-from ghostsweep.machine import resources
-from ghostsweep.running.ledger import status
-from ghostsweep.running.showing import show
-from ghostsweep.running.sweeping import run
-from ghostsweep.spec import Run, Sweep, load
-from ghostsweep.store.tables import Tables, read
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ghostsweep.figures import band_plot, phase_diagram, scaling_plot
+if _TYPE_CHECKING:
+    from ghostsweep.analysis import Criteria
+    from ghostsweep.errors import UsageError
+    from ghostsweep.figures import learning_curves
+    from ghostsweep.front.history import History, Simulated, simulate, train_one
+    from ghostsweep.front.results import Tables
+    from ghostsweep.front.verbs import (
+        analyze,
+        band_plot,
+        compare_scaling,
+        critical_lr,
+        fit_power_law,
+        learnable_band,
+        list_sweeps,
+        load,
+        local_exponent,
+        outcomes,
+        phase_diagram,
+        plot,
+        read,
+        run,
+        scaling_plot,
+        status,
+    )
     from ghostsweep.paper.reproduction import reproduce
-    from ghostsweep.training.train import History
-
-__version__ = importlib.metadata.version("ghostsweep")
+    from ghostsweep.running.showing import show
+    from ghostsweep.spec import Run, Sweep, sweep
 
 __all__ = [
     "Criteria",
+    "History",
     "Run",
+    "Simulated",
     "Sweep",
     "Tables",
     "UsageError",
+    "analyze",
     "band_plot",
     "compare_scaling",
     "critical_lr",
-    "fit",
     "fit_power_law",
     "learnable_band",
+    "learning_curves",
+    "list_sweeps",
     "load",
     "local_exponent",
     "outcomes",
@@ -61,38 +66,44 @@ __all__ = [
     "run",
     "scaling_plot",
     "show",
+    "simulate",
     "status",
+    "sweep",
     "train_one",
 ]
 
-_DRAWN = {
-    "band_plot": "ghostsweep.figures",
-    "phase_diagram": "ghostsweep.figures",
-    "scaling_plot": "ghostsweep.figures",
-    "reproduce": "ghostsweep.paper.reproduction",
-}
-"""Where the names are that need Matplotlib, which is imported when one of them is first asked for."""
+_ROOMS = {
+    "ghostsweep.analysis": ("Criteria",),
+    "ghostsweep.errors": ("UsageError",),
+    "ghostsweep.figures": ("learning_curves",),
+    "ghostsweep.front.history": ("History", "Simulated", "simulate", "train_one"),
+    "ghostsweep.front.results": ("Tables",),
+    "ghostsweep.front.verbs": (
+        "analyze", "band_plot", "compare_scaling", "critical_lr", "fit_power_law", "learnable_band", "list_sweeps",
+        "load", "local_exponent", "outcomes", "phase_diagram", "plot", "read", "run", "scaling_plot", "status",
+    ),
+    "ghostsweep.paper.reproduction": ("reproduce",),
+    "ghostsweep.running.showing": ("show",),
+    "ghostsweep.spec": ("Run", "Sweep", "sweep"),
+}  # fmt: skip
+"""Where the names are. Each is imported when it is first asked for: training needs JAX, drawing Matplotlib."""
+_MODULES = ("analysis", "declare", "dynamics", "figures", "theory")
+"""Rooms that are for users too."""
+_WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _DRAWN:
+def __getattr__(name: str) -> _Any:
+    if name == "__version__":
+        found: _Any = _importlib.import_module("importlib.metadata").version("ghostsweep")
+    elif name in _MODULES:
+        found = _importlib.import_module(f"ghostsweep.{name}")
+    elif name in _WHERE:
+        found = getattr(_importlib.import_module(_WHERE[name]), name)
+    else:
         raise AttributeError(f"module 'ghostsweep' has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(_DRAWN[name]), name)
+    globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | _DRAWN)
-
-
-def train_one(run: Run, initial: "Mapping[str, np.ndarray] | None" = None, after: "History | None" = None) -> "History":
-    """Train one run and return every epoch's loss, grad_norm, accuracy and weight_norm and the final params.
-
-    `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides. `after`
-    makes it a later phase, which goes on from the end of an earlier history. Each history has shape (epochs,),
-    measured before the epoch's update. See `ghostsweep.training.train.train_one`. UsageError where JAX is not there.
-    """
-    resources.load_jax()
-    from ghostsweep.training.train import train_one as train  # here, so that importing the package needs no JAX
-
-    return train(run, initial, after)
+    return [*__all__, *_MODULES, "__version__", "__doc__"]

@@ -38,9 +38,13 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
     with three cells or more, the timescale for one.
     """
     found = results if isinstance(results, tables.Tables) else tables.read(results, out)
-    share = _share(found) if share is None else share
-    critical = critical_lr(found.runs, share=share)
-    band = learnable_band(found.runs, share=1 - share)
+    return fit_runs(found.runs, share=share_of(found) if share is None else share)
+
+
+def fit_runs(runs: pd.DataFrame, *, share: float) -> Fitted:
+    """The same of a table of runs, whose sweep is not asked."""
+    critical = critical_lr(runs, share=share)
+    band = learnable_band(runs, share=1 - share)
     laws = (fit_power_law, local_exponent, compare_scaling)
     along = scales(critical)
     if not along:
@@ -48,7 +52,7 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
     return Fitted(critical, band, *(pd.concat([law(critical, x=x) for x in along], ignore_index=True) for law in laws))
 
 
-def _share(found: tables.Tables) -> float:
+def share_of(found: tables.Tables) -> float:
     """The share of seeds that boundaries take, as meta.json says it; with a warning 0.5 where it does not."""
     given = found.meta.get("fit")
     share = given.get("share") if isinstance(given, dict) else None

@@ -1,6 +1,7 @@
 """Finished tables in, matplotlib figures out: a function a figure, no global state changed, no window."""
 
 from ghostsweep.figures.band import band_plot
+from ghostsweep.figures.curves import learning_curves
 from ghostsweep.figures.dense import dense_diagram, is_dense
 from ghostsweep.figures.loss_vs_rate import loss_against_learning_rate
 from ghostsweep.figures.phase import MAX_PANELS, panel_count, phase_diagram
@@ -16,6 +17,7 @@ __all__ = [
     "dense_diagram",
     "eta_collapse",
     "is_dense",
+    "learning_curves",
     "loss_against_learning_rate",
     "panel_count",
     "phase_diagram",

@@ -24,7 +24,7 @@ MAX_PICTURES = 12
 """Pictures into which `plot` splits what has too many panels for one, by fields of words."""
 
 
-def draw(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+def draw(name: str | Path, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
     """Draw every figure that the tables of a sweep allow; return the files written.
 
     Raises UsageError where nothing can be drawn.
@@ -33,7 +33,7 @@ def draw(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     runs = found.runs
     drawn: list[Path] = []
     if runs["learning_rate"].nunique() < 2:
-        raise UsageError(f"{name}: found a single learning rate; a phase diagram needs several")
+        raise UsageError(f"{found.name}: found a single learning rate; a phase diagram needs several")
     if is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
         return save(dense_diagram(runs, _zoom(found.name, out)), Path(to) / f"{found.name}.dense")
     fitted = fit(found)

@@ -38,7 +38,7 @@ def through_outputs(model: Model, task: Task, shape: Shape, params: Params, trac
     Where the loss is the mean over many trials they are taken in equal batches of at most LARGEST_BATCH, where their
     number allows.
     """
-    trials = _typed(shape, task.trials(shape, traced))
+    trials = typed(shape, task.trials(shape, traced))
     steps, count = trials.targets.shape[:2]
     size = max(size for size in range(1, min(LARGEST_BATCH, count) + 1) if count % size == 0)
     batched = task.loss is None and trials.weights is None
@@ -80,7 +80,7 @@ def _evaluate(model: Model, task: Task, shape: Shape, params: Params, traced: Tr
     return Evaluation(value, accuracy_of(task, shape, output, trials), grads)
 
 
-def _typed(shape: Shape, trials: Trials) -> Trials:
+def typed(shape: Shape, trials: Trials) -> Trials:
     """Trials in the precision of the run."""
     weights = None if trials.weights is None else jnp.asarray(trials.weights, shape.dtype)
     inputs, targets = (jnp.asarray(array, shape.dtype) for array in trials[:2])
@@ -115,7 +115,7 @@ def levels(shape: Shape, traced: Mapping[str, float]) -> Levels:
     task = task_of(shape)
     assert task is not None
     given = {name: jnp.asarray(value) for name, value in traced.items()}
-    trials = _typed(shape, task.trials(shape, given | {"key": jax.random.key(0)}))
+    trials = typed(shape, task.trials(shape, given | {"key": jax.random.key(0)}))
     targets = np.asarray(trials.targets)
     ends = np.asarray(activated(task, jnp.asarray([-20.0, 20.0], shape.dtype)))
 

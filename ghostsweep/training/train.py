@@ -87,10 +87,10 @@ def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[st
 
 def initial_params(shape: Shape, traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """Parameters that the seed gives one run."""
-    return model_of(shape).initial(shape, traced, _key(traced, INITIAL_PARAMETERS))
+    return model_of(shape).initial(shape, traced, run_key(traced, INITIAL_PARAMETERS))
 
 
-def _key(traced: Mapping[str, jax.Array], purpose: int) -> jax.Array:
+def run_key(traced: Mapping[str, jax.Array], purpose: int) -> jax.Array:
     """`fold_in(key(seed), purpose)`, whatever random generator and offset of seeds the user has set."""
     seed = jnp.stack([jnp.zeros_like(traced["seed"]), traced["seed"]])  # the upper and the lower 32 bits
     return jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), purpose)
@@ -145,7 +145,7 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         state = state._replace(params=model.before_epoch(state.params, traced))
     if shape.stochastic:
         epochs_before = traced["first_epoch"] + epoch.astype(jnp.uint32)
-        traced = {**traced, "key": jax.random.fold_in(_key(traced, NOISE), epochs_before)}
+        traced = {**traced, "key": jax.random.fold_in(run_key(traced, NOISE), epochs_before)}
     loss, accuracy, grads = evaluate(shape, state.params, traced)
     grad_norm = optax.tree.norm({name: grads[name] for name in model.normed if name in grads} or grads)
     updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)

@@ -35,6 +35,11 @@ ROOMS = {
     ),
     "findings": ({"numpy", "pandas"}, {"analysis", "spec", "store", "theory"}),
     "drawing": (set(), {"figures", "paper", "store"}),
+    "front": (
+        {"jax", "matplotlib", "numpy", "pandas"},
+        {"analysis", "declare", "drawing", "dynamics", "figures", "machine", "models", "running", "spec", "store"}
+        | {"training"},
+    ),
     "cli": (
         {"typer", "rich", "numpy", "pandas"},
         {"analysis", "declare", "drawing", "findings", "machine", "paper", "plan", "running", "spec", "store"}

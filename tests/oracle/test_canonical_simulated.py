@@ -258,7 +258,7 @@ def test_the_exact_rate_is_claimed_of_the_closed_form_alone(tmp_path: Path) -> N
     assert analysis.is_closed_form(closed.runs)
     assert not analysis.is_closed_form(simulated.runs)
     for found, exact in ((closed, True), (simulated, False)):
-        laws = ghostsweep.fit(found, share=0).power_law
+        laws = ghostsweep.analyze(found, share=0).power_law
         assert laws is not None
         assert laws.loc[laws["boundary"] == "upper", "theory_exponent"].notna().all() == exact
     with pytest.raises(UsageError, match="found 'canonical_simulated'"):

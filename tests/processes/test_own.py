@@ -65,7 +65,7 @@ def test_an_example_trains_and_is_fitted(name: str, tmp_path: Path) -> None:
     assert len(found.runs) == sweep.n_runs and ledger.status(sweep, tmp_path).state == "done"
     outcomes = set(ghostsweep.outcomes(found.runs)["outcome"])
     assert len(outcomes) > 1 and ("learned" in outcomes or name != "two_layer_lr_scale")
-    assert len(ghostsweep.fit(found).critical) > 0
+    assert len(ghostsweep.analyze(found).critical) > 0
     assert ghostsweep.plot(found.name, out=tmp_path, to=tmp_path / "figures")
 
 
@@ -98,7 +98,7 @@ sys.modules["jax"] = None
 import ghostsweep
 found = ghostsweep.read("x", "results")
 print(found.runs.attrs["units"]["scale"], found.runs["n_hidden"].dtype, sorted(found.runs["scale"].unique()))
-print(ghostsweep.fit(found).critical["boundary"].tolist(), found.runs["model"].iloc[0].partition("@")[0])
+print(ghostsweep.analyze(found).critical["boundary"].tolist(), found.runs["model"].iloc[0].partition("@")[0])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -123,7 +123,7 @@ def test_no_setting_changes_a_bit_of_a_noisy_history(plain_history: list[np.ndar
 
 def test_keys_are_those_of_jax_where_nobody_has_set_anything() -> None:
     for seed in (0, 1, 2**32 - 1):
-        found = train._key({"seed": jax.numpy.uint32(seed)}, 1)
+        found = train.run_key({"seed": jax.numpy.uint32(seed)}, 1)
         expected = jax.random.fold_in(jax.random.key(np.uint32(seed)), 1)
         assert jax.random.key_data(found).tolist() == jax.random.key_data(expected).tolist()
 

@@ -1,0 +1,127 @@
+"""One run trained here: every epoch of it, and what it does at its end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ghostsweep import dynamics
+from ghostsweep.declare.field import is_null
+from ghostsweep.errors import UsageError
+from ghostsweep.front import views
+from ghostsweep.machine import resources
+from ghostsweep.spec import Run, shape_of
+from ghostsweep.training import train
+from ghostsweep.training.evaluation import accuracy_of, activated, loss_of, outputs_of, typed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class History(train.History):
+    """Every epoch of one run, arrays of shape (epochs,) measured before the epoch's update, and its end.
+
+    loss, grad_norm, accuracy, weight_norm; params after the last update, by name; end, for `train_one(after=)`.
+    """
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """A row per epoch: epoch, loss, grad_norm, accuracy, weight_norm."""
+        names = ("loss", "grad_norm", "accuracy", "weight_norm")
+        return pd.DataFrame({"epoch": np.arange(len(self.loss))} | {name: getattr(self, name) for name in names})
+
+    def plot(self, **options: object) -> "Figure":
+        """Loss, accuracy and gradient norm against epoch: see `ghostsweep.learning_curves`."""
+        from ghostsweep import figures
+
+        return figures.learning_curves({repr(self.run): self.curve}, **options)  # type: ignore[arg-type]
+
+    def simulate(self) -> "Simulated":
+        """What the network does with its last parameters: see `ghostsweep.simulate`."""
+        return simulate(self.run, self.params)
+
+    def __repr__(self) -> str:
+        return views.text_of_history(self)
+
+    def _repr_html_(self) -> str:
+        return views.html_of_history(self)
+
+
+def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: train.History | None = None) -> History:
+    """As `ghostsweep.training.train.train_one`; the history can be drawn and simulated."""
+    return History(**vars(train.train_one(run, initial, after)))
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What a model with given parameters does in the trials of its task.
+
+    inputs and targets: (steps, trials), or (steps, trials, channels). outputs: shaped like the targets. states:
+    (steps + 1, trials, D), before each step and after the last, kappa of a network of rank D, else the units; None of
+    a model that declares no step. loss and accuracy, without the noise of training. Where the model has no outputs
+    (the canonical form, a model without a task) only loss and accuracy are there.
+    """
+
+    loss: float
+    accuracy: float
+    inputs: np.ndarray | None = None
+    targets: np.ndarray | None = None
+    outputs: np.ndarray | None = None
+    states: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in vars(self).items() if hasattr(value, "shape"))
+        return f"Simulated(loss={self.loss:.6g}, accuracy={self.accuracy:.6g}{', ' * bool(shapes)}{shapes})"
+
+
+def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
+    """Run a model with given parameters through the trials of its task, without noise, and without training.
+
+    params: as `train_one` or a snapshot gives them. Where trials are drawn anew every epoch, those of the run's first
+    epoch are taken. Raises UsageError for parameters that are not the model's.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from ghostsweep.models import model_of, task_of
+    from ghostsweep.models.sizes import parameter_shapes
+    from ghostsweep.training.evaluation import evaluate
+
+    resources.load_jax()
+    quiet = {name: 0.0 for name in ("noise_sigma", "r0_sigma") if run.fields.get(name)}
+    fields = run.fields | quiet
+    shape = shape_of(fields)
+    model, task = model_of(shape), task_of(shape)
+    arrays = {name: np.asarray(value) for name, value in params.items()}
+    allowed = parameter_shapes(shape)
+    if (found := {name: value.shape for name, value in arrays.items()}) != allowed:
+        raise UsageError(f"params: found {found}; allowed: {allowed}")
+    with train.precision(shape):
+        given = {name: jnp.asarray(value, shape.dtype) for name, value in arrays.items()}
+        traced = {name: jnp.asarray(fields[name], shape.dtype) for name in shape.traced if not is_null(fields[name])}
+        if shape.stochastic:
+            seed = {"seed": jnp.asarray(run.seed, "uint32")}
+            traced["key"] = jax.random.fold_in(train.run_key(seed, train.NOISE), run.first_epoch or 0)
+        if model.before_epoch is not None:
+            given = model.before_epoch(given, traced)
+        outputs = outputs_of(model)
+        if task is None or outputs is None:
+            done = jax.jit(evaluate, static_argnums=0)(shape, given, traced)
+            return Simulated(float(done.loss), float(done.accuracy))
+        trials = typed(shape, task.trials(shape, traced))
+        output = activated(task, outputs(shape, given, traced, trials))
+        loss, accuracy = loss_of(task, shape, output, trials), accuracy_of(task, shape, output, trials)
+        inputs, targets, out = (np.array(value) for value in (trials.inputs, trials.targets, output))
+    states = None
+    given_inputs = inputs if inputs.ndim == 2 or inputs.shape[-1] else np.zeros(targets.shape[:2])
+    if model.step is not None:
+        states = dynamics.trajectories(dynamics.step_flow(run, arrays), given_inputs)
+    elif "dt_ms" in fields:
+        try:
+            leak = float(fields["dt_ms"] / fields["tau_ms"])
+            states = dynamics.trajectories(arrays, given_inputs, leak=leak, start=trials.x_start)
+        except UsageError:  # of a model that is none of the networks here
+            states = None
+    return Simulated(float(loss), float(accuracy), inputs, targets, out, states)

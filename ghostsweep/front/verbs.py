@@ -1,0 +1,166 @@
+"""The verbs of the package: what the command line does, for results in whatever form they are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ghostsweep import analysis, drawing
+from ghostsweep.analysis import Criteria, fitting
+from ghostsweep.front.results import Results, Tables, first_field, runs_of, tables_of
+from ghostsweep.running import finding, ledger, sweeping
+from ghostsweep.spec import Sweep
+from ghostsweep.spec import load as load_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Asked = str | Path | Sweep
+"""The name of a sweep, a sweep file, or a Sweep."""
+
+
+def load(sweep: Asked, *, quick: bool = False, sweeps: str | Path = finding.OWN) -> Sweep:
+    """Read a sweep by its name or from a file: see `ghostsweep.spec.load`."""
+    return sweep if isinstance(sweep, Sweep) else load_file(finding.find(sweep, sweeps), quick=quick)
+
+
+def run(sweep: Asked, **options: Any) -> Tables:
+    """Train what is missing of a sweep and return its tables: see `ghostsweep.running.sweeping.run`."""
+    return tables_of(sweeping.run(sweep, **options))
+
+
+def read(results: Results, out: str | Path = "results", *, quick: bool = False) -> Tables:
+    """The tables of a sweep by its name, or of a result folder. Raises UsageError where there are none."""
+    return tables_of(results, out, quick=quick)
+
+
+def status(
+    sweep: Asked, out: str | Path = "results", *, quick: bool = False, sweeps: str | Path = finding.OWN
+) -> ledger.Status:
+    """How much of a sweep is done, and what the rest costs: see `ghostsweep.running.ledger.status`."""
+    return ledger.status(load(sweep, quick=quick, sweeps=sweeps), out)
+
+
+def list_sweeps(folder: str | Path = finding.OWN, *, out: str | Path = "results") -> pd.DataFrame:
+    """All sweeps, one's own and those of the package, a row each: name, question, runs, done, state."""
+    found = [ledger.status(load_file(path, execute=False), out) for path in finding.sweep_files(folder)]
+    return pd.DataFrame(
+        {
+            "sweep": [state.sweep.name for state in found],
+            "question": [state.sweep.title for state in found],
+            "runs": [state.runs for state in found],
+            "done": [state.done for state in found],
+            "state": [state.state for state in found],
+        }
+    )
+
+
+def analyze(results: Results, *, out: str | Path = "results", share: float | None = None) -> fitting.Fitted:
+    """Boundaries and bands of every cell and the laws through them: see `ghostsweep.analysis.fitting.Fitted`."""
+    if isinstance(results, pd.DataFrame):
+        return fitting.fit_runs(results, share=0.5 if share is None else share)
+    return fitting.fit(tables_of(results, out), share=share)
+
+
+def outcomes(results: Results, criteria: Criteria | None = None, *, out: str | Path = "results") -> pd.DataFrame:
+    """The runs with what became of each in a column `outcome`: see `ghostsweep.analysis.outcomes`."""
+    return analysis.outcomes(runs_of(results, out)[0], *([criteria] if criteria else []))
+
+
+def critical_lr(
+    results: Results, *, out: str | Path = "results", share: float | None = None, **options: Any
+) -> pd.DataFrame:
+    """Upper and lower boundary of every cell: see `ghostsweep.analysis.critical_lr`.
+
+    share: of seeds at which a boundary lies; by default what the sweep says, of a frame of runs half of them.
+    """
+    runs, said = runs_of(results, out)
+    return analysis.critical_lr(runs, share=said if share is None else share, **options)
+
+
+def learnable_band(
+    results: Results, *, out: str | Path = "results", share: float | None = None, **options: Any
+) -> pd.DataFrame:
+    """The rates at which at least `share` of the seeds of each cell learn: see `ghostsweep.analysis.learnable_band`.
+
+    share: by default what the boundaries leave, 1 less that of `critical_lr`.
+    """
+    runs, said = runs_of(results, out)
+    return analysis.learnable_band(runs, share=1 - said if share is None else share, **options)
+
+
+def _cells(results: Results, out: str | Path) -> pd.DataFrame:
+    """A table of critical rates as it is; else that of the runs."""
+    if isinstance(results, pd.DataFrame) and "lr_critical" in results:
+        return results
+    return critical_lr(results, out=out)
+
+
+def fit_power_law(
+    results: Results, *, x: str | None = None, out: str | Path = "results", **options: Any
+) -> pd.DataFrame:
+    """The power law of the critical rates along x: see `ghostsweep.analysis.fit_power_law`.
+
+    results: a table of `critical_lr`, or what that takes. x: by default the first field of numbers that varies.
+    """
+    cells = _cells(results, out)
+    return analysis.fit_power_law(cells, x=x or first_field(cells), **options)
+
+
+def local_exponent(
+    results: Results, *, x: str | None = None, out: str | Path = "results", **options: Any
+) -> pd.DataFrame:
+    """Exponents between neighbours along x: see `ghostsweep.analysis.local_exponent`."""
+    cells = _cells(results, out)
+    return analysis.local_exponent(cells, x=x or first_field(cells), **options)
+
+
+def compare_scaling(
+    results: Results, *, x: str | None = None, out: str | Path = "results", **options: Any
+) -> pd.DataFrame:
+    """The power law against its rivals along x: see `ghostsweep.analysis.compare_scaling`."""
+    cells = _cells(results, out)
+    return analysis.compare_scaling(cells, x=x or first_field(cells), **options)
+
+
+def phase_diagram(results: Results, *, x: str | None = None, out: str | Path = "results", **options: Any) -> "Figure":
+    """What became of training over two fields: see `ghostsweep.figures.phase_diagram`."""
+    from ghostsweep import figures
+
+    runs, share = runs_of(results, out)
+    x = x or first_field(runs)
+    if options.get("y", "learning_rate") == "learning_rate" and "critical" not in options:
+        options["critical"] = analysis.critical_lr(runs, share=share)
+    return figures.phase_diagram(runs, x=x, **options)
+
+
+def band_plot(results: Results, *, x: str | None = None, out: str | Path = "results", **options: Any) -> "Figure":
+    """The learnable band along x: see `ghostsweep.figures.band_plot`. results: also a table of `learnable_band`."""
+    from ghostsweep import figures
+
+    is_band = isinstance(results, pd.DataFrame) and "width_decades" in results
+    band = results if isinstance(results, pd.DataFrame) and is_band else learnable_band(results, out=out)
+    return figures.band_plot(band, x=x or first_field(band), **options)
+
+
+def scaling_plot(
+    results: Results,
+    law: pd.DataFrame | None = None,
+    *,
+    x: str | None = None,
+    out: str | Path = "results",
+    **options: Any,
+) -> "Figure":
+    """Critical rates along x with their law: see `ghostsweep.figures.scaling_plot`. results: also of `critical_lr`."""
+    from ghostsweep import figures
+
+    cells = _cells(results, out)
+    x = x or first_field(cells)
+    return figures.scaling_plot(cells, law, x=x, **options)
+
+
+def plot(results: Results, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+    """Draw a paper figure (`fig1` to `fig8`) or every figure that the tables of a sweep allow; return the files."""
+    if isinstance(results, str | Path):
+        return drawing.plot(str(results), out=out, to=to)
+    return tables_of(results, out).plot(to)
