@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ghostsweep.figures import band_plot, phase_diagram, scaling_plot
     from ghostsweep.paper.reproduction import reproduce
+    from ghostsweep.reporting import report
     from ghostsweep.training.train import History
 
 __version__ = importlib.metadata.version("ghostsweep")
@@ -57,6 +58,7 @@ __all__ = [
     "phase_diagram",
     "plot",
     "read",
+    "report",
     "reproduce",
     "run",
     "scaling_plot",
@@ -69,6 +71,7 @@ _DRAWN = {
     "band_plot": "ghostsweep.figures",
     "phase_diagram": "ghostsweep.figures",
     "scaling_plot": "ghostsweep.figures",
+    "report": "ghostsweep.reporting",
     "reproduce": "ghostsweep.paper.reproduction",
 }
 """Where the names are that need Matplotlib, which is imported when one of them is first asked for."""

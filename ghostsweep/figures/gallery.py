@@ -59,7 +59,7 @@ def draw(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
 
 
 def swept(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """The fields beside learning rate and seed that a sweep varies: numbers, each of which can be an axis, and words."""
+    """The fields beside learning rate and seed that a sweep varies: numbers, each a possible axis, and words."""
     fields = [field for field in analysis.cell_fields(runs) if _varies(runs, field)]
     varying = [field for field in fields if is_numeric_dtype(runs[field])]
     return varying, [field for field in fields if field not in varying]

@@ -3,6 +3,7 @@
 Imports `analysis/` and `figures/` (its axes, panels and words); no Altair.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,12 +112,12 @@ def _view(runs: pd.DataFrame, table: pd.DataFrame, x: str) -> View:
         groups = table[has_x].groupby(facets, dropna=False, observed=True)
         panel[has_x] = groups.ngroup()
         firsts = groups.head(1).assign(panel=panel[groups.head(1).index]).sort_values("panel")
-        titles = [", ".join(style.value_text(f, row[f]) for f in facets) for _, row in firsts.iterrows()]
+        told = telling(firsts, facets)
+        titles = [", ".join(style.value_text(f, row[f]) for f in told) for _, row in firsts.iterrows()]
     values, rates = (np.unique(table.loc[has_x, field].to_numpy(dtype=float)) for field in (x, RATE))
     log = bool(values.min() > 0 and (x == "timescale" or style.is_log(values)))
     ends = [phase.edges(v, is_log)[[0, -1]].tolist() for v, is_log in ((values, log), (rates, True))]
-    label = style.label(runs, x)
-    return View(x, label, log, tuple(facets), tuple(titles), panel, tuple(ends[0]), tuple(ends[1]))
+    return View(x, label(runs, x), log, tuple(facets), tuple(titles), panel, tuple(ends[0]), tuple(ends[1]))
 
 
 def data(found: Cells) -> dict[str, Any]:
@@ -132,8 +133,7 @@ def data(found: Cells) -> dict[str, Any]:
         "counts": packed(counts),
         "majority": packed(table["majority"].astype(object).map(present.index).to_numpy(int)),
         "fields": [
-            {"name": field, "label": style.label(found.runs, field), **coded(table[field])}
-            for field in (*found.fields, RATE)
+            {"name": field, "label": label(found.runs, field), **coded(table[field])} for field in (*found.fields, RATE)
         ],
         "views": [
             {
@@ -146,6 +146,28 @@ def data(found: Cells) -> dict[str, Any]:
             for view in found.views
         ],
     }
+
+
+def telling(rows: pd.DataFrame, fields: Sequence[str]) -> list[str]:
+    """Those of the fields that are enough to tell the rows apart: of fields that go along with each other the first."""
+    found = [field for field in fields if rows[field].nunique(dropna=False) > 1]
+    n = len(rows[found].drop_duplicates()) if found else 0
+    for field in sorted(found, key=_spared):
+        rest = [each for each in found if each != field]
+        if rest and len(rows[rest].drop_duplicates()) == n:
+            found = rest
+    return found
+
+
+def _spared(field: str) -> int:
+    """Which fields are left out first where others say the same."""
+    return {"first_epoch": 0, "epochs": 1, "train_confidence": 2, "model": 4, "task": 4, "timescale": 4}.get(field, 3)
+
+
+def label(runs: pd.DataFrame, field: str) -> str:
+    """A field as an axis or a table names it, with its unit where that says more."""
+    found = style.label(runs, field)
+    return field if found == f"{field} ({field})" else found
 
 
 def _meaning(name: str) -> str:

@@ -4,7 +4,7 @@ Vega-Altair rather than Bokeh: its bundle is 0.9 MB (BSD-3) against 2.1, and wha
 screen reader finds, which Bokeh's canvas has not; a click or a key needs a few lines of JavaScript in either.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,12 @@ from ghostsweep.figures import style
 from ghostsweep.findings import words
 from ghostsweep.reporting.cells import View
 
-if TYPE_CHECKING:
-    import altair as alt
-
-HEIGHT = {1: 380, 2: 320}
+HEIGHT = {1: 460, 2: 340}
 """Height of a panel of one or two, in pixels; of more, 240."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 MAX_COLORS = len(style.SERIES_COLORS)
 _INK = "#1a1a1a"
+_SHORT = "datum.value >= 1e6 ? datum.value / 1e6 + 'M' : datum.value >= 1e3 ? datum.value / 1e3 + 'k' : datum.value"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -69,20 +67,21 @@ def phase(view: View, height: int, is_canonical: bool, description: str) -> dict
 
 
 def loss_curves(log_epochs: bool, log_loss: bool) -> dict[str, Any]:
-    """Loss against epoch of the runs of one cell. Dataset curves: epoch, loss, run, fill, text."""
+    """Loss against epoch of the runs of one cell. Dataset curves: epoch, loss, run, fill, dot, text."""
     alt = altair()
     # symlog, since the first epoch is 0
     epochs = alt.Scale(type="symlog", constant=1, nice=False) if log_epochs else alt.Scale(nice=False)
-    ticks = {"values": [0, *(10**k for k in range(7))], "format": "~s"} if log_epochs else {"format": "~s"}
+    ticks = {"values": [0, *(10**k for k in range(8))]} if log_epochs else {"tickCount": 6}
     loss = alt.Scale(type="log", nice=False, padding=12) if log_loss else alt.Scale(zero=False)
     base = alt.Chart(alt.NamedData("curves")).encode(
-        x=alt.X("epoch:Q", title="epoch", scale=epochs, axis=alt.Axis(**ticks)),
+        x=alt.X("epoch:Q", title="epoch", scale=epochs, axis=alt.Axis(labelExpr=_SHORT, **ticks)),
         y=alt.Y("loss:Q", title="loss", scale=loss, axis=alt.Axis(format="~g", tickCount=6, labelOverlap="greedy")),
         color=alt.Color("fill:N", scale=None),
         detail="run:N",
     )
     lines = base.mark_line(strokeWidth=1.6, opacity=0.85, aria=False)
-    points = base.mark_point(filled=True, size=26, opacity=0.85, aria=False).encode(tooltip="text:N")
+    dots = alt.Opacity("dot:Q", scale=None)  # there to be pointed at also where they are too many to be seen
+    points = base.mark_point(filled=True, size=26, aria=False).encode(tooltip="text:N", opacity=dots)
     return _spec(alt.layer(lines, points), 300, "Loss against epoch of the runs of the chosen cell.")
 
 
@@ -123,7 +122,7 @@ def boundaries(
     layers.append(told.mark_rule(strokeWidth=1.6, aria=False).encode(x=at, y="low:Q", y2="high:Q", color=color))
     for boundary in ("upper", "lower"):
         point = told.transform_filter(f"datum.boundary == '{boundary}' && datum.rate != null")
-        look = {"filled": boundary == "upper", "size": 60, "opacity": 1, "strokeWidth": 1.8}
+        look: dict[str, Any] = {"filled": boundary == "upper", "size": 60, "opacity": 1, "strokeWidth": 1.8}
         if boundary == "lower":
             look |= {"fill": "white"}
         layers.append(point.mark_point(**look).encode(x=at, y=rate, color=color, tooltip="text:N"))
@@ -141,7 +140,8 @@ def rows_of(critical: pd.DataFrame, x: str, series: "pd.Series[str] | None" = No
     arrow head is, else None.
     """
     rows = []
-    for index, row in critical.iterrows():
+    names = [""] * len(critical) if series is None else series.tolist()
+    for name, (_, row) in zip(names, critical.iterrows(), strict=True):
         estimate = _finite(row["lr_critical"]) if not row["censored"] else None
         low, high = _finite(row["ci_low"]), _finite(row["ci_high"])
         if estimate is None and low is None and high is None:
@@ -152,7 +152,6 @@ def rows_of(critical: pd.DataFrame, x: str, series: "pd.Series[str] | None" = No
             low = down = 0.5 * min(v for v in (estimate, high) if v is not None)
         if given and high is None:
             high = up = 2 * max(v for v in (estimate, low) if v is not None)
-        name = "" if series is None else str(series[index])
         rows.append(
             {"x": float(row[x]), "rate": estimate, "low": low, "high": high, "up": up, "down": down}
             | {"boundary": row["boundary"], "series": name}
@@ -193,11 +192,12 @@ def _colors(n: int) -> list[str]:
     return ["#" + "".join(f"{round(255 * part):02X}" for part in shades[i][:3]) for i in range(n)]
 
 
-def _scale(alt: Any, domain: tuple[float, float], log: bool) -> "alt.Scale":
-    return alt.Scale(type="log" if log else "linear", domain=list(domain), nice=False, zero=False)
+def _scale(alt: Any, domain: tuple[float, float], log: bool) -> Any:
+    more = {"type": "log"} if log else {"zero": False}
+    return alt.Scale(domain=list(domain), nice=False, **more)
 
 
-def _axis(alt: Any, domain: tuple[float, float]) -> "alt.Axis":
+def _axis(alt: Any, domain: tuple[float, float]) -> Any:
     """Ticks where the figures have them: plain numbers, or powers of ten where these are far from one."""
     low, high = domain
     if low >= 9e-4 and high <= 2e4:
@@ -215,8 +215,10 @@ def _spec(chart: Any, height: int, description: str) -> dict[str, Any]:
     """As Vega-Lite has it, as wide as what it stands in."""
     whole = chart.properties(width="container", height=height, description=description)
     font = {"labelFont": FONT, "titleFont": FONT, "labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": "normal"}
-    look = whole.configure(font=FONT, background="white").configure_view(stroke="#888").configure_axis(
-        **font, gridColor="#e6e6e6", tickColor="#888", domainColor="#888"
+    look = (
+        whole.configure(font=FONT, background="white")
+        .configure_view(stroke="#888")
+        .configure_axis(**font, gridColor="#e6e6e6", tickColor="#888", domainColor="#888")
     )
     found: dict[str, Any] = look.configure_legend(labelFont=FONT, labelFontSize=12).to_dict()
     found["autosize"] = {"type": "fit-x", "contains": "padding"}

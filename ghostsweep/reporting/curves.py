@@ -29,8 +29,8 @@ def data(runs: pd.DataFrame, curves: pd.DataFrame, firsts: np.ndarray, lasts: np
     kept_epochs = [epochs[thin(len(epochs))] for epochs in schedules]
     length = np.array([len(epochs) for epochs in kept_epochs])[of_run]
     n_kept = _a_cell(length, firsts, lasts, room)
-    kept = np.concatenate([np.arange(a, min(b, a + n_kept)) for a, b in zip(firsts, lasts, strict=True)] or [[]])
-    kept = kept.astype(int)
+    rank = np.arange(len(runs)) - np.repeat(firsts, lasts - firsts)
+    kept = np.flatnonzero(rank < n_kept)
     values = np.concatenate([losses[i][thin(len(losses[i]))] for i in kept] or [np.zeros(0)])
     finite = np.isfinite(values)
     positive = values > 0

@@ -145,6 +145,7 @@
           found.push({ run: i, seed: this.seed[i], outcome: outcome.name, fill: outcome.line, epoch, loss, text });
         });
       }
+      for (const row of found) row.dot = found.length > 1500 ? 0 : 0.85;
       return found;
     }
   }
@@ -164,7 +165,7 @@
       if (data.cells.views.length > 1) {
         menu(this.part("layout"), "Against", data.cells.views.map((v) => v.label), 0, (i) => this.layOut(i));
       }
-      this.drawn = embed(this.part("curves"), { ...data.curves_spec, datasets: { curves: [] } }, { renderer: "svg" });
+      this.drawn = null;
       this.part("cells-table").addEventListener("toggle", () => this.tell());
       this.part("curves-table").addEventListener("toggle", () => this.tell());
       this.layOut(0);
@@ -272,14 +273,18 @@
       const rows = this.curves.rows(cell, this.data.all_outcomes);
       const shown = Math.min(this.cells.seeds(cell), this.curves.per_cell), all = this.cells.seeds(cell);
       const told = this.cells.rows(cell).map(([name, text]) => `${name} ${text}`).join("; ");
-      this.part("chosen").textContent = told + (shown < all ? `; the curves of the first ${shown} are drawn` : "");
+      this.part("chosen").textContent = told + (shown < all ? `; the curves of the first ${shown} are drawn` : "")
+        + (rows.length ? "" : "; no loss is finite");
       this.part("chosen").dataset.cell = cell;
       this.lines = rows;
       const serial = ++this.serial;
-      this.drawn.then((made) => {
-        if (serial !== this.serial) return undefined;
-        return made.data("curves", rows).runAsync().then(() => { this.root.dataset.drawn = cell; });
-      });
+      this.part("curves").hidden = !rows.length;
+      if (rows.length) {
+        const spec = { ...this.data.curves_spec, datasets: { curves: rows } };
+        this.drawn = this.drawn || embed(this.part("curves"), spec, { renderer: "svg" });
+        this.drawn.then((made) => (serial === this.serial ? made.data("curves", rows).runAsync() : undefined))
+          .then(() => { this.root.dataset.drawn = cell; });
+      }
       for (const chart of this.charts) {
         chart.then((made) => {
           const box = made.panel === panel ? this.boxes[panel].filter((b) => b.id === String(cell)) : [];

@@ -91,7 +91,8 @@ def _bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed, as the extra brings them."""
     import vl_convert
 
-    return _LICENCE + str(vl_convert.javascript_bundle()).replace("</script", "<\\/script")
+    bundle: Any = vl_convert.javascript_bundle  # its types say less than it takes
+    return _LICENCE + str(bundle()).replace("</script", "<\\/script")
 
 
 def _resource(name: str) -> str:

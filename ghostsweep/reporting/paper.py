@@ -5,6 +5,7 @@ Imports `paper/`, which draws them from results and judges what it claims, and `
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.paper import catalog, reproduction
 from ghostsweep.reporting import page
+from ghostsweep.store import tables
 
 TITLE = "The paper, figure by figure"
 DPI = 170
@@ -60,7 +62,7 @@ def section(name: str, out: str | Path) -> str:
     return "\n".join([*parts, *drawn, *reasons, "</section>"])
 
 
-def _picture(plan: catalog.PaperFigure, found: list[object]) -> str:
+def _picture(plan: catalog.PaperFigure, found: Sequence[tables.Tables]) -> str:
     """A figure as WebP, in the page."""
     buffer = io.BytesIO()
     with style.rc():

@@ -3,7 +3,7 @@
 Imports `findings/` for its numbers in words, `spec/` to read how many runs a sweep plans; no Altair.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ghostsweep.analysis.fitting import Fitted
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.findings import words
-from ghostsweep.reporting.cells import Cells
+from ghostsweep.reporting.cells import Cells, label, telling
 from ghostsweep.spec import loads
 from ghostsweep.store.tables import Tables
 
@@ -66,9 +66,9 @@ def summary(fitted: Fitted, n_seeds: int) -> str:
         return f"{who} above a critical learning rate that goes as {_exponents(fitted, laws)}."
     if known.empty:
         bounds = {words.rate(row) for _, row in upper.iterrows()}
-        return f"{who} at no learning rate that was tried, as far as it was seen (boundary {'; '.join(sorted(bounds))})."
+        return f"{who} at no learning rate that was tried, as far as was seen (boundary {'; '.join(sorted(bounds))})."
     if len(known) <= _NAMED:
-        fields = _telling(known)
+        fields = telling(known, fields_of(fitted))
         at = [f"{words.rate(row)}{_place(row, fields)}" for _, row in known.iterrows()]
         return f"{who} above a critical learning rate of {words.listed(at)}."
     low, high = (words.measured(float(known["lr_critical"].agg(end))) for end in ("min", "max"))
@@ -100,7 +100,7 @@ def _exponents(fitted: Fitted, laws: pd.DataFrame) -> str:
     if len(laws) > _NAMED:
         low, high = (words.exponent(float(laws["exponent"].agg(end))) for end in ("min", "max"))
         return f"{told}{low} to {high}, by series"
-    fields = series_fields(laws)
+    fields = series_fields(fitted, laws)
     each = [f"{_exponent(law)}{_place(law, fields)}" for _, law in laws.iterrows()]
     told += words.listed(each)
     if len(laws) == 1:
@@ -128,17 +128,15 @@ def _rejected(fitted: Fitted, x: str) -> str:
     return f"p = {words.probability(rows['curvature_p'].iloc[0])}" if len(rows) == 1 and rows["rejected"].all() else ""
 
 
-def _telling(rows: pd.DataFrame) -> list[str]:
-    """The fields that tell rows of boundaries apart."""
-    first = list(rows.columns).index("boundary")
-    return [name for name in rows.columns[:first] if rows[name].nunique(dropna=False) > 1]
+def fields_of(fitted: Fitted) -> list[str]:
+    """The fields of the cells that boundaries were found of."""
+    names = list(fitted.critical.columns)
+    return names[: names.index("boundary")]
 
 
-def series_fields(laws: pd.DataFrame) -> list[str]:
-    """The fields that tell the series of a table of laws apart."""
-    start, end = list(laws.columns).index("along") + 1, list(laws.columns).index("exponent")
-    names = [name for name in laws.columns[start:end] if name not in ("boundary", "share", "law", "prefactor")]
-    return [name for name in names if laws[name].nunique(dropna=False) > 1]
+def series_fields(fitted: Fitted, laws: pd.DataFrame) -> list[str]:
+    """The fields that tell the series of laws along one field apart."""
+    return telling(laws, [name for name in fields_of(fitted) if name in laws])
 
 
 def _place(row: "pd.Series[Any]", fields: Sequence[str]) -> str:
@@ -158,7 +156,7 @@ def boundary_table(fitted: Fitted, found: Cells) -> pd.DataFrame:
     wide = rows.pivot_table(index=fields or ["model"], columns="boundary", values="rate", aggfunc="first", sort=False)
     band = fitted.band.assign(width=[words.width(row) for _, row in fitted.band.iterrows()])
     wide = wide.reset_index().merge(band[[*(fields or ["model"]), "width", "n_seeds"]], how="left")
-    named = {field: style.label(found.runs, field) for field in fields}
+    named = {field: label(found.runs, field) for field in fields}
     wide = wide[[*(fields or ["model"]), "lower", "upper", "width", "n_seeds"]]
     return wide.rename(
         columns=named
@@ -169,13 +167,13 @@ def boundary_table(fitted: Fitted, found: Cells) -> pd.DataFrame:
 def law_table(fitted: Fitted) -> pd.DataFrame:
     """The power law of every series: exponent and prefactor with their intervals, and the exact ones where known."""
     rows = []
-    for law in [] if fitted.power_law is None else fitted.power_law.to_dict("records"):
+    for law in _ordered(fitted.power_law):
         row = pd.Series(law)
         known = pd.notna(row["exponent"])
         prefactor = words.between(row["prefactor"], row["prefactor_low"], row["prefactor_high"], _three)
         exact = pd.notna(row["theory_exponent"])
         rows.append(
-            _series(fitted.power_law, row)
+            _series(fitted, fitted.power_law, row)
             | {"exponent": _exponent(row) if known else "none", "prefactor": prefactor if known else "none"}
             | {"estimates": int(row["n_used"]), "bounds": int(row["n_censored"])}
             | {
@@ -190,16 +188,16 @@ def law_table(fitted: Fitted) -> pd.DataFrame:
 
 def rival_table(fitted: Fitted) -> pd.DataFrame:
     """The laws compared, of every series: how far each is from the best, and whether one power law is rejected."""
-    rows = []
+    rows = list[dict[str, Any]]()
     names = {"power": "power law", "exponential": "exponential", "broken_power": "power law with a knee"}
     scaling = fitted.scaling
-    for law in [] if scaling is None else scaling.to_dict("records"):
+    for law in _ordered(scaling):
         row = pd.Series(law)
         if pd.isna(row["aicc"]):
             continue
         rejected = f"{'yes' if row['rejected'] else 'no'} (p = {words.probability(row['curvature_p'])})"
         rows.append(
-            _series(scaling, row)
+            _series(fitted, scaling, row)
             | {"law": names[row["law"]], "numbers": _numbers(row)}
             | {"AICc above the best": f"{row['delta_aicc']:.1f}", "BIC above the best": f"{row['delta_bic']:.1f}"}
             | {"rejected by its curvature": rejected if row["law"] == _OPTIMAL and pd.notna(row["curvature_p"]) else ""}
@@ -216,9 +214,19 @@ def _numbers(row: "pd.Series[Any]") -> str:
     return f"exponent {words.exponent(row['exponent'])}"
 
 
-def _series(laws: pd.DataFrame, row: "pd.Series[Any]") -> dict[str, Any]:
+def _ordered(laws: pd.DataFrame | None) -> list[dict[Hashable, Any]]:
+    """The rows of a table of laws, those of the upper boundary first along each field."""
+    if laws is None:
+        return []
+    order = laws["along"].map(list(dict.fromkeys(laws["along"])).index) * 2 + (laws["boundary"] == "lower")
+    return laws.loc[order.sort_values(kind="stable").index].to_dict("records")
+
+
+def _series(fitted: Fitted, laws: pd.DataFrame | None, row: "pd.Series[Any]") -> dict[str, Any]:
+    if laws is None:
+        return {}
     own = laws[laws["along"] == row["along"]]
-    fields = series_fields(own)
+    fields = series_fields(fitted, own)
     place = ", ".join(style.value_text(name, row[name]) for name in fields)
     first = {"along": style.outcome_text(str(row["along"])), "boundary": row["boundary"]}
     return first | ({"series": place} if laws["along"].nunique() > 1 or fields else {})
@@ -230,10 +238,16 @@ def _three(value: float) -> str:
 
 def origin(found: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Commit, versions and text of the tables, and the sessions that trained them, as `show` tells them."""
-    names = {"ghostsweep": "ghostsweep", "git_commit": "commit", "engine_version": "engine", "spec_sha256": "sweep text"}
+    names = {
+        "ghostsweep": "ghostsweep",
+        "git_commit": "commit",
+        "engine_version": "engine",
+        "spec_sha256": "sweep text",
+    }
     meta = found.meta
     first = {shown: str(meta[name])[:16] for name, shown in names.items() if name in meta}
-    for reference, code in (meta.get("code") if isinstance(meta.get("code"), dict) else {}).items():
+    own = meta.get("code")
+    for reference, code in own.items() if isinstance(own, dict) else ():
         first[f"code of {reference}"] = str(code.get("digest", ""))[:16] if isinstance(code, dict) else ""
     given = meta.get("sessions")
     sessions = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []

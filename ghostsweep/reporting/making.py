@@ -15,6 +15,7 @@ from ghostsweep.analysis import OUTCOMES
 from ghostsweep.analysis.fitting import Fitted, fit
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
+from ghostsweep.findings.words import listed
 from ghostsweep.reporting import cells as cells_of
 from ghostsweep.reporting import charts, curves, page, words
 from ghostsweep.store import files, tables
@@ -35,9 +36,9 @@ def report(
     """Write one HTML file about sweeps that have results, and with `paper` about the paper's figures; return its path.
 
     It opens from disk and loads nothing. Of each sweep: the phase diagram, whose cells show their loss curves when
-    chosen, the boundaries with their intervals, the laws through them and their rivals, and where the tables come from.
-    `to` is by default figures/NAME.html, or figures/report.html of several. Raises UsageError where there are no results
-    of a name, and where the extra `report` is not installed.
+    chosen, the boundaries with their intervals, the laws through them and their rivals, and where the tables are from.
+    `to` is by default figures/NAME.html, of several figures/report.html, of the paper alone figures/paper.html. Raises
+    UsageError where there are no results of a name, and where the extra `report` is not installed.
     """
     charts.altair()
     wanted = list(dict.fromkeys([names] if isinstance(names, str) else names))
@@ -54,7 +55,7 @@ def report(
 
         sections.append(of_paper.section("paper", out))
         contents.append(("paper", of_paper.TITLE))
-    title = contents[0][1] if len(contents) == 1 else "Sweeps: " + ", ".join(each.name for each in found)
+    title = "Report: " + ", ".join([each.name for each in found] + ["the figures of the paper"] * paper)
     text = page.document(title, contents, sections, bool(found))
     files.write(path, lambda file: file.write(text.encode()))
     return path
@@ -92,8 +93,7 @@ def _section(name: str, found: tables.Tables, room: int) -> str:
     parts = [
         f'<section class="sweep" id="{name}" data-cells="1" aria-labelledby="{name}-title">',
         f'<h2 id="{name}-title">{page.escaped(_title(found))}</h2>',
-        f'<p class="about"><code>{page.escaped(found.name)}</code>: '
-        f"{page.escaped('; '.join(words.about(found)))}.</p>",
+        f'<p class="about">{page.escaped("; ".join(words.about(found)))}.</p>',
         f'<p class="summary">{page.escaped(summary)}</p>',
         *_phase(cells, lines, fitted),
         *(_boundaries(name, cells, fitted) if fitted is not None else []),
@@ -168,7 +168,7 @@ def _phase(cells: cells_of.Cells, lines: dict[str, Any], fitted: Fitted | None) 
         legend.append('<li><span class="swatch line"></span>exact critical rate</li>')
     note = ""
     if cells.pooled:
-        size = words.words.listed(f"{n} values of {style.outcome_text(f)}" for f, n in cells.pooled.items())
+        size = listed(f"{n} values of {style.outcome_text(f)}" for f, n in cells.pooled.items())
         note = f'<p class="note">Each cell drawn holds the runs of {page.escaped(size)} that are neighbours.</p>'
     return [
         "<h3>Phase diagram</h3>",
@@ -206,15 +206,17 @@ def _boundaries(name: str, cells: cells_of.Cells, fitted: Fitted) -> list[str]:
     )
     for i, x in enumerate(along or [cells.views[0].x]):
         known = critical if x in critical else critical.assign(**{x: cells.table[x].iloc[0]})
-        label = style.label(cells.runs, x)
+        label = cells_of.label(cells.runs, x)
         own = None if laws is None else laws[laws["along"] == x]
-        fields = words.series_fields(own) if own is not None and len(own) else _others(known, x)
+        fields = words.series_fields(fitted, own) if own is not None and len(own) else _others(known, x)
         series = words.series_names(known, fields)
         if not charts.rows_of(known[known[x].notna()], x):
             continue
         if own is not None:
             own = own.assign(name=words.series_names(own, fields))
-        what = f"Critical learning rates against {label}, with 95% intervals. The numbers are in the table that follows."
+        what = (
+            f"Critical learning rates against {label}, with 95% intervals. The numbers are in the table that follows."
+        )
         block = f"{name}-bounds-{i}"
         parts.append(page.data_block(block, charts.boundaries(known, own, x, label, series, what)))
         parts.append(f'<div class="chart bounds" data-spec="{block}"></div>')
@@ -235,7 +237,8 @@ def _others(critical: pd.DataFrame, x: str) -> list[str]:
     """The fields other than x that tell boundaries apart, without any law."""
     first = list(critical.columns).index("boundary")
     names = [field for field in critical.columns[:first] if field != x]
-    return [f for f in names if (critical.groupby(x, dropna=False)[f].nunique(dropna=False) > 1).any()]
+    names = [f for f in names if (critical.groupby(x, dropna=False)[f].nunique(dropna=False) > 1).any()]
+    return cells_of.telling(critical, names)
 
 
 def _origin(found: tables.Tables) -> list[str]:
