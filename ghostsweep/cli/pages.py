@@ -22,7 +22,7 @@ def report_command(
     ] = False,
     out: OutOption = Path("results"),
 ) -> None:
-    """Write one HTML file that opens from disk and loads nothing: what `fit` and `plot` show, to look into. Never trains.
+    """Write one HTML file that opens from disk and loads nothing: what `fit` and `plot` show, to explore. Never trains.
 
     Of each sweep the phase diagram, of which every cell shows its loss curves when chosen by pointer or keys, the
     boundaries with their intervals, the laws through them, and where the tables come from; each picture has a table.

@@ -43,7 +43,7 @@ def phase(view: View, height: int, is_canonical: bool, description: str) -> dict
     x = alt.X("x0:Q", title=view.label, scale=_scale(alt, view.x_domain, view.log), axis=_axis(alt, view.x_domain))
     y = alt.Y("y0:Q", title="learning rate", scale=_scale(alt, view.y_domain, True), axis=_axis(alt, view.y_domain))
     box = {"x": x, "x2": "x1:Q", "y": y, "y2": "y1:Q"}
-    cells = alt.Chart(alt.NamedData("cells")).mark_rect(strokeWidth=0.6, cursor="pointer", aria=False)
+    cells = alt.Chart(alt.NamedData("cells")).mark_rect(strokeWidth=0.6, cursor="pointer", aria=False, clip=True)
     fill = alt.Color("fill:N", scale=None)
     layers = [cells.encode(**box, color=fill, stroke=alt.Stroke("fill:N", scale=None), tooltip="id:N")]
     if is_canonical and view.x == "timescale":
@@ -52,7 +52,9 @@ def phase(view: View, height: int, is_canonical: bool, description: str) -> dict
         inside = (rates > view.y_domain[0]) & (rates < view.y_domain[1])
         rows = pd.DataFrame({"x": at, "rate": rates})[inside].to_dict("records")
         for color, width in ((_INK, 4.0), ("white", 2.0)):
-            line = alt.Chart(alt.Data(values=rows)).mark_line(color=color, strokeWidth=width, strokeDash=[7, 4])
+            line = alt.Chart(alt.Data(values=rows)).mark_line(
+                color=color, strokeWidth=width, strokeDash=[7, 4], clip=True
+            )
             layers.append(line.encode(x="x:Q", y="rate:Q"))
     known = alt.Chart(alt.NamedData("boundaries"))
     layers.append(known.mark_rule(color=_INK, strokeWidth=1.2).encode(x="x:Q", y="low:Q", y2="high:Q"))
@@ -116,7 +118,7 @@ def boundaries(
     if lines:
         dash = alt.StrokeDash("boundary:N", scale=alt.Scale(domain=["upper", "lower"], range=[[1, 0], [5, 3]]))
         dash.legend = None
-        law = alt.Chart(alt.Data(values=lines)).mark_line(strokeWidth=1.3, opacity=0.7, aria=False)
+        law = alt.Chart(alt.Data(values=lines)).mark_line(strokeWidth=1.3, opacity=0.7, aria=False, clip=True)
         layers.append(law.encode(x=at, y=rate, color=color, strokeDash=dash, detail="line:N"))
     told = alt.Chart(alt.Data(values=rows))
     layers.append(told.mark_rule(strokeWidth=1.6, aria=False).encode(x=at, y="low:Q", y2="high:Q", color=color))

@@ -51,7 +51,8 @@
   const OPTIONS = { actions: false, ast: true, tooltip: { theme: "light" } };
   const pending = [];
   const embed = (host, spec, options) => {
-    const done = vegaEmbed(host, spec, { ...OPTIONS, ...options }).then((result) => result.view);
+    // the view beside its element, for who looks into it
+    const done = vegaEmbed(host, spec, { ...OPTIONS, ...options }).then((result) => (host.view = result.view));
     pending.push(done);
     return done;
   };

@@ -76,9 +76,9 @@ def _legible(claims: pd.DataFrame) -> pd.DataFrame:
     holds = claims["holds"].map({True: "holds", False: "does not"})
     return pd.DataFrame(
         {
+            "holds": holds,
             "the paper says": claims["claim"],
             "measured": claims["measured"],
-            "holds": holds,
             "kind": claims["kind"],
             "scale": claims["scale"],
         }
