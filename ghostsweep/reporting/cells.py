@@ -55,7 +55,7 @@ class Cells:
 def cells(runs: pd.DataFrame) -> Cells:
     """The cells of judged runs (`analysis.outcomes`), and how they can be laid out; the usual way first."""
     numbers, words = gallery.swept(runs)
-    numbers = [field for field in numbers if field not in ("phase", "first_epoch")] or numbers
+    numbers = [field for field in numbers if field not in ("phase", "first_epoch")]
     fields = [field for field in analysis.cell_fields(runs) if runs[field].nunique(dropna=False) > 1]
     axes = _axes(runs, numbers)
     fields = [*dict.fromkeys([*axes, *fields])]

@@ -21,6 +21,10 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 MAX_COLORS = len(style.SERIES_COLORS)
 _INK = "#1a1a1a"
 _SHORT = "datum.value >= 1e6 ? datum.value / 1e6 + 'M' : datum.value >= 1e3 ? datum.value / 1e3 + 'k' : datum.value"
+_PLAIN = (
+    "datum.value == 0 ? '0' : abs(datum.value) < 1e-3 ? format(datum.value, '~e') : "
+    f"abs(datum.value) < 1e4 ? format(datum.value, '~g') : {_SHORT}"
+)
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -40,8 +44,8 @@ def phase(view: View, height: int, is_canonical: bool, description: str) -> dict
     Datasets: cells (x0, x1, y0, y1, fill, id), boundaries (x, rate, low, high, boundary), selected (as cells).
     """
     alt = altair()
-    x = alt.X("x0:Q", title=view.label, scale=_scale(alt, view.x_domain, view.log), axis=_axis(alt, view.x_domain))
-    y = alt.Y("y0:Q", title="learning rate", scale=_scale(alt, view.y_domain, True), axis=_axis(alt, view.y_domain))
+    x = alt.X("x0:Q", title=view.label, **_along(alt, view.x_domain, view.log))
+    y = alt.Y("y0:Q", title="learning rate", **_along(alt, view.y_domain, True))
     box = {"x": x, "x2": "x1:Q", "y": y, "y2": "y1:Q"}
     cells = alt.Chart(alt.NamedData("cells")).mark_rect(strokeWidth=0.6, cursor="pointer", aria=False, clip=True)
     fill = alt.Color("fill:N", scale=None)
@@ -75,9 +79,10 @@ def loss_curves(log_epochs: bool, log_loss: bool) -> dict[str, Any]:
     epochs = alt.Scale(type="symlog", constant=1, nice=False) if log_epochs else alt.Scale(nice=False)
     ticks = {"values": [0, *(10**k for k in range(8))]} if log_epochs else {"tickCount": 6}
     loss = alt.Scale(type="log", nice=False, padding=12) if log_loss else alt.Scale(zero=False)
+    marks = alt.Axis(labelExpr=_PLAIN, tickCount=6, labelOverlap="greedy")
     base = alt.Chart(alt.NamedData("curves")).encode(
         x=alt.X("epoch:Q", title="epoch", scale=epochs, axis=alt.Axis(labelExpr=_SHORT, **ticks)),
-        y=alt.Y("loss:Q", title="loss", scale=loss, axis=alt.Axis(format="~g", tickCount=6, labelOverlap="greedy")),
+        y=alt.Y("loss:Q", title="loss", scale=loss, axis=marks),
         color=alt.Color("fill:N", scale=None),
         detail="run:N",
     )
@@ -111,8 +116,8 @@ def boundaries(
         scale=alt.Scale(domain=names, range=_colors(len(names))),
         legend=alt.Legend(orient="top", columns=2, labelLimit=260, symbolStrokeWidth=2) if len(names) > 1 else None,
     )
-    at = alt.X("x:Q", title=label, scale=_scale(alt, x_domain, log_x), axis=_axis(alt, x_domain))
-    rate = alt.Y("rate:Q", title="critical learning rate", scale=_scale(alt, y_domain, True), axis=_axis(alt, y_domain))
+    at = alt.X("x:Q", title=label, **_along(alt, x_domain, log_x))
+    rate = alt.Y("rate:Q", title="critical learning rate", **_along(alt, y_domain, True))
     layers = []
     lines = _law_rows(laws, x_domain, y_domain)
     if lines:
@@ -194,16 +199,21 @@ def _colors(n: int) -> list[str]:
     return ["#" + "".join(f"{round(255 * part):02X}" for part in shades[i][:3]) for i in range(n)]
 
 
+def _along(alt: Any, domain: tuple[float, float], log: bool) -> dict[str, Any]:
+    """Scale and ticks of an axis."""
+    return {"scale": _scale(alt, domain, log), "axis": _axis(alt, domain, log)}
+
+
 def _scale(alt: Any, domain: tuple[float, float], log: bool) -> Any:
     more = {"type": "log"} if log else {"zero": False}
     return alt.Scale(domain=list(domain), nice=False, **more)
 
 
-def _axis(alt: Any, domain: tuple[float, float]) -> Any:
+def _axis(alt: Any, domain: tuple[float, float], log: bool) -> Any:
     """Ticks where the figures have them: plain numbers, or powers of ten where these are far from one."""
     low, high = domain
-    if low >= 9e-4 and high <= 2e4:
-        return alt.Axis(format="~g", labelOverlap="greedy", grid=False, tickCount=8)
+    if not log or (low >= 9e-4 and high <= 2e4):
+        return alt.Axis(labelExpr=_PLAIN, labelOverlap="greedy", grid=False, tickCount=8)
     powers = range(int(np.ceil(np.log10(low))), int(np.floor(np.log10(high))) + 1)
     powers = powers[:: max(len(powers) // 8, 1)]
     if len(powers) < 2:

@@ -12,6 +12,7 @@ from ghostsweep.reporting.packing import packed
 
 MAX_EPOCHS = 64
 """Epochs of a curve that are kept, spread as the recorded ones are, which is evenly on a logarithmic axis."""
+MIN_EPOCHS = 8
 STEPS = 65_533
 """Levels of a loss, from 1 on; 0 stands for one that is not finite."""
 BYTES_A_LOSS = 8 / 3
@@ -21,17 +22,17 @@ BYTES_A_LOSS = 8 / 3
 def data(runs: pd.DataFrame, curves: pd.DataFrame, firsts: np.ndarray, lasts: np.ndarray, room: int) -> dict[str, Any]:
     """The curves of cells, whose runs are runs[first:last], in at most about `room` bytes; seeds and outcomes beside.
 
-    Where that is too little for all, each cell keeps as many curves as the room allows, those of its first seeds.
+    Where that is too little for all, each cell keeps as many curves as the room allows, those of its first seeds; where
+    it is too little for one of each, they keep fewer epochs.
     Losses are kept as STEPS levels, even on a logarithmic axis where nearly all are positive (of a span of 20
     decades 0.07% each), those not positive then as the lowest.
     """
     schedules, of_run, losses = _by_run(runs, curves)
-    kept_epochs = [epochs[thin(len(epochs))] for epochs in schedules]
-    length = np.array([len(epochs) for epochs in kept_epochs])[of_run]
-    n_kept = _a_cell(length, firsts, lasts, room)
     rank = np.arange(len(runs)) - np.repeat(firsts, lasts - firsts)
+    most, n_kept = _fitting(np.array([len(epochs) for epochs in schedules])[of_run], rank, room)
+    kept_epochs = [epochs[thin(len(epochs), most)] for epochs in schedules]
     kept = np.flatnonzero(rank < n_kept)
-    values = np.concatenate([losses[i][thin(len(losses[i]))] for i in kept] or [np.zeros(0)])
+    values = np.concatenate([losses[i][thin(len(losses[i]), most)] for i in kept] or [np.zeros(0)])
     finite = np.isfinite(values)
     positive = values > 0
     log = bool(positive[finite].mean() > 0.99) if finite.any() else True
@@ -62,17 +63,23 @@ def data(runs: pd.DataFrame, curves: pd.DataFrame, firsts: np.ndarray, lasts: np
     }
 
 
-def thin(n: int) -> np.ndarray:
-    """Which of n recorded epochs are kept: all, or MAX_EPOCHS spread evenly, the first and the last among them."""
-    return np.unique(np.linspace(0, n - 1, min(n, MAX_EPOCHS)).round().astype(int)) if n else np.zeros(0, int)
+def thin(n: int, most: int = MAX_EPOCHS) -> np.ndarray:
+    """Which of n recorded epochs are kept: all, or `most` spread evenly, the first and the last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)) if n else np.zeros(0, int)
 
 
-def _a_cell(length: np.ndarray, firsts: np.ndarray, lasts: np.ndarray, room: int) -> int:
-    """How many curves each cell can keep in so many bytes; at least one."""
-    most = int((lasts - firsts).max()) if len(firsts) else 0
-    rank = np.arange(len(length)) - np.repeat(firsts, lasts - firsts)
-    cost = np.cumsum(np.bincount(rank, weights=length * BYTES_A_LOSS + 4, minlength=max(most, 1)))
-    return max(int(np.searchsorted(cost, room, side="right")), 1)
+def _fitting(length: np.ndarray, rank: np.ndarray, room: int) -> tuple[int, int]:
+    """How many epochs of a curve, and curves of each cell, fit in so many bytes; at least MIN_EPOCHS, and one.
+
+    length: recorded epochs of each run; rank: which of its cell's runs it is.
+    """
+    most = MAX_EPOCHS
+    while True:
+        cost = np.cumsum(np.bincount(rank, weights=np.minimum(length, most) * BYTES_A_LOSS + 4))
+        fitting = int(np.searchsorted(cost, room, side="right"))
+        if fitting or most <= MIN_EPOCHS:
+            return most, max(fitting, 1)
+        most //= 2
 
 
 def _by_run(runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:

@@ -152,9 +152,7 @@ def _phase(cells: cells_of.Cells, lines: dict[str, Any], fitted: Fitted | None) 
     """The phase diagram and the curves of a cell; `page.js` fills in both."""
     drawn = cells_of.data(cells)["outcomes"]
     legend = [
-        f'<li title="{page.escaped(o["meaning"])}"><span class="swatch" style="background:{o["color"]}"></span>'
-        f"{page.escaped(o['name'])}</li>"
-        for o in drawn
+        f'<li><span class="swatch" style="background:{o["color"]}"></span>{page.escaped(o["name"])}</li>' for o in drawn
     ]
     legend.append('<li><span class="swatch" style="background:#d0d0d0"></span>paler: seeds disagree</li>')
     if fitted is not None:
@@ -166,6 +164,7 @@ def _phase(cells: cells_of.Cells, lines: dict[str, Any], fitted: Fitted | None) 
                 )
     if analysis.is_closed_form(cells.runs) and any(view.x == "timescale" for view in cells.views):
         legend.append('<li><span class="swatch line"></span>exact critical rate</li>')
+    meanings = "".join(f"<dt>{page.escaped(o['name'])}</dt><dd>{page.escaped(o['meaning'])}</dd>" for o in drawn)
     note = ""
     if cells.pooled:
         size = listed(f"{n} values of {style.outcome_text(f)}" for f, n in cells.pooled.items())
@@ -174,6 +173,7 @@ def _phase(cells: cells_of.Cells, lines: dict[str, Any], fitted: Fitted | None) 
         "<h3>Phase diagram</h3>",
         '<div class="controls layout"></div>',
         f'<ul class="legend" aria-label="Colours">{"".join(legend)}</ul>{note}',
+        page.details("What the outcomes mean", f"<dl>{meanings}</dl>"),
         '<div class="explore"><div><div class="panels"></div>'
         '<details class="cells-table"><summary>The column of the chosen cell as a table</summary><div></div></details>'
         '</div><div class="chosen-cell"><h4>Loss curves of one cell</h4>'

@@ -3,7 +3,9 @@
 Imports `findings/` for its numbers in words, `spec/` to read how many runs a sweep plans; no Altair.
 """
 
+import tempfile
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from ghostsweep.figures import style
 from ghostsweep.findings import words
 from ghostsweep.reporting.cells import Cells, label, telling
 from ghostsweep.spec import loads
+from ghostsweep.spec.code import Code
 from ghostsweep.store.tables import Tables
 
 _NAMED = 4
@@ -50,10 +53,14 @@ def _planned(found: Tables) -> int | None:
         return None
     quick = name.endswith("-quick")
     try:
-        sweep = loads(text, name=name.removesuffix("-quick"), folder=found.folder, quick=quick, execute=False)
-    except (UsageError, OSError):
+        with tempfile.TemporaryDirectory() as folder:
+            for code in Code.of_results(found.meta):  # where the text names files of a user, as they were stored
+                file = code.reference.split(":")[0]
+                if Path(file).name == file:
+                    Path(folder, file).write_text(code.text)
+            return loads(text, name=name.removesuffix("-quick"), folder=folder, quick=quick, execute=False).n_runs
+    except (UsageError, OSError, KeyError, AttributeError, TypeError):  # the last three: meta.json by other hands
         return None
-    return sweep.n_runs
 
 
 def summary(fitted: Fitted, n_seeds: int) -> str:

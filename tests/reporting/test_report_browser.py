@@ -139,7 +139,7 @@ def test_a_cell_under_the_pointer_tells_its_numbers_and_a_click_draws_its_curves
 
 def test_keys_do_the_same(opened: Page) -> None:
     runs = runs_of("cue_lr_delay")
-    opened.find("#sweep-1 summary").send_keys("")  # what is before the menus
+    opened.find("#sweep-1 .cells-table summary").send_keys("")  # what is before the menus
     menus = opened.driver.find_elements(By.CSS_SELECTOR, "#sweep-1 .cell-menus select")
     assert [menu.accessible_name for menu in menus] == ["Panel", "delay (ms)", "learning rate"]
     for menu in menus:

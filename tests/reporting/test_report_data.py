@@ -133,6 +133,12 @@ def test_long_curves_are_thinned_with_both_ends_kept() -> None:
     assert curves.thin(5).tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("room", "fits"), [(10**8, (64, 8)), (500_000, (64, 2)), (100_000, (32, 1)), (1, (8, 1))])
+def test_curves_are_left_out_before_epochs(room: int, fits: tuple[int, int]) -> None:
+    length, rank = np.full(8_000, 100), np.tile(np.arange(8), 1_000)
+    assert curves._fitting(length, rank, room) == fits
+
+
 def test_neighbours_are_put_together_where_cells_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = np.geomspace(1e-3, 1, 40)
     parts = [planted.grid(np.tile(rates > 0.1, (2, 1)), rates, timescale=float(T), epochs=100) for T in range(10, 30)]
@@ -152,6 +158,10 @@ def test_a_page_says_how_much_of_a_sweep_is_done() -> None:
     refined = tables.read("rank_one_lr_timescale_confidence", RESULTS)
     assert words.done(refined) == "4,360 of the grid's 16,320 runs, those that refinement chose"
     assert words.done(replace(found, meta={})) == "1,750 runs"
+    code = {"own.py": {"kind": "model", "attribute": "", "digest": "", "text": "raise SystemExit"}}
+    text = "[run]\nmodel = 'own.py'\n[axes]\nlearning_rate = { logspace = [-3, 0, 52] }\nseed = { range = 8 }\n"
+    own = replace(part, name="own", meta={"spec": text, "code": code})
+    assert words.done(own).startswith("104 of 416 runs;")
 
 
 def test_the_summary_is_of_the_fit() -> None:
