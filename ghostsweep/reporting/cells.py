@@ -24,7 +24,8 @@ RATE = "learning_rate"
 class View:
     """One way to lay the cells out: a field on the x axis, and a panel for each combination of the others.
 
-    panel: of every cell the index of its panel, -1 where it has no x.
+    panel: of every cell the index of its panel, -1 where it has no x. values: those of x, ascending. The domains reach
+    to the outer edges of the cells.
     """
 
     x: str
@@ -33,6 +34,7 @@ class View:
     facets: tuple[str, ...]
     titles: tuple[str, ...]
     panel: np.ndarray
+    values: tuple[float, ...]
     x_domain: tuple[float, float]
     y_domain: tuple[float, float]
 
@@ -117,7 +119,17 @@ def _view(runs: pd.DataFrame, table: pd.DataFrame, x: str) -> View:
     values, rates = (np.unique(table.loc[has_x, field].to_numpy(dtype=float)) for field in (x, RATE))
     log = bool(values.min() > 0 and (x == "timescale" or style.is_log(values)))
     ends = [phase.edges(v, is_log)[[0, -1]].tolist() for v, is_log in ((values, log), (rates, True))]
-    return View(x, label(runs, x), log, tuple(facets), tuple(titles), panel, tuple(ends[0]), tuple(ends[1]))
+    return View(
+        x,
+        label(runs, x),
+        log,
+        tuple(facets),
+        tuple(titles),
+        panel,
+        tuple(values.tolist()),
+        tuple(ends[0]),
+        tuple(ends[1]),
+    )
 
 
 def data(found: Cells) -> dict[str, Any]:

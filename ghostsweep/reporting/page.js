@@ -45,7 +45,7 @@
       return Number(value.toPrecision(digits || 4)).toLocaleString("en-US", { maximumSignificantDigits: digits || 4 });
     }
     const [mantissa, power] = Number(value.toPrecision(digits || 4)).toExponential().split("e");
-    return `${mantissa}·10${[...String(Number(power))].map((c) => RAISED[c]).join("")}`;
+    return `${mantissa === "1" ? "" : `${mantissa}·`}10${[...String(Number(power))].map((c) => RAISED[c]).join("")}`;
   };
 
   const OPTIONS = { actions: false, ast: true, tooltip: { theme: "light" } };
