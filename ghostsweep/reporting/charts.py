@@ -71,7 +71,7 @@ def phase(view: View, height: int, is_canonical: bool, description: str) -> dict
         layers.append(mark.encode(x="x:Q", y="rate:Q", tooltip="text:N"))
     for color, width in (("white", 4.0), (_INK, 2.0)):
         chosen = alt.Chart(alt.NamedData("selected")).mark_rect(fillOpacity=0, stroke=color, strokeWidth=width)
-        layers.append(chosen.encode(**box))
+        layers.append(chosen.encode(**box, tooltip="id:N"))  # it lies over the cell
     return _spec(alt.layer(*layers), height, description)
 
 

@@ -86,6 +86,7 @@ def _section(name: str, found: tables.Tables, room: int) -> str:
         "curves": lines,
         "curves_spec": charts.loss_curves(lines["log_epochs"], lines["log"]),
         "views": [_drawn(cells, view, fitted, judged) for view in cells.views],
+        "max_panels": figures.MAX_PANELS,
         "all_outcomes": [_line(outcome) for outcome in OUTCOMES],
     }
     n_seeds = found.runs["seed"].nunique()

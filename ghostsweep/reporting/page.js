@@ -216,7 +216,7 @@
       const host = this.part("panels"), view = this.cells.views[this.view], drawn = this.data.views[this.view];
       for (const view_of of this.charts) view_of.then((v) => v.finalize());
       host.replaceChildren();
-      const many = view.titles.length > 6;
+      const many = view.titles.length > this.data.max_panels;
       const panels = many ? [this.shown] : view.titles.map((_, i) => i);
       this.charts = panels.map((panel) => {
         const box = make("div"), chart = make("div", undefined, { class: "chart" });
@@ -246,7 +246,7 @@
     // Show the curves of a cell, by a click or by the menus.
     choose(panel, cell) {
       const view = this.cells.views[this.view], field = this.cells.fields.find((f) => f.name === view.x);
-      const many = view.titles.length > 6;
+      const many = view.titles.length > this.data.max_panels;
       this.panel = panel;
       this.cell = cell;
       if (many && this.shown !== panel) {

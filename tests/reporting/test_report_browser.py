@@ -135,6 +135,10 @@ def test_a_cell_under_the_pointer_tells_its_numbers_and_a_click_draws_its_curves
         assert told is None or (int(told[1]), int(told[2])) == (round(100 * share), round(share * 10))
     opened.point(host, 10, cell["learning_rate"].iloc[0], press=True)
     opened.drawn("sweep-0", cell)
+    opened.find("h1").click()  # away, and back to what is now marked
+    opened.wait(lambda: not opened.driver.find_elements(By.CSS_SELECTOR, "#vg-tooltip-element.visible"))
+    opened.point(host, 10, cell["learning_rate"].iloc[0])
+    assert opened.wait(lambda: opened.find("#vg-tooltip-element.visible")).text == tip
 
 
 def test_keys_do_the_same(opened: Page) -> None:
