@@ -37,6 +37,7 @@ if _TYPE_CHECKING:
         status,
     )
     from ghostsweep.paper.reproduction import reproduce
+    from ghostsweep.reporting import report
     from ghostsweep.running.showing import show
     from ghostsweep.spec import Run, Sweep, sweep
 
@@ -62,6 +63,7 @@ __all__ = [
     "phase_diagram",
     "plot",
     "read",
+    "report",
     "reproduce",
     "run",
     "scaling_plot",
@@ -83,6 +85,7 @@ _ROOMS = {
         "load", "local_exponent", "outcomes", "phase_diagram", "plot", "read", "run", "scaling_plot", "status",
     ),
     "ghostsweep.paper.reproduction": ("reproduce",),
+    "ghostsweep.reporting": ("report",),
     "ghostsweep.running.showing": ("show",),
     "ghostsweep.spec": ("Run", "Sweep", "sweep"),
 }  # fmt: skip

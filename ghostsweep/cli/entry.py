@@ -5,6 +5,7 @@ import signal
 import sys
 import warnings
 
+from ghostsweep.cli import pages  # noqa: F401  # its command is one of the app's
 from ghostsweep.cli.commands import PRINTING, app
 from ghostsweep.cli.console import complain
 from ghostsweep.errors import TrainingError, UsageError

@@ -37,9 +37,7 @@ def draw(name: str | Path, *, out: str | Path = "results", to: str | Path = "fig
     if is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
         return save(dense_diagram(runs, _zoom(found.name, out)), Path(to) / f"{found.name}.dense")
     fitted = fit(found)
-    fields = [field for field in analysis.cell_fields(runs) if _varies(runs, field)]
-    varying = [field for field in fields if is_numeric_dtype(runs[field])]
-    words = [field for field in fields if field not in varying]
+    varying, words = swept(runs)
     for x in varying:
         for part, rows in _parts(runs, x, words):
             cells = fitted.critical[_among(fitted.critical, rows, words)] if part else fitted.critical
@@ -57,10 +55,17 @@ def draw(name: str | Path, *, out: str | Path = "results", to: str | Path = "fig
         drawn += save(eta_collapse(runs), Path(to) / f"{found.name}.eta")
     if not drawn:
         raise UsageError(
-            f"{name}: found runs that differ in {', '.join(fields)}; allowed: at most {MAX_PANELS} "
+            f"{name}: found runs that differ in {', '.join(varying + words)}; allowed: at most {MAX_PANELS} "
             f"combinations for each value of one of them, and {MAX_PICTURES} of fields of words; select runs in Python"
         )
     return drawn
+
+
+def swept(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The fields beside learning rate and seed that a sweep varies: numbers, each a possible axis, and words."""
+    fields = [field for field in analysis.cell_fields(runs) if _varies(runs, field)]
+    varying = [field for field in fields if is_numeric_dtype(runs[field])]
+    return varying, [field for field in fields if field not in varying]
 
 
 def _varies(runs: pd.DataFrame, field: str) -> bool:

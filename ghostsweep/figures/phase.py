@@ -52,7 +52,7 @@ def phase_diagram(
         raise UsageError(f"phase diagram: no run has both {x} and {y}")
     if "outcome" not in kept.columns:
         kept = analysis.outcomes(kept)
-    facets = _facet_fields(kept, x, y)
+    facets = facet_fields(kept, x, y)
     panels = _split(kept, facets)
     cells = [analysis.shares(panel, [x, y]) for panel in panels]
     if critical is None and y == "learning_rate":
@@ -99,11 +99,11 @@ def phase_diagram(
 def panel_count(runs: pd.DataFrame, x: str) -> int:
     """How many panels a phase diagram of these runs over x and the learning rate has; at most MAX_PANELS are drawn."""
     kept = runs[runs[x].notna()]
-    facets = _facet_fields(kept, x, "learning_rate")
+    facets = facet_fields(kept, x, "learning_rate")
     return int(kept.groupby(facets, dropna=False).ngroups) if facets else 1
 
 
-def _facet_fields(runs: pd.DataFrame, x: str, y: str) -> list[str]:
+def facet_fields(runs: pd.DataFrame, x: str, y: str) -> list[str]:
     """Return the fields that need a panel per value: they vary, and neither x nor model and task decide them."""
     kinds = ["model", "task"] if "task" in runs else ["model"]
     fields = [f for f in cell_fields(runs) if f not in (x, y)]

@@ -81,7 +81,7 @@ def reproduce(
             ]
             plan = catalog.PAPER[name]
             made.figures += figures.save(plan.draw(*found[: len(plan.sweeps)]), Path(to) / name)
-            made.claims = pd.concat([made.claims.astype(object), _judged(plan, found)])
+            made.claims = pd.concat([made.claims.astype(object), judged(plan, found)])
         except UsageError as error:
             made.failed[name] = str(error)
             continue
@@ -98,13 +98,14 @@ def claims(out: str | Path = "results") -> pd.DataFrame:
 
     Raises UsageError where a figure has none.
     """
-    judged = [
-        _judged(plan, [catalog.read(name, out) for name in plan.sweeps + plan.also]) for plan in catalog.PAPER.values()
+    found = [
+        judged(plan, [catalog.read(name, out) for name in plan.sweeps + plan.also]) for plan in catalog.PAPER.values()
     ]
-    return pd.concat(judged, ignore_index=True).infer_objects()
+    return pd.concat(found, ignore_index=True).infer_objects()
 
 
-def _judged(plan: catalog.PaperFigure, found: list[tables.Tables]) -> pd.DataFrame:
+def judged(plan: catalog.PaperFigure, found: list[tables.Tables]) -> pd.DataFrame:
+    """The claims of a figure, judged from the tables of all its sweeps, as `Reproduced.claims`."""
     rows = [
         claim._asdict()
         | {"holds": bool(claim.holds)}

@@ -40,10 +40,14 @@ ROOMS = {
         {"analysis", "declare", "drawing", "dynamics", "figures", "machine", "models", "running", "spec", "store"}
         | {"training"},
     ),
+    "reporting": (
+        {"altair", "vl_convert", "numpy", "pandas"},
+        {"analysis", "figures", "findings", "paper", "spec", "store", "theory"},
+    ),
     "cli": (
         {"typer", "rich", "numpy", "pandas"},
-        {"analysis", "declare", "drawing", "findings", "machine", "paper", "plan", "running", "spec", "store"}
-        | {"training"},
+        {"analysis", "declare", "drawing", "findings", "machine", "paper", "plan", "reporting", "running", "spec"}
+        | {"store", "training"},
     ),
 }
 
@@ -88,7 +92,7 @@ def test_reading_fitting_and_drawing_need_no_jax() -> None:
 import sys
 for name in ("jax", "jaxlib", "optax"):
     sys.modules[name] = None  # importing it fails
-import ghostsweep, ghostsweep.cli, ghostsweep.figures, ghostsweep.analysis
+import ghostsweep, ghostsweep.cli, ghostsweep.figures, ghostsweep.analysis, ghostsweep.reporting
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -103,7 +107,7 @@ try:
     ghostsweep.cli.main()
 except SystemExit as end:
     assert end.code == 0
-heavy = ("matplotlib", "scipy.stats", "scipy.optimize", "jax", "jaxlib", "optax", "submitit")
+heavy = ("matplotlib", "altair", "scipy.stats", "scipy.optimize", "jax", "jaxlib", "optax", "submitit")
 found = [name for name in heavy if name in sys.modules]
 assert not found, found
 """

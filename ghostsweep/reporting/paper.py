@@ -1,0 +1,85 @@
+"""The figures of the paper as a part of a page, each with its claims: pictures in the file, no charts.
+
+Imports `paper/`, which draws them from results and judges what it claims, and `figures/` for the look.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ghostsweep.errors import UsageError
+from ghostsweep.figures import style
+from ghostsweep.paper import catalog, reproduction
+from ghostsweep.reporting import page
+from ghostsweep.store import tables
+
+TITLE = "The paper, figure by figure"
+DPI = 170
+SHOWN = {
+    "fig1": "The canonical form: flow near a ghost, and how long it takes to pass it.",
+    "fig2": "Training of the canonical form: trajectories of r, and the loss against the learning rate.",
+    "fig3": "Two rank-one networks, one that learns and one that collapses: loss, gradient, and flow of κ.",
+    "fig4": "Full-rank networks on cue tasks: loss and accuracy against epochs, and slow points of their flow.",
+    "fig5": "Optimizers on cue tasks: loss and accuracy against epochs.",
+    "fig6": "Loss against learning rate, of rank-one and full-rank networks and by rank.",
+    "fig7": "Loss against learning rate on cue tasks, and a run that collapses.",
+    "fig8": "Trapped networks whose confidence is lowered: who recovers, and how.",
+}
+"""What is to be seen in each figure, for those who cannot see it; the claims say what it shows."""
+
+
+def section(name: str, out: str | Path) -> str:
+    """The eight figures drawn from the best results there are, with their claims; of one without results why."""
+    parts = [
+        f'<section class="paper" id="{name}" aria-labelledby="{name}-title">',
+        f'<h2 id="{name}-title">{TITLE}</h2>',
+        '<p class="about">Dinc et al., <i>A ghost mechanism: an analytical model of abrupt learning in recurrent '
+        "networks</i>, arXiv:2501.02378. Each figure is drawn from the results here, at the scale that it states.</p>",
+    ]
+    drawn, reasons, totals = list[str](), list[str](), [0, 0]
+    for key, plan in catalog.PAPER.items():
+        heading = f"Figure {key.removeprefix('fig')}"
+        try:
+            found = [catalog.read(sweep, out) for sweep in plan.sweeps + plan.also]
+            claims = reproduction.judged(plan, found)
+            picture = _picture(plan, found[: len(plan.sweeps)])
+        except UsageError as error:
+            reasons.append(f"<h3>{heading}</h3><p>Not drawn: {page.escaped(error)}.</p>")
+            continue
+        totals[0] += int(claims["holds"].sum())
+        totals[1] += len(claims)
+        drawn.append(
+            f'<h3>{heading}</h3><figure><img alt="{page.escaped(SHOWN[key])}" src="{picture}" loading="lazy">'
+            f"<figcaption>{page.escaped(SHOWN[key])}</figcaption></figure>"
+            + page.table(_legible(claims), f"Claims of figure {key.removeprefix('fig')}", ("holds",), "claims")
+        )
+    if not drawn:
+        raise UsageError(f"{out}: found no results of the paper's figures; allowed: after `ghostsweep reproduce`")
+    parts.append(f'<p class="summary">{totals[0]} of {totals[1]} claims hold.</p>')
+    return "\n".join([*parts, *drawn, *reasons, "</section>"])
+
+
+def _picture(plan: catalog.PaperFigure, found: Sequence[tables.Tables]) -> str:
+    """A figure as WebP, in the page."""
+    buffer = io.BytesIO()
+    with style.rc():
+        figure = plan.draw(*found)
+        figure.savefig(buffer, format="webp", dpi=DPI, pil_kwargs={"lossless": True, "method": 4})
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _legible(claims: pd.DataFrame) -> pd.DataFrame:
+    """What the paper says, what was measured, and whether it holds."""
+    holds = claims["holds"].map({True: "holds", False: "does not"})
+    return pd.DataFrame(
+        {
+            "holds": holds,
+            "the paper says": claims["claim"],
+            "measured": claims["measured"],
+            "kind": claims["kind"],
+            "scale": claims["scale"],
+        }
+    )
