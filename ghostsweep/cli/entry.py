@@ -5,7 +5,7 @@ import signal
 import sys
 import warnings
 
-from ghostsweep.cli import pages  # noqa: F401  # its command is one of the app's
+from ghostsweep.cli import pages, starting  # noqa: F401  # their commands are the app's
 from ghostsweep.cli.commands import PRINTING, app
 from ghostsweep.cli.console import complain
 from ghostsweep.errors import TrainingError, UsageError

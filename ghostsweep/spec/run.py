@@ -44,7 +44,7 @@ def check(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
         bad.add(name)
     filled: dict[str, Any] = {}
     elsewhere = set[str]()  # of a task that the model cannot do
-    if found.task is not None and not _serves(found.model, found.task):
+    if found.task is not None and not serves(found.model, found.task):
         wrong.append(Mistake("task", found.task.name, _can_do(found.model, found.task)))
         elsewhere = {field.name for field in found.task.fields}
         bad |= {"task", *elsewhere}
@@ -93,15 +93,15 @@ def _not_here(name: str, found: Parts) -> str:
     return "one of " + ", ".join(name for name in found.fields if name not in PHASE_FIELDS)
 
 
-def _serves(model: Model, task: Task) -> bool:
+def serves(model: Model, task: Task) -> bool:
     """Whether a model can do a task: written for it, or with steps or outputs for as many channels."""
     fits = all(mine in (None, its) for mine, its in zip(model.channels, task.channels, strict=True))
     return task.name in model.tasks or ((model.outputs or model.step) is not None and fits)
 
 
 def _can_do(model: Model, task: Task) -> str:
-    mine = [other.name for other in registry.tasks().values() if _serves(model, other)]
-    able = [other.name for other in registry.models().values() if not other.loss and _serves(other, task)]
+    mine = [other.name for other in registry.tasks().values() if serves(model, other)]
+    able = [other.name for other in registry.models().values() if not other.loss and serves(other, task)]
     return f"{' or '.join(map(repr, mine))} for model {model.name!r}; {task.name} needs one of {', '.join(able)}"
 
 
