@@ -9,13 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from ghostsweep.errors import UsageError
 from ghostsweep.findings import activation, cues
 from ghostsweep.findings.evidence import Evidence
-from ghostsweep.findings.words import epochs, number
-from ghostsweep.store import columns, files, tables
+from ghostsweep.store import files, tables
 
 TASKS = {"dcdt": "discrimination", "dmts": "match to sample"}
 
@@ -102,20 +99,45 @@ ONSETS = ("canonical_lr_timescale_refined",)
 """Sweeps whose boundaries are those of the first seed."""
 
 
-def findings(out: str | Path = "results") -> str:
-    """Return the findings in Markdown: the table, then the pictures that are drawn from the same tables, with captions.
+PICTURES = {
+    "rank_one_lr_timescale": ("phase_rank_one.png", "outcome against timescale and learning rate"),
+    "rank_one_lr_epochs": ("band_epochs.png", "the learnable band against epochs"),
+    "rank_one_lr_confidence": ("band_confidence.png", "the learnable band against output confidence"),
+    "rank_one_lr_timescale_confidence": (
+        "phase_timescale_confidence.png",
+        "outcome against timescale and learning rate at four confidences",
+    ),
+    "rank_lr": ("band_rank.png", "the learnable band against rank"),
+    "cue_lr_delay": ("band_delay.png", "the learnable bands of two cue tasks against delay"),
+}
+"""Pictures beside the tables, drawn from them: file, and what it shows."""
 
-    `out` is the folder of results; sweeps without any have no row. Raises UsageError where no sweep has.
+
+def findings(out: str | Path = "results") -> str:
+    """Return the findings in Markdown: a section a sweep, a line a question, pictures with what they are drawn from.
+
+    `out` is the folder of results; sweeps without any have no section. Raises UsageError where no sweep has.
     """
     found = dict(_evidence(Path(out)))
-    rows = [
-        {"question": row.question, "sweep": sweep.title, "answer": _answer(row, sweep)}
-        for name, sweep in found.items()
-        for row in ROWS[name]
-    ]
-    if not rows:
-        raise UsageError(f"{out}: found no results of the sweeps behind the findings; allowed: {', '.join(ROWS)}")
-    return "\n\n".join([columns.markdown(pd.DataFrame(rows)), *_pictures(found)])
+    if not found:
+        raise UsageError(f"{out}: no results of the sweeps behind the findings: {', '.join(ROWS)}")
+    return "\n\n".join(_section(name, sweep) for name, sweep in found.items())
+
+
+def _section(name: str, sweep: Evidence) -> str:
+    """A sweep's heading, its questions with their answers, and its picture."""
+    lines = [f"### {sweep.question}", "", f"`{sweep.name}`: {sweep.scale}", ""]
+    for row in ROWS[name]:
+        answer = _answer(row, sweep)
+        lines.append(f"- **{row.question[0].upper()}{row.question[1:].removesuffix('?')}{_end(row)}** {answer}.")
+    if name in PICTURES:
+        file, shown = PICTURES[name]
+        lines += ["", f"![{sweep.question}: {shown}]({file})"]
+    return "\n".join(lines)
+
+
+def _end(row: Row) -> str:
+    return "?" if row.question.endswith("?") else ":"
 
 
 def insert(text: str, path: Path, mark: str = "findings") -> None:
@@ -154,28 +176,3 @@ def _evidence(out: Path) -> Iterator[tuple[str, Evidence]]:
             if tables.has_runs(out / candidate):
                 yield name, Evidence(tables.read(candidate, out), share=0.0 if name in ONSETS else 0.5)
                 break
-
-
-def _pictures(found: dict[str, Evidence]) -> Iterator[str]:
-    if "rank_one_lr_confidence" in found and "rank_lr" in found:
-        one, rank = found["rank_one_lr_confidence"], found["rank_lr"]
-        T = {number(x) for sweep in (one, rank) for x in sweep.runs["timescale"].unique()}
-        yield (
-            "![The learnable band against output confidence](results/band_confidence.png) "
-            "![and against rank](results/band_rank.png)"
-        )
-        yield (
-            "*Two remedies: the rates at which half of the seeds learn, against the confidence of a rank-one network "
-            f"({epochs(one.runs)}) and against\nthe rank of a network with a readout ({epochs(rank.runs)}), "
-            f"T = {' and '.join(sorted(T))}; beneath, the width of that band with its 95% interval.*"
-        )
-    if "rank_one_lr_timescale_confidence" in found:
-        sweep = found["rank_one_lr_timescale_confidence"]
-        yield (
-            "![Outcome of rank-one networks against timescale and learning rate at four confidences]"
-            "(results/phase_timescale_confidence.png)"
-        )
-        yield (
-            f"*`{sweep.name}`: {len(sweep.runs):,} of the grid's {sweep.n_planned:,} runs, chosen by refinement; "
-            f"{epochs(sweep.runs)}.*"
-        )

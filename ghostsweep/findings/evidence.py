@@ -41,11 +41,18 @@ class Evidence:
         return loads(self.found.meta["spec"], name=self.name).n_runs
 
     @property
-    def title(self) -> str:
-        """The sweep's name, and how far it is where runs are missing that no refinement leaves out."""
-        planned = loads(self.found.meta["spec"], name=self.name)
-        is_partial = planned.refine is None and len(self.found.runs) < planned.n_runs
-        return f"`{self.name}`" + (f", {len(self.found.runs):,} of {planned.n_runs:,} runs" if is_partial else "")
+    def question(self) -> str:
+        """What the sweep asks, as its file says."""
+        return str(self.found.meta.get("title", self.name))
+
+    @property
+    def scale(self) -> str:
+        """How many runs there are, and of how many where some are missing or left out by refinement."""
+        runs = self.found.runs
+        refined = ", chosen by refinement" if self.found.meta.get("refine") else ""
+        of = f" of {self.n_planned:,}" if len(runs) < self.n_planned else ""
+        seeds = f", {self.n_seeds} seed{'s' * (self.n_seeds > 1)}"
+        return f"{len(runs):,}{of} runs{refined}{seeds}."
 
     @cached_property
     def critical(self) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.paper import catalog
 from ghostsweep.running import finding, sweeping
 from ghostsweep.spec import Sweep, load
-from ghostsweep.store import columns, files, tables
+from ghostsweep.store import files, tables
 
 CLAIMS = ("figure", "kind", "claim", "measured", "value", "low", "high", "p_value", "n_seeds", "holds", "scale")
 
@@ -136,14 +136,17 @@ def _write(claims: pd.DataFrame, to: Path) -> None:
 
 
 def claims_text(claims: pd.DataFrame) -> str:
-    """The table of claims in Markdown."""
-    p = claims["p_value"].map(lambda p: "" if pd.isna(p) else f"{p:.2g}" if p >= 1e-4 else "< 1e-4")
-    n = claims["n_seeds"].map(lambda n: "" if pd.isna(n) else f"{int(n)}")
-    shown = claims.drop(columns=["value", "low", "high", "p_value", "n_seeds"])
-    shown.insert(4, "p", p)
-    shown.insert(5, "networks", n)
-    shown = shown.assign(holds=claims["holds"].map({True: "yes", False: "no"}))
-    return columns.markdown(shown)
+    """The claims in Markdown, a section a figure, a line a claim: whether it holds, and what was measured."""
+    parts = []
+    for figure, rows in claims.groupby("figure", sort=False):
+        lines = [f"### Figure {str(figure).removeprefix('fig')}", ""]
+        for row in rows.itertuples(index=False):
+            verdict = "holds" if row.holds else "does not hold"
+            check = " (a check)" if row.kind == "check" else ""
+            scale = "" if row.scale == "paper" else f" At {row.scale} scale."
+            lines.append(f"- **{verdict}**{check}: {row.claim}. *{row.measured}.*{scale}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def _peak_memory_mb() -> float:

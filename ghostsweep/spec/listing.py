@@ -9,9 +9,11 @@ from ghostsweep.declare import Field
 from ghostsweep.declare.model import Model, Task
 from ghostsweep.errors import UsageError
 from ghostsweep.models import registry
+from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
 from ghostsweep.spec import code
 from ghostsweep.spec.parts import DEFAULT_TASK, PHASE_FIELDS, parts_of
 from ghostsweep.spec.run import serves
+from ghostsweep.tasks import TASKS
 
 
 class Listed(NamedTuple):
@@ -73,3 +75,27 @@ def _known(kind: str, name: str) -> str:
 def _listed(field: Field, of: str) -> Listed:
     default = "required" if field.required else "" if field.default is None else str(field.default)
     return Listed(field.name, of, field.unit, default, field.allowed, field.meaning)
+
+
+def markdown() -> str:
+    """All fields of the built-in models, tasks and rules in Markdown, a table each."""
+    every = parts_of({"model": "rank_one"}).fields
+    own = {field.name for part in (registry.MODELS | TASKS).values() for field in part.fields}
+    own |= {field.name for rules in (OPTIMIZERS, SCHEDULES) for rule in rules.values() for field in rule.fields}
+    parts = {"Every run": [field for name, field in every.items() if name not in own | {*PHASE_FIELDS}]}
+    parts |= {f"Model `{name}`": list(model.fields) for name, model in registry.MODELS.items()}
+    parts |= {f"Task `{name}`": list(task.fields) for name, task in TASKS.items()}
+    for kind, rules in (("Optimizer", OPTIMIZERS), ("Schedule", SCHEDULES)):
+        parts |= {f"{kind} `{name}`": list(rule.fields) for name, rule in rules.items()}
+    same: dict[str, tuple[list[str], list[Field]]] = {}  # parts of the same fields share a table
+    for title, fields in parts.items():
+        if fields:
+            same.setdefault(repr(fields), ([], fields))[0].append(title)
+    return "\n\n".join(f"**{', '.join(titles)}**\n\n{_table(fields)}" for titles, fields in same.values())
+
+
+def _table(fields: list[Field]) -> str:
+    lines = ["| field | unit | default | allowed | meaning |", "| --- | --- | --- | --- | --- |"]
+    for row in (_listed(field, "") for field in fields):
+        lines.append(f"| `{row.field}` | {row.unit} | {row.default} | {row.allowed} | {row.meaning} |")
+    return "\n".join(lines)

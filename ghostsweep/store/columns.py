@@ -209,11 +209,12 @@ def frame(table: pa.Table) -> pd.DataFrame:
 
 
 def data_dictionary() -> str:
-    """All columns of both tables as a Markdown table, from the lists the code itself uses."""
-    built_in = (RUN_ID, *map(of_field, every_field(own=False).values()), *RESULTS)
-    both = [("runs", column) for column in built_in] + [("curves", column) for column in CURVES]
-    rows = [(table, f"`{column.name}`", column.unit, column.meaning) for table, column in both]
-    return markdown(pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"]))
+    """The columns of both tables beside the fields of runs, in Markdown, from the lists the code itself uses."""
+    parts = []
+    for title, found in (("runs", (RUN_ID, *RESULTS)), ("curves", CURVES)):
+        rows = [(f"`{column.name}`", column.unit, column.meaning) for column in found]
+        parts.append(f"`{title}.parquet`:\n\n" + markdown(pd.DataFrame(rows, columns=["column", "unit", "meaning"])))
+    return "\n\n".join(parts)
 
 
 def markdown(table: pd.DataFrame) -> str:
