@@ -36,7 +36,7 @@ class History(train.History):
         """Loss, accuracy and gradient norm against epoch: see `ghostsweep.learning_curves`."""
         from ghostsweep import figures
 
-        return figures.learning_curves({repr(self.run): self.curve}, **options)  # type: ignore[arg-type]
+        return figures.learning_curves({"run": self.curve}, **{"title": repr(self.run)} | options)  # type: ignore[arg-type]
 
     def simulate(self) -> "Simulated":
         """What the network does with its last parameters: see `ghostsweep.simulate`."""
