@@ -38,5 +38,5 @@ def drawable(out: str | Path = "results") -> list[str]:
             names.append(name)
     names += catalog.drawable(out)
     if not names:
-        raise UsageError(f"{out}: found no results that can be drawn; allowed: after `ghostsweep run`")
+        raise UsageError(f"{out}: no results that can be drawn; `ghostsweep run` makes them")
     return names

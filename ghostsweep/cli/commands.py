@@ -76,7 +76,7 @@ def list_command(
     """
     paths = _sweep_files(sweeps)
     if not paths:
-        raise UsageError(f"{sweeps}: found no sweep files; allowed: a folder with .toml files")
+        raise UsageError(f"{sweeps}: no sweep files (.toml) there; --sweeps names their folder")
     broken, states = [], list[ledger.Status]()
     for path in paths:
         for quick in (False, True):
@@ -153,12 +153,12 @@ def run_command(
     Example: ghostsweep run fig6b_rank --slurm partition=gpu,timeout_min=240 --shards 32
     """
     if shard is not None and (slurm is not None or print_sbatch):
-        raise UsageError("--shard: found --slurm or --print-sbatch too; allowed: one of them")
+        raise UsageError("--shard: not together with --slurm or --print-sbatch")
     if shards is not None and slurm is None and not print_sbatch:
-        raise UsageError("--shards: found neither --slurm nor --print-sbatch; allowed: with one of them")
+        raise UsageError("--shards: only with --slurm or --print-sbatch")
     memory_bytes = None if memory_gb is None else memory_gb * 1e9
     if print_sbatch and len(specs) > 1:
-        raise UsageError(f"--print-sbatch: found {len(specs)} sweeps; allowed: one, for a script is of one")
+        raise UsageError(f"--print-sbatch: found {len(specs)} sweeps; a script is of one")
     options = Options(checkpoint_seconds, memory_bytes, devices)
     share = None if shard is None else Shard.parse(shard)
     job = jobs.parameters(jobs.parse(slurm or "")) if slurm is not None or print_sbatch else {}
@@ -168,7 +168,7 @@ def run_command(
         if expect not in (None, sweep.digest):
             raise UsageError(
                 f"{path}: found another text of it or of its models and tasks ({sweep.digest}) than the script was "
-                f"made for ({expect}); allowed: that one, or a new script by --print-sbatch"
+                f"made for ({expect}); --print-sbatch makes a new one"
             )
         try:
             if dry_run:
@@ -211,7 +211,7 @@ def status_command(
         suffix = "-quick" if quick else ""
         paths = [path for path in _sweep_files(sweeps) if (out / f"{path.stem}{suffix}").is_dir()]
     if not paths:
-        raise UsageError(f"{out}: found no results of the sweeps in {sweeps}; allowed: after `ghostsweep run`")
+        raise UsageError(f"{out}: no results of the sweeps in {sweeps}; `ghostsweep run` makes them")
     broken, found = [], []
     for path in paths:
         try:
@@ -329,7 +329,7 @@ def reproduce_command(
     from ghostsweep.paper import reproduction  # here, as in `findings`, for what draws is slow to import
 
     if quick and from_results:
-        raise UsageError("--quick and --from-results: found both; allowed: one of them")
+        raise UsageError("--quick and --from-results: not together")
     work = reproduction.planned(names or (), quick=quick, sweeps=sweeps)
     if not from_results:
         states = [ledger.status(sweep, out) for sweep in {s.name: s for each in work.values() for s in each}.values()]

@@ -114,7 +114,7 @@ def findings(out: str | Path = "results") -> str:
         for row in ROWS[name]
     ]
     if not rows:
-        raise UsageError(f"{out}: found no results of the sweeps behind the findings; allowed: {', '.join(ROWS)}")
+        raise UsageError(f"{out}: no results of the sweeps behind the findings: {', '.join(ROWS)}")
     return "\n\n".join([columns.markdown(pd.DataFrame(rows)), *_pictures(found)])
 
 

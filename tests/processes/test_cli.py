@@ -83,10 +83,10 @@ def test_from_list_to_figure(house: Path) -> None:
         (("run", "smal"), "did you mean small?"),
         (("run", "small-quick"), "the quick version of one is asked for by --quick"),
         (("run", "sweeps/nope.toml"), "sweeps/nope.toml: found no such file; allowed: a sweep file"),
-        (("run", "bad.toml"), "bad.toml: run.model: found 'rank_won'; allowed: one of"),
-        (("fit", "small"), "found no results; allowed: none yet: run a sweep first"),
-        (("plot", "fig2"), "found no results; allowed: train it first with `ghostsweep run fig2_trajectories`"),
-        (("list", "--sweeps", "nowhere"), "nowhere: found no sweep files"),
+        (("run", "bad.toml"), "bad.toml, line 4: run.model: found 'rank_won'; allowed: one of"),
+        (("fit", "small"), "small: no results; `ghostsweep run` makes them"),
+        (("plot", "fig2"), "no results; `ghostsweep run fig2_trajectories` makes them"),
+        (("list", "--sweeps", "nowhere"), "nowhere: no sweep files"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(house: Path, arguments: tuple[str, ...], line: str) -> None:

@@ -124,7 +124,7 @@ def test_who_is_at_work_is_told_and_kept_apart(tmp_path: Path) -> None:
 
 def test_status_reads_nothing_but_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.toml").write_text(SHORT)
-    with pytest.raises(UsageError, match="found no results of the sweeps in"):
+    with pytest.raises(UsageError, match="no results of the sweeps in"):
         status(tmp_path)
     assert "x: 24 runs, 0 done, 24 to train (new)" in status(tmp_path, "x") and not (tmp_path / "out").exists()
     ghostsweep.run(sweep_of(), out=tmp_path / "out", shard="1/2")
@@ -185,7 +185,7 @@ def test_tables_are_read_whole_while_another_process_puts_them_together(
 
 def test_shards_belong_to_an_executor(tmp_path: Path) -> None:
     both = {"shard": "1/2", "executor": 1}
-    for options, line in (({"shards": 2}, "shards: found no executor"), (both, "found both")):
+    for options, line in (({"shards": 2}, "shards: missing an executor"), (both, "not together")):
         with pytest.raises(UsageError, match=line):
             ghostsweep.run(sweep_of(), out=tmp_path, **options)  # type: ignore[arg-type]
 
