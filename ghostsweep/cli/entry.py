@@ -5,7 +5,7 @@ import signal
 import sys
 import warnings
 
-from ghostsweep.cli.commands import PRINTING, app
+from ghostsweep.cli.app import PRINTING, app
 from ghostsweep.cli.console import complain
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine.terminal import forgiving, reason

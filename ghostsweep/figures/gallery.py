@@ -24,13 +24,13 @@ MAX_PICTURES = 12
 """Pictures into which `plot` splits what has too many panels for one, by fields of words."""
 
 
-def draw(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
-    """Draw every figure that the tables of a sweep allow; return the files written.
+def draw(name: str | tables.Tables, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+    """Draw every figure that the tables of a sweep, or tables themselves, allow; return the files written.
 
     Raises UsageError where nothing can be drawn.
     """
-    found = tables.read(name, out)
-    runs = found.runs
+    found = name if isinstance(name, tables.Tables) else tables.read(name, out)
+    runs, name = found.runs, found.name
     drawn: list[Path] = []
     if runs["learning_rate"].nunique() < 2:
         raise UsageError(f"{name}: found a single learning rate; a phase diagram needs several")
