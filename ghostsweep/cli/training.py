@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ghostsweep.cli.app import OutOption, QuietOption, SweepsOption, app, sweep_names
-from ghostsweep.cli.console import estimate_record, print_estimate, print_jobs, train
+from ghostsweep.cli.console import estimate_record, note, print_estimate, print_jobs, say, silent, train
 from ghostsweep.cli.printing import print_json
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.plan import Shard
@@ -99,6 +99,7 @@ def run_command(
     share = None if shard is None else Shard.parse(shard)
     job = jobs.parameters(jobs.parse(slurm or "")) if slurm is not None or print_sbatch else {}
     paths = [ledger.find(spec, sweeps) for spec in specs]
+    tell = silent if quiet else say if style is RunFormat.table else note
     failed, done = [], list[dict[str, Any]]()
     for path, sweep in [(path, load(path, quick=quick)) for path in paths]:
         if expect not in (None, sweep.digest):
@@ -112,14 +113,14 @@ def run_command(
                     sweep, out=out, calibrate=calibrate, devices=devices, memory_bytes=memory_bytes, shard=share
                 )
                 done.append(estimate_record(found))
-                if style is RunFormat.table:
+                if style is RunFormat.table and not quiet:
                     print_estimate(found)
             elif print_sbatch:
                 print(jobs.script(sweep, path, job, out=out, shards=shards, quick=quick, options=options))
             elif slurm is not None:
                 print_jobs(sweep, out, jobs.submit(sweep, job, out=out, shards=shards, options=options))
             else:
-                train(sweep, out, shard=shard, **vars(options))
+                done.append(train(sweep, out, tell, shard=shard, **vars(options)))
         except TrainingError as error:
             failed.append(str(error))
     if style is RunFormat.json:

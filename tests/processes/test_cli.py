@@ -1,5 +1,6 @@
 """The command line as a stranger meets it: exit codes, one clear line, and files where they belong."""
 
+import io
 import json
 import subprocess
 import sys
@@ -40,8 +41,8 @@ def test_from_list_to_figure(house: Path) -> None:
     assert listed.returncode == 0
     assert listed.stdout.splitlines()[1].split() == ["small", "A", "small", "question", "120", "new", "1", "s"]
     rows = ghostsweep("list", "--format", "csv", cwd=house).stdout.splitlines()
-    assert rows[:2] == ["# sweeps", "sweep,question,runs,done,state,core_seconds_left"]
-    assert rows[2].startswith("small,A small question,120,0,new,")
+    assert rows[0] == "sweep,question,runs,done,state,core_seconds_left" and len(rows) == 2
+    assert rows[1].startswith("small,A small question,120,0,new,")
     dry = ghostsweep("run", "small", "--dry-run", cwd=house)
     assert "120 runs, 0 done, 120 to train" in dry.stdout
     assert not (house / "results").exists()
@@ -67,8 +68,10 @@ def test_from_list_to_figure(house: Path) -> None:
     cells = [(row["timescale"], row["boundary"]) for row in tables["critical_lr"]]
     assert cells == [(timescale, boundary) for timescale in (10, 20, 40) for boundary in ("upper", "lower")]
     assert [row["share"] for row in tables["learnable_band"]] == [1, 1, 1]
-    for style, part in (("csv", "# power_law\n"), ("markdown", "| --- |"), ("table", "exponent")):
+    for style, part in (("markdown", "| --- |"), ("table", "exponent")):
         assert part in ghostsweep("fit", "small", "--format", style, cwd=house).stdout
+    quick_fit = ghostsweep("fit", "small", "--quick", "--table", "critical_lr", "--format", "csv", cwd=house)
+    assert len(pd.read_csv(io.StringIO(quick_fit.stdout))) == 6
     drawn = ghostsweep("plot", "small", cwd=house)
     assert drawn.returncode == 0, drawn.stderr
     names = {path.name for path in (house / "figures").iterdir()}
@@ -107,7 +110,7 @@ def test_a_place_that_cannot_be_written_is_a_failure_in_one_line(house: Path) ->
     assert "Traceback" not in found.stderr
 
 
-@pytest.mark.parametrize("command", ["list", "run", "status", "fit", "show", "plot", "reproduce"])
+@pytest.mark.parametrize("command", ["list", "run", "status", "fit", "show", "export", "plot", "reproduce"])
 def test_help_teaches(house: Path, command: str) -> None:
     text = ghostsweep(command, "--help", cwd=house).stdout
     assert len(text.split()) > 40
