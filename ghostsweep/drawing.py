@@ -3,10 +3,16 @@
 What draws is imported where it is called: Matplotlib is slow to import, and most commands draw nothing.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from ghostsweep.errors import UsageError
-from ghostsweep.store import tables
+from ghostsweep.store import columns, tables
+
+MAX_NAME = 120
+"""Characters of a name of a file."""
 
 
 def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
@@ -24,6 +30,49 @@ def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") 
     return gallery.draw(name, out=out, to=to)
 
 
+def overlay(names: Sequence[str], *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+    """Draw the runs of several sweeps as those of one, told apart by the fields in which they differ.
+
+    A run that two of them have is drawn once. Returns the files written, named after all of them. Raises UsageError
+    where they cannot be drawn so: paper figures, a pixel a run, criteria that differ, or more than a picture holds.
+    """
+    from ghostsweep.figures import gallery
+    from ghostsweep.figures.dense import is_dense
+    from ghostsweep.paper import catalog
+
+    names = list(dict.fromkeys(names))
+    if paper := [name for name in names if name in catalog.PAPER]:
+        raise UsageError(f"--overlay: {' and '.join(paper)} cannot be overlaid, only sweeps")
+    if len(names) < 2:
+        raise UsageError(f"--overlay: found {' and '.join(names)}; allowed: two sweeps or more")
+    every = [tables.read(name, out) for name in names]
+    if pixels := [found.name for found in every if is_dense(found.runs)]:
+        raise UsageError(f"--overlay: {' and '.join(pixels)} cannot be overlaid, with a pixel for each run")
+    shares = {found.name: (found.meta.get("fit") or {}).get("share") for found in every}
+    if len({*shares.values()}) > 1:
+        said = ", ".join(f"{share} of {name}" for name, share in shares.items())
+        raise UsageError(f"--overlay: their boundaries take different shares of seeds ({said}); draw them apart")
+    try:
+        joined = columns.together([tables.stored(found.folder, unplanned=False).runs for found in every])
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--overlay: {' and '.join(names)} have columns of different kinds: {error}") from None
+    runs = columns.frame(joined)
+    own = runs.drop_duplicates("run_id", ignore_index=True)
+    own.attrs |= runs.attrs
+    seen, curves = set[str](), []
+    for found in every:
+        curves.append(found.curves[~found.curves["run_id"].isin(seen)])
+        seen |= {*found.runs["run_id"]}
+    first = every[0]
+    title = "+".join(found.name for found in every)
+    if len(title) > MAX_NAME:
+        title = f"{first.name}+{len(every) - 1}_others"
+    said = " and ".join(str(found.meta.get("title", found.name)) for found in every)
+    meta = {"title": said, "fit": first.meta.get("fit")}
+    one = tables.Tables(title, own, pd.concat(curves, ignore_index=True), meta, first.folder)
+    return gallery.draw(one, out=out, to=to)
+
+
 def drawable(out: str | Path = "results") -> list[str]:
     """What `plot` can draw from the results that are there: sweeps over learning rates, then paper figures."""
     from ghostsweep.paper import catalog
@@ -38,5 +87,5 @@ def drawable(out: str | Path = "results") -> list[str]:
             names.append(name)
     names += catalog.drawable(out)
     if not names:
-        raise UsageError(f"{out}: found no results that can be drawn; allowed: after `ghostsweep run`")
+        raise UsageError(f"{out}: no results that can be drawn; `ghostsweep run` makes them")
     return names

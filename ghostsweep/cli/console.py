@@ -1,12 +1,9 @@
 """What the command line shows: tables, progress, costs and times in words."""
 
-import json
-import math
+import contextlib
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ghostsweep.cli.printing import Format, print_json, print_tables
 from ghostsweep.declare import Shape
 from ghostsweep.machine import resources
 from ghostsweep.machine.terminal import reason, visible
 from ghostsweep.running import estimating, ledger, showing, sweeping
 from ghostsweep.spec import Sweep, spans
-from ghostsweep.store import columns, tables
+from ghostsweep.store import tables
 from ghostsweep.training.progress import Progress as Report
 from ghostsweep.training.progress import harmless
 
@@ -40,27 +38,20 @@ PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
 """Texts are printed as they are: brackets of a path are no colours, and :cat: is no picture."""
 console = Console(**PLAIN)
 errors = Console(stderr=True, **PLAIN)
+Tell = Callable[[str], None]
+"""What prints a line: `say`, `note` or `silent`."""
 
 
-class Format(StrEnum):
-    """How tables are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    markdown = "markdown"
-
-
-def is_live() -> bool:
-    """Whether standard output is a terminal, on which a line may be drawn again; FORCE_COLOR does not make it one."""
+def is_live(stream: str = "stdout") -> bool:
+    """Whether a stream is a terminal, on which a line may be drawn again; FORCE_COLOR does not make it one."""
     try:
-        return sys.stdout.isatty()
+        return bool(getattr(sys, stream).isatty())
     except (AttributeError, ValueError):  # none at all, or closed
         return False
 
 
 class Meter:
-    """Shows progress: a live bar on a terminal, else a line whenever runs are finished."""
+    """Shows progress on standard error: a live bar on a terminal, else a line whenever runs are finished."""
 
     def __init__(self) -> None:
         self.bar = Progress(
@@ -69,8 +60,8 @@ class Meter:
             TextColumn("{task.fields[rate]} epochs/s"),
             TextColumn("{task.fields[left]} left"),
             TimeElapsedColumn(),
-            console=console,
-            disable=not is_live(),
+            console=errors,
+            disable=not is_live("stderr"),
         )
         self.task = self.bar.add_task("", total=1.0, runs="0", rate="-", left="-")
         self.told = 0
@@ -88,25 +79,28 @@ class Meter:
         self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
         if self.bar.disable and now.runs_done > self.told:
             self.told = now.runs_done
-            say(f"{runs} runs, {rate} epochs/s, {left} left")
+            note(f"{runs} runs, {rate} epochs/s, {left} left")
 
 
-def train(sweep: Sweep, out: Path, **options: Any) -> None:
-    """Train what is missing of a sweep and tell how it goes; leave with 128 + signal where it is interrupted."""
+def train(sweep: Sweep, out: Path, tell: Tell, **options: Any) -> dict[str, Any]:
+    """Train what is missing of a sweep and `tell` how it goes, or be silent; leave with 128 + signal if interrupted.
+
+    Returns what came of it, in numbers.
+    """
     states = list[ledger.Status]()
 
     def standing(state: ledger.Status) -> None:
         if not states:
             reused = f", {state.done:,} of them done before" if state.done else ""
-            say(f"{sweep.name}: {count(state)} runs{reused}")
+            tell(f"{sweep.name}: {count(state)} runs{reused}")
             for change in state.changed:
-                say(f"  {change}")
+                tell(f"  {change}")
         states.append(state)
 
     before = len(_sessions(tables.read_meta(out / sweep.name)))
     try:
-        with Meter() as meter:
-            found = sweeping.run(sweep, out=out, progress=harmless(meter), standing=standing, **options)
+        with contextlib.nullcontext() if tell is silent else Meter() as meter:
+            found = sweeping.run(sweep, out=out, progress=meter and harmless(meter), standing=standing, **options)
     except KeyboardInterrupt as interrupt:
         state = ledger.status(sweep, out)
         complain(
@@ -114,13 +108,24 @@ def train(sweep: Sweep, out: Path, **options: Any) -> None:
             "the same command goes on from there"
         )
         raise typer.Exit(128 + (interrupt.args or (signal.SIGINT,))[0]) from None
-    counts = ", ".join(f"{n:,} {status}" for status, n in found.runs["status"].value_counts().items())
+    counts = {str(status): int(n) for status, n in found.runs["status"].value_counts().items()}
     spent = _sessions(found.meta)[before:]
     seconds = [sum(session.get(f"{what}_seconds", 0) for session in spent) for what in ("run", "compile")]
     took = f"; trained in {seconds[0]:.1f} s, compiled in {seconds[1]:.1f} s" if spent else ""
-    say(f"{out / sweep.name}: {counts}{took}")
-    if options.get("shard") and (state := states[-1]).left:
-        say(f"{state.runs - state.done:,} of {count(state)} runs are left, for others or once these are done")
+    tell(f"{out / sweep.name}: {', '.join(f'{n:,} {status}' for status, n in counts.items())}{took}")
+    others = states[-1] if options.get("shard") else None
+    if others and others.left:
+        state = others
+        tell(f"{state.runs - state.done:,} of {count(state)} runs are left, for others or once these are done")
+    return {
+        "sweep": sweep.name,
+        "folder": str(out / sweep.name),
+        "runs": len(found.runs),
+        "counts": counts,
+        "left": others.runs - others.done if others else 0,
+        "run_seconds": seconds[0],
+        "compile_seconds": seconds[1],
+    }
 
 
 def _sessions(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -142,7 +147,7 @@ def print_list(states: Sequence[ledger.Status], style: Format) -> None:
             "runs": [state.runs for state in states],
             "done": [state.done for state in states],
             "state": [state.state for state in states],
-            "core_seconds_left": [round(state.core_seconds_left, 1) for state in states],
+            "core_seconds_left": [state.core_seconds_left for state in states],
         }
         print_tables({"sweeps": pd.DataFrame(columns)}, style)
         return
@@ -176,9 +181,10 @@ def print_status(found: Sequence[tuple[ledger.Status, ledger.Activity]], style: 
     if style is not Format.table:
         rows = [
             {"sweep": state.sweep.name, "state": state.state, "runs": state.runs, "done": state.done}
-            | asdict(now)
-            | {"at_work": "; ".join(now.at_work), "failed": "; ".join(map(str, now.failed))}
-            | {"changed": "; ".join(state.changed)}
+            | {"at_work": "; ".join(now.at_work) or None, "checkpoints": now.checkpoints}
+            | {"checkpoint_age_seconds": now.checkpoint_age, "parts": now.parts}
+            | {"failed": "; ".join(map(str, now.failed)) or None, "changed": "; ".join(state.changed) or None}
+            | {"core_seconds_left": state.core_seconds_left}
             for state, now in found
         ]
         print_tables({"status": pd.DataFrame(rows)}, style)
@@ -221,20 +227,20 @@ def print_jobs(sweep: Sweep, out: Path, jobs: Sequence[str]) -> None:
     say("how far they are: `ghostsweep status`; if any fails, the same command submits what is missing")
 
 
-def print_cost(state: ledger.Status) -> None:
+def print_cost(state: ledger.Status, tell: Tell) -> None:
     """One line on what is left of a sweep, by the constants of the plan, and its axes."""
     left = state.runs - state.done
     cores = resources.cores()
     time = f"; about {duration(state.core_seconds_left / cores)} on {cores} cores, compilation apart"
-    say(f"{_head(state)}{time if left else ''}; {state.curve_rows:,} rows of curves")
-    _print_axes(state)
+    tell(f"{_head(state)}{time if left else ''}; {state.curve_rows:,} rows of curves")
+    _print_axes(state, tell)
 
 
 def print_estimate(found: estimating.Estimate) -> None:
     """What a sweep will take: its axes, a line per group of runs, and the sum."""
     state = found.status
     say(f"{_head(state)}; {state.curve_rows:,} rows of curves")
-    _print_axes(state)
+    _print_axes(state, say)
     for cost in found.costs[:MAX_GROUPS]:
         group = cost.group
         phase = f"phase {group.phase}, " if state.sweep.phases else ""
@@ -252,21 +258,59 @@ def print_estimate(found: estimating.Estimate) -> None:
     say(f"  in all {total if found.costs else 'nothing to train'}; {space}")
 
 
+def estimate_record(found: estimating.Estimate) -> dict[str, Any]:
+    """What a sweep will take, in numbers."""
+    state = found.status
+    groups = [
+        {"phase": cost.group.phase, "model": shape.model, "task": shape.task, "optimizer": shape.optimizer}
+        | {"dtype": shape.dtype, "sizes": dict(shape.sizes), "runs": cost.group.runs, "epochs": cost.group.epochs}
+        | {"width": cost.width, "chunks": cost.chunks, "measured": cost.measured}
+        | {"compile_seconds": cost.compile_seconds, "run_seconds": cost.run_seconds}
+        for cost in found.costs
+        for shape in [cost.group.shape]
+    ]
+    return {
+        "sweep": state.sweep.name,
+        "state": state.state,
+        "changed": list(state.changed),
+        "runs": state.runs,
+        "done": state.done,
+        "left": state.runs - state.done,
+        "growing": state.growing,
+        "curve_rows": state.curve_rows,
+        "devices": found.devices,
+        "compile_seconds": found.compile_seconds,
+        "run_seconds": found.run_seconds,
+        "memory_bytes": found.memory_bytes,
+        "disk_bytes": found.disk_bytes,
+        "groups": groups,
+    }
+
+
 def say(line: str) -> None:
     """Print a line."""
     console.print(visible(line), soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """Print a line on standard error."""
+    errors.print(visible(line), soft_wrap=True)
+
+
+def silent(line: str) -> None:
+    """Print nothing."""
 
 
 def _head(state: ledger.Status) -> str:
     return f"{state.sweep.name}: {count(state)} runs, {state.done:,} done, {state.runs - state.done:,} to train"
 
 
-def _print_axes(state: ledger.Status) -> None:
+def _print_axes(state: ledger.Status, tell: Tell) -> None:
     for grid in state.sweep.grids:
-        say("  " + (", ".join(spans(grid.axes)) or "one run"))
+        tell("  " + (", ".join(spans(grid.axes)) or "one run"))
     for number, phase in enumerate(state.sweep.phases, 2):
         own = spans({name: phase.grids[0].axes[name] for name in phase.axes})
-        say(f"  phase {number}, of each: {', '.join(own) or 'one run'}")
+        tell(f"  phase {number}, of each: {', '.join(own) or 'one run'}")
 
 
 def _words(shape: Shape) -> str:
@@ -280,87 +324,36 @@ def count(state: ledger.Status) -> str:
     return f"{state.runs:,}{'+' if state.growing else ''}"
 
 
-def print_tables(found: dict[str, pd.DataFrame], style: Format) -> None:
-    """Print tables by title; as JSON one object, as CSV blocks that a comment line heads.
+def print_run(shown: showing.Shown, style: Format, *, only: str | None = None, to: Path | None = None) -> None:
+    """Print one run: its fields, results, curve and origin, and how it compares with itself trained again.
 
-    JSON and CSV have all digits of a number, and null or nothing for one that is none. Control characters in texts
-    are written out, in JSON as its escapes.
+    `only` and `to` are as in `print_tables`.
     """
-    if style is Format.json:
-        print_json(found)
-        return
-    for title, table in found.items():
-        table, title = _legible(table), visible(title)
-        if style is Format.csv:
-            print(f"# {title}\n{table.to_csv(index=False)}")
-        elif style is Format.markdown:
-            print(f"{title}\n\n{columns.markdown(table)}\n")
-        else:
-            table = table.drop(columns=[c for c in table if (table[c].isna() | (table[c] == "")).all()])
-            constant = [] if len(table) < 2 else [c for c in table if table[c].astype(str).nunique() == 1]
-            same = ", ".join(f"{column} = {_short(table[column].iloc[0])}" for column in constant)
-            print(title + (f" ({same})" if same else ""))
-            text = table.drop(columns=constant).map(_short)
-            print(text.T.to_string(header=False) if len(table) == 1 else text.to_string(index=False), end="\n\n")
-
-
-def print_json(data: Any) -> None:
-    """Print data that may hold tables, as lists of records, and numbers of numpy."""
-    print(json.dumps(_plain(data), allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it, every digit kept: what is no number is null, as is a field that is not there."""
-    if isinstance(value, pd.DataFrame):
-        columns = [[_plain(item) for item in value[name].tolist()] for name in value]
-        return [dict(zip(map(str, value), row, strict=True)) for row in zip(*columns, strict=True)]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value if isinstance(value, str | bool | int | float) else str(value)
-
-
-def _legible(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose texts, and names of columns, have their control characters written out."""
-    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    legible = table.assign(**{str(c): table[c].map(lambda v: visible(v) if isinstance(v, str) else v) for c in texts})
-    return legible.rename(columns=lambda name: visible(str(name)))
-
-
-def print_run(shown: showing.Shown, style: Format) -> None:
-    """Print one run: its fields, results, curve and origin, and how it compares with itself trained again."""
     again = shown.again
+    if style is Format.json and only is None and to is None:
+        print_json(vars(shown) | {"again": again and vars(again)})
+        return
+    sessions = [each | {"devices": _joined(each.get("devices"))} for each in _sessions(shown.origin)]
     frames = {
-        f"run {shown.run_id} of {', '.join((shown.sweep, *shown.also_in))}: {shown.outcome}": pd.DataFrame(
-            [shown.fields]
-        ),
+        "run": pd.DataFrame([shown.fields]),
         "results": pd.DataFrame([shown.results]),
         "curve": shown.curve,
         "origin": pd.DataFrame([{k: v for k, v in shown.origin.items() if k != "sessions"}]),
-        "sessions, of which one trained it": pd.DataFrame(
-            [session | {"devices": _joined(session.get("devices"))} for session in _sessions(shown.origin)]
-        ),
+        "sessions": pd.DataFrame(sessions),
+    }
+    titles = {
+        "run": f"run {shown.run_id} of {', '.join((shown.sweep, *shown.also_in))}: {shown.outcome}",
+        "sessions": "sessions, of which one trained it",
     }
     if again is not None:
         apart = "all numbers agree" if again.apart_from is None else f"they differ from epoch {again.apart_from} on"
-        frames[f"trained again: {again.outcome}, {apart} (tolerance {again.tolerance:g})"] = again.differences
-    if style is Format.json:
-        print_json(vars(shown) | {"again": again and vars(again)})
-        return
-    if style is Format.table:
+        frames["again"] = again.differences
+        titles["again"] = f"trained again: {again.outcome}, {apart} (tolerance {again.tolerance:g})"
+    if style is Format.table and to is None:
         kept = np.unique(np.linspace(0, len(shown.curve) - 1, MAX_EPOCHS).round().astype(int))
         frames["curve"] = shown.curve.iloc[kept]
-    print_tables({title: table for title, table in frames.items() if not table.empty}, style)
-
-
-def _short(value: object) -> str:
-    """A table entry, numbers to five digits."""
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    frames = {name: table for name, table in frames.items() if not table.empty}
+    print_tables(frames, style, only=only, to=to, titles=titles)
 
 
 def duration(seconds: float) -> str:

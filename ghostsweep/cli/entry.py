@@ -5,8 +5,7 @@ import signal
 import sys
 import warnings
 
-from ghostsweep.cli import pages, starting  # noqa: F401  # their commands are the app's
-from ghostsweep.cli.commands import PRINTING, app
+from ghostsweep.cli.app import PRINTING, app
 from ghostsweep.cli.console import complain
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine.terminal import forgiving, reason

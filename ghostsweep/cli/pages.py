@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ghostsweep.cli.commands import OutOption, app
+from ghostsweep.cli.app import OutOption, app
 from ghostsweep.cli.console import say
 
 

@@ -6,8 +6,9 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from ghostsweep.cli.commands import SweepsOption, app
-from ghostsweep.cli.console import Format, print_tables, say
+from ghostsweep.cli.app import FormatOption, SweepsOption, app
+from ghostsweep.cli.console import say
+from ghostsweep.cli.printing import Format, print_tables
 from ghostsweep.running import finding, starting
 from ghostsweep.spec import listing
 
@@ -34,7 +35,7 @@ def fields_command(
     model: Annotated[str | None, typer.Argument(help="A model, or a file of your own; none: what there is.")] = None,
     task: Annotated[str | None, typer.Argument(help="A task, or a file of your own. Default: the model's.")] = None,
     optimizer: Annotated[str, typer.Option(help="Whose fields to list too.")] = "sgd",
-    style: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+    style: FormatOption = Format.table,
 ) -> None:
     """List the fields of a model on a task, each with its unit, default, limits and meaning.
 

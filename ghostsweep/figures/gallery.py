@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ghostsweep import analysis
-from ghostsweep.analysis.fitting import Fitted, fit
+from ghostsweep.analysis.analyzing import Analyzed, analyze
 from ghostsweep.errors import UsageError
 from ghostsweep.figures.band import band_plot
 from ghostsweep.figures.dense import dense_diagram, is_dense
@@ -24,19 +24,19 @@ MAX_PICTURES = 12
 """Pictures into which `plot` splits what has too many panels for one, by fields of words."""
 
 
-def draw(name: str | Path, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
-    """Draw every figure that the tables of a sweep allow; return the files written.
+def draw(name: str | tables.Tables, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+    """Draw every figure that the tables of a sweep, or tables themselves, allow; return the files written.
 
     Raises UsageError where nothing can be drawn.
     """
-    found = tables.read(name, out)
-    runs = found.runs
+    found = name if isinstance(name, tables.Tables) else tables.read(name, out)
+    runs, name = found.runs, found.name
     drawn: list[Path] = []
     if runs["learning_rate"].nunique() < 2:
         raise UsageError(f"{found.name}: found a single learning rate; a phase diagram needs several")
     if is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
         return save(dense_diagram(runs, _zoom(found.name, out)), Path(to) / f"{found.name}.dense")
-    fitted = fit(found)
+    fitted = analyze(found)
     varying, words = swept(runs)
     for x in varying:
         for part, rows in _parts(runs, x, words):
@@ -109,7 +109,7 @@ def _zoom(name: str, out: str | Path) -> pd.DataFrame | None:
     return runs if is_dense(runs) else None
 
 
-def _draw_fits(fitted: Fitted, varying: list[str], base: Path) -> list[Path]:
+def _draw_fits(fitted: Analyzed, varying: list[str], base: Path) -> list[Path]:
     """Draw the laws, the upper boundary's alone where both are too many, and the bands; each where it is legible."""
     drawn = []
     laws = fitted.power_law if fitted.power_law is not None else pd.DataFrame({"along": []})

@@ -214,6 +214,7 @@ def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str) -> set[str]:
         if not seen[line.index].any():
             continue
         line = line.assign(**line[estimates].where(seen[line.index])).sort_values(x)
+        line = line[line[x].notna()]  # of whole numbers a null is no float
         at = line[x].to_numpy(dtype=float)
         low, high, middle = (line[c].to_numpy(dtype=float) for c in estimates)
         low, high = (np.clip(end, *ax.get_ylim()) for end in (low, high))  # an end may be open: 0 or inf

@@ -20,11 +20,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class History(train.History):
+@dataclass(frozen=True, repr=False)
+class History:
     """Every epoch of one run, arrays of shape (epochs,) measured before the epoch's update, and its end.
 
     loss, grad_norm, accuracy, weight_norm; params after the last update, by name; end, for `train_one(after=)`.
     """
+
+    run: Run
+    loss: np.ndarray
+    grad_norm: np.ndarray
+    accuracy: np.ndarray
+    weight_norm: np.ndarray
+    params: dict[str, np.ndarray]
+    end: dict[str, np.ndarray]
 
     @property
     def curve(self) -> pd.DataFrame:
@@ -49,9 +58,17 @@ class History(train.History):
         return views.html_of_history(self)
 
 
-def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: train.History | None = None) -> History:
-    """As `ghostsweep.training.train.train_one`; the history can be drawn and simulated."""
-    return History(**vars(train.train_one(run, initial, after)))
+def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: History | None = None) -> History:
+    """Train one run and return every epoch's loss, grad_norm, accuracy and weight_norm and the final params.
+
+    `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides. `after`
+    makes it a later phase, which goes on from the end of an earlier history. Each history has shape (epochs,),
+    measured before the epoch's update. See `ghostsweep.training.train.train_one`. UsageError where JAX is not there.
+    """
+    resources.load_jax()
+
+    before = None if after is None else train.History(**vars(after))
+    return History(**vars(train.train_one(run, initial, before)))
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,7 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
     params: as `train_one` or a snapshot gives them. Where trials are drawn anew every epoch, those of the run's first
     epoch are taken. Raises UsageError for parameters that are not the model's.
     """
+    resources.load_jax()
     import jax
     import jax.numpy as jnp
 
@@ -89,7 +107,6 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
     from ghostsweep.models.sizes import parameter_shapes
     from ghostsweep.training.evaluation import evaluate
 
-    resources.load_jax()
     quiet = {name: 0.0 for name in ("noise_sigma", "r0_sigma") if run.fields.get(name)}
     fields = run.fields | quiet
     shape = shape_of(fields)

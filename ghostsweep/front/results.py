@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ghostsweep import analysis
-from ghostsweep.analysis import fitting
+from ghostsweep.analysis import analyzing
 from ghostsweep.errors import UsageError
 from ghostsweep.front import views
 from ghostsweep.store import tables
@@ -26,7 +26,7 @@ class Tables(tables.Tables):
     @property
     def share(self) -> float:
         """Share of seeds at which its boundaries lie, as the sweep says."""
-        return fitting.share_of(self)
+        return analyzing.share_of(self)
 
     def outcomes(self) -> pd.DataFrame:
         """The runs with a column `outcome`: see `ghostsweep.outcomes`."""
@@ -47,9 +47,9 @@ class Tables(tables.Tables):
         """The band of rates at which at least `share` of the seeds learn: see `ghostsweep.learnable_band`."""
         return analysis.learnable_band(self.runs, share=1 - self.share if share is None else share)
 
-    def analyze(self, *, share: float | None = None) -> fitting.Fitted:
+    def analyze(self, *, share: float | None = None) -> analyzing.Analyzed:
         """Boundaries, bands and laws: see `ghostsweep.analyze`."""
-        return fitting.fit(self, share=share)
+        return analyzing.analyze(self, share=share)
 
     def phase_diagram(self, x: str | None = None, **options: Any) -> Figure:
         """What became of training over learning rate and x, by default the first field that varies."""
@@ -99,7 +99,7 @@ class Tables(tables.Tables):
         """Draw every figure that these tables allow into a folder; return the files."""
         from ghostsweep.figures import gallery
 
-        return gallery.draw(self.folder, to=to)
+        return gallery.draw(self, out=self.folder.parent, to=to)
 
     def __repr__(self) -> str:
         return views.text_of_tables(self)

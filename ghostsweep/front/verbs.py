@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ghostsweep import analysis, drawing
-from ghostsweep.analysis import Criteria, fitting
+from ghostsweep.analysis import Criteria, analyzing
 from ghostsweep.front.results import Results, Tables, first_field, runs_of, tables_of
 from ghostsweep.running import finding, ledger, sweeping
 from ghostsweep.spec import Sweep
@@ -21,7 +21,10 @@ Asked = str | Path | Sweep
 
 def load(sweep: Asked, *, quick: bool = False, sweeps: str | Path = finding.OWN) -> Sweep:
     """Read a sweep by its name or from a file: see `ghostsweep.spec.load`."""
-    return sweep if isinstance(sweep, Sweep) else load_file(finding.find(sweep, sweeps), quick=quick)
+    if isinstance(sweep, Sweep):
+        return sweep
+    is_file = Path(sweep).suffix == ".toml"
+    return load_file(sweep if is_file else finding.find(sweep, sweeps), quick=quick)
 
 
 def run(sweep: Asked, **options: Any) -> Tables:
@@ -55,11 +58,11 @@ def list_sweeps(folder: str | Path = finding.OWN, *, out: str | Path = "results"
     )
 
 
-def analyze(results: Results, *, out: str | Path = "results", share: float | None = None) -> fitting.Fitted:
-    """Boundaries and bands of every cell and the laws through them: see `ghostsweep.analysis.fitting.Fitted`."""
+def analyze(results: Results, *, out: str | Path = "results", share: float | None = None) -> analyzing.Analyzed:
+    """Boundaries and bands of every cell and the laws through them: see `ghostsweep.analysis.analyzing.Analyzed`."""
     if isinstance(results, pd.DataFrame):
-        return fitting.fit_runs(results, share=0.5 if share is None else share)
-    return fitting.fit(tables_of(results, out), share=share)
+        return analyzing.analyze_runs(results, share=0.5 if share is None else share)
+    return analyzing.analyze(tables_of(results, out), share=share)
 
 
 def outcomes(results: Results, criteria: Criteria | None = None, *, out: str | Path = "results") -> pd.DataFrame:

@@ -66,7 +66,7 @@ def read(sweep: str, out: str | Path) -> tables.Tables:
     for candidate in (sweep, f"{sweep}_reduced", f"{sweep}-quick"):
         if tables.has_runs(Path(out) / candidate):
             return tables.read(candidate, out)
-    raise UsageError(f"{Path(out) / sweep}: found no results; allowed: train it first with `ghostsweep run {sweep}`")
+    raise UsageError(f"{Path(out) / sweep}: no results; `ghostsweep run {sweep}` makes them")
 
 
 def draw(name: str, out: str | Path, to: str | Path) -> list[Path]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ghostsweep import analysis, figures
 from ghostsweep.analysis import OUTCOMES
-from ghostsweep.analysis.fitting import Fitted, fit
+from ghostsweep.analysis.analyzing import Analyzed, analyze
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.findings.words import listed
@@ -105,14 +105,14 @@ def _section(name: str, found: tables.Tables, room: int) -> str:
     return "\n".join(parts)
 
 
-def _fitted(found: tables.Tables) -> tuple[Fitted | None, str]:
+def _fitted(found: tables.Tables) -> tuple[Analyzed | None, str]:
     """What the analysis finds; where it makes no sense of boundaries, why."""
     if figures.is_dense(found.runs):
         return None, "Each cell is a single run: boundaries would tell less than the picture."
     if found.runs["learning_rate"].nunique() < 2:
         return None, "There is a single learning rate, so there are no boundaries between rates."
     try:
-        return fit(found), ""
+        return analyze(found), ""
     except UsageError as error:
         return None, f"There are no boundaries: {error}."
 
@@ -123,7 +123,7 @@ def _line(outcome: str) -> dict[str, str]:
     return {"name": style.outcome_text(outcome), "line": dark.get(outcome, style.OUTCOME_COLORS[outcome])}
 
 
-def _drawn(cells: cells_of.Cells, view: cells_of.View, fitted: Fitted | None, runs: pd.DataFrame) -> dict[str, Any]:
+def _drawn(cells: cells_of.Cells, view: cells_of.View, fitted: Analyzed | None, runs: pd.DataFrame) -> dict[str, Any]:
     """The spec of a view's panels, and the boundaries in each."""
     n = len(view.titles)
     height = charts.HEIGHT.get(n, 240) if n <= figures.MAX_PANELS else charts.HEIGHT[1]
@@ -149,7 +149,7 @@ def _inside(value: float | None, domain: tuple[float, float]) -> float | None:
     return None if value is None else float(np.clip(value, *domain))
 
 
-def _phase(cells: cells_of.Cells, lines: dict[str, Any], fitted: Fitted | None) -> list[str]:
+def _phase(cells: cells_of.Cells, lines: dict[str, Any], fitted: Analyzed | None) -> list[str]:
     """The phase diagram and the curves of a cell; `page.js` fills in both."""
     drawn = cells_of.data(cells)["outcomes"]
     legend = [
@@ -196,7 +196,7 @@ def _kept(lines: dict[str, Any]) -> str:
     return f"This page holds {which}, {epochs}, losses to 0.1%.{zeros}"
 
 
-def _boundaries(name: str, cells: cells_of.Cells, fitted: Fitted) -> list[str]:
+def _boundaries(name: str, cells: cells_of.Cells, fitted: Analyzed) -> list[str]:
     """The boundaries against each field that a law was fitted along, or else the usual one, and tables of both."""
     critical, laws = fitted.critical, fitted.power_law
     along = [str(x) for x in laws["along"].unique()] if laws is not None else []

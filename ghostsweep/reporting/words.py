@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep.analysis.fitting import Fitted
+from ghostsweep.analysis.analyzing import Analyzed
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.findings import words
@@ -63,7 +63,7 @@ def _planned(found: Tables) -> int | None:
         return None
 
 
-def summary(fitted: Fitted, n_seeds: int) -> str:
+def summary(fitted: Analyzed, n_seeds: int) -> str:
     """One sentence: where training collapses, and as which power of what."""
     upper = fitted.critical[fitted.critical["boundary"] == "upper"]
     who = collapse(float(upper["share"].iloc[0]), n_seeds)
@@ -91,7 +91,7 @@ def collapse(share: float, n_seeds: int) -> str:
     return f"{'Half' if share == 0.5 else f'{share:.0%}'} of {n_seeds} seeds collapse"
 
 
-def _upper_laws(fitted: Fitted) -> pd.DataFrame:
+def _upper_laws(fitted: Analyzed) -> pd.DataFrame:
     laws = fitted.power_law
     if laws is None:
         return pd.DataFrame()
@@ -100,7 +100,7 @@ def _upper_laws(fitted: Fitted) -> pd.DataFrame:
     return laws[laws["along"] == usual]
 
 
-def _exponents(fitted: Fitted, laws: pd.DataFrame) -> str:
+def _exponents(fitted: Analyzed, laws: pd.DataFrame) -> str:
     x = str(laws["along"].iloc[0])
     symbol = words.SYMBOLS.get(x, style.outcome_text(x)).removesuffix(" of").removeprefix("a ")
     told = f"{symbol} to the "
@@ -126,7 +126,7 @@ def _exponent(law: "pd.Series[Any]") -> str:
     )
 
 
-def _rejected(fitted: Fitted, x: str) -> str:
+def _rejected(fitted: Analyzed, x: str) -> str:
     """By which p the upper boundary's power law along x is rejected, of the only series; else nothing."""
     if fitted.scaling is None:
         return ""
@@ -135,13 +135,13 @@ def _rejected(fitted: Fitted, x: str) -> str:
     return f"p = {words.probability(rows['curvature_p'].iloc[0])}" if len(rows) == 1 and rows["rejected"].all() else ""
 
 
-def fields_of(fitted: Fitted) -> list[str]:
+def fields_of(fitted: Analyzed) -> list[str]:
     """The fields of the cells that boundaries were found of."""
     names = list(fitted.critical.columns)
     return names[: names.index("boundary")]
 
 
-def series_fields(fitted: Fitted, laws: pd.DataFrame) -> list[str]:
+def series_fields(fitted: Analyzed, laws: pd.DataFrame) -> list[str]:
     """The fields that tell the series of laws along one field apart."""
     return telling(laws, [name for name in fields_of(fitted) if name in laws])
 
@@ -156,7 +156,7 @@ def series_names(rows: pd.DataFrame, fields: Sequence[str]) -> "pd.Series[str]":
     return pd.Series(names, index=rows.index, dtype=object)
 
 
-def boundary_table(fitted: Fitted, found: Cells) -> pd.DataFrame:
+def boundary_table(fitted: Analyzed, found: Cells) -> pd.DataFrame:
     """Both boundaries and the band of every cell, in words."""
     rows = fitted.critical.assign(rate=[words.rate(row) for _, row in fitted.critical.iterrows()])
     fields = [field for field in found.fields if field in rows]
@@ -171,7 +171,7 @@ def boundary_table(fitted: Fitted, found: Cells) -> pd.DataFrame:
     )
 
 
-def law_table(fitted: Fitted) -> pd.DataFrame:
+def law_table(fitted: Analyzed) -> pd.DataFrame:
     """The power law of every series: exponent and prefactor with their intervals, and the exact ones where known."""
     rows = []
     for law in _ordered(fitted.power_law):
@@ -193,7 +193,7 @@ def law_table(fitted: Fitted) -> pd.DataFrame:
     return table.drop(columns="exact") if len(table) and not table["exact"].any() else table
 
 
-def rival_table(fitted: Fitted) -> pd.DataFrame:
+def rival_table(fitted: Analyzed) -> pd.DataFrame:
     """The laws compared, of every series: how far each is from the best, and whether one power law is rejected."""
     rows = list[dict[str, Any]]()
     names = {"power": "power law", "exponential": "exponential", "broken_power": "power law with a knee"}
@@ -229,7 +229,7 @@ def _ordered(laws: pd.DataFrame | None) -> list[dict[Hashable, Any]]:
     return laws.loc[order.sort_values(kind="stable").index].to_dict("records")
 
 
-def _series(fitted: Fitted, laws: pd.DataFrame | None, row: "pd.Series[Any]") -> dict[str, Any]:
+def _series(fitted: Analyzed, laws: pd.DataFrame | None, row: "pd.Series[Any]") -> dict[str, Any]:
     if laws is None:
         return {}
     own = laws[laws["along"] == row["along"]]

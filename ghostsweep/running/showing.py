@@ -79,11 +79,11 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
             if each.startswith(run_id):
                 places.setdefault(each, []).append(folder)
     if len(places) != 1:
-        several = f"{len(places):,} runs ({', '.join(sorted(places)[:NAMED])}{' ...' if len(places) > NAMED else ''})"
-        where = f"{len(folders)} sweeps below {out}"
-        raise UsageError(
-            f"run id {run_id}: found {several if places else 'no run'} in {where}; allowed: how one id begins"
-        )
+        where, ids = f"the {len(folders)} sweeps below {out}", sorted(places)
+        if not ids:
+            raise UsageError(f"run id {run_id}: no run in {where} begins so")
+        some = f"{', '.join(ids[:NAMED])}{' ...' if len(ids) > NAMED else ''}"
+        raise UsageError(f"run id {run_id}: {len(ids):,} runs in {where} begin so ({some}); give more digits of one")
     ((whole, (folder, *others)),) = places.items()
     found = tables.stored(folder)
     runs, curves = found.frames()
@@ -152,7 +152,7 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
             given = dict(zip([parent], ends.of([parent]), strict=True))
         except (KeyError, FileNotFoundError, files.Damaged):
             raise UsageError(
-                f"{folder / 'ends'}: found nothing of {parent}, the parameters that this run begins from; allowed: "
+                f"{folder / 'ends'}: has nothing of {parent}, the parameters that this run begins from; --rerun works "
                 "where the sweep was trained"
             ) from None
     with tempfile.TemporaryDirectory() as temporary:

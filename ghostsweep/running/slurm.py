@@ -89,7 +89,7 @@ def submit(
     try:
         executor = submitit.SlurmExecutor(folder / "jobs")
     except RuntimeError:
-        raise UsageError("slurm: found no srun here; allowed: a machine with SLURM's commands") from None
+        raise UsageError("slurm: no srun here; submit from a machine with SLURM's commands") from None
     _keep_private(folder / "jobs")
     executor.update_parameters(**{"job_name": sweep.name} | given)
     jobs = [Job(sweep, folder.parent, str(Shard(i + 1, n)), options or Options()) for i in missing]
@@ -143,7 +143,7 @@ def script(
 def _missing(sweep: Sweep, folder: Path, shards: int | None) -> tuple[list[int], int]:
     """The shards, from 0, of which runs are left and that nobody is at, and how many shards there are."""
     if holder := locks.is_locked(folder):
-        raise UsageError(f"{folder}: found a run at work there ({holder}); allowed: when it has ended")
+        raise UsageError(f"{folder}: a run is at work there ({holder}); submit when it has ended")
     whole = Plan.of(sweep)
     n = n_shards(whole, shards)
     left = ledger.work(whole, tables.stored(folder)).left
@@ -179,7 +179,7 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError:
-        raise UsageError("slurm: submitit is not installed; allowed: pip install 'ghostsweep[slurm]'") from None
+        raise UsageError("slurm: submitit is not installed: pip install 'ghostsweep[slurm]'") from None
     return submitit
 
 

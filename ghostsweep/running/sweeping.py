@@ -74,10 +74,10 @@ def run(
     options = Options(checkpoint_seconds, memory_bytes, devices)
     folder = Path(out) / sweep.name
     if shards is not None and executor is None:
-        raise UsageError("shards: found no executor; allowed: with one, or shard='i/n' for one of them here")
+        raise UsageError("shards: missing an executor; shard='i/n' trains one of them here")
     if shard is not None:
         if executor is not None:
-            raise UsageError("shard, executor: found both; allowed: one of them")
+            raise UsageError("shard, executor: not together")
         return _run_shard(sweep, folder, Shard.parse(shard), options, progress, standing)
     with locks.locked(folder) as held:
         _open(folder)

@@ -67,8 +67,8 @@ class Code:
         if self.attribute:
             part = getattr(module, self.attribute, None)
             if not isinstance(part, wanted):
-                there = "nothing" if part is None else f"a {type(part).__name__}"
-                raise self._wrong(f"{self.attribute}: found {there}; allowed: {_names(found, wanted)}")
+                there = "not there" if part is None else f"found a {type(part).__name__}"
+                raise self._wrong(f"{self.attribute}: {there}; allowed: {_names(found, wanted)}")
         elif len(found) == 1:
             (part,) = found.values()
         else:

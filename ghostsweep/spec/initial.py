@@ -50,7 +50,7 @@ def read_initial(problems: Problems, given: object, folder: Path) -> Initial | N
             raise ValueError("values that are not finite numbers")
     except Exception as error:  # damage comes out as anything, down to errors of Python's tokenizer
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        problems.add("initial", f"{path}: {reason or type(error).__name__}", allowed)
+        problems.say("initial", f"{path}: {reason or type(error).__name__}; allowed: {allowed}")
         return None
     return Initial(str(path), params)
 

@@ -17,7 +17,7 @@ from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
 from ghostsweep.spec.code import Code, is_reference
 from ghostsweep.spec.code import read as read_code
 from ghostsweep.spec.initial import Initial, read_initial
-from ghostsweep.spec.parts import CHOICES, every_field, every_part, given_fields, inherited
+from ghostsweep.spec.parts import CHOICES, every_field, every_part, given_fields, inherited, likely_fields
 from ghostsweep.spec.problems import Problems
 from ghostsweep.spec.recording import axis_values, check_record, has_value, read_record, values_of
 from ghostsweep.spec.sweep import Fit, Grid, Phase, Record, Refine, Sweep
@@ -67,19 +67,17 @@ def loads(
     execute: bool = True,
 ) -> Sweep:
     """Read a sweep from TOML text, files that it names from `folder`; see `load`."""
-    problems = Problems(source)
+    problems = Problems(source, text)
     if not name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in name):
-        problems.add("file name", name, "letters, digits, _ and -")
+        problems.say("file name", f"found {name}; allowed: letters, digits, _ and -")
     elif name.endswith("-quick"):
-        problems.add(
-            "file name", name, "a name that ends otherwise: the results of another's --quick are in NAME-quick"
-        )
+        problems.say("file name", f"{name} is taken: the results of another's --quick are in NAME-quick")
     elif name in RESERVED:
-        problems.add("file name", name, "another name: `plot` and `reproduce` mean something else by this one")
+        problems.say("file name", f"{name} is taken: `plot` and `reproduce` mean something else by it")
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # not TOML's alone: Python limits the digits of whole numbers
-        problems.add("TOML", str(error), "valid TOML")
+        problems.toml(error)
         raise problems.error() from None
     problems.plain(data)
     if problems.lines:  # what follows computes with the numbers
@@ -98,6 +96,7 @@ def loads(
     where = [f"axes[{i}]" for i in range(len(tables))] if len(tables) > 1 else ["axes"]
     if own and not execute:
         return _outline(problems, data, name, title, text, own, quick)
+    problems.likely = likely_fields(shared, *tables)
     problems.unknown("run", shared, given_fields())
     for place, table in zip(where, tables, strict=True):
         problems.unknown(place, table, given_fields())
@@ -106,9 +105,9 @@ def loads(
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
     if refine is not None and data.get("phases"):
-        problems.add("refine", data["refine"], "nothing in a sweep of several phases")
+        problems.say("refine", "a sweep of several phases cannot be refined")
     if refine is not None and not all("learning_rate" in grid.axes for grid in grids):
-        problems.add("refine", data["refine"], "a sweep with learning_rate among its axes")
+        problems.say("refine", "only a sweep with learning_rate among its axes can be refined")
     given = problems.tables("phases", data.get("phases", []))
     phases: tuple[Phase, ...] = ()
     small = None
@@ -121,7 +120,7 @@ def loads(
     sweep = Sweep(name, title, _begun(grids, initial), phases, record, fit, refine, text, initial, own)
     _check_size(problems, sweep)
     if quick and small is None:
-        problems.add("quick", "nothing", "a table of what --quick changes")
+        problems.missing("quick", "a table of what --quick changes")
     elif quick and small is not None:
         sweep = replace(
             sweep,
@@ -134,6 +133,7 @@ def loads(
         _check_size(problems, sweep)
     if problems.lines:
         raise problems.error()
+    problems.warn()
     return sweep
 
 
@@ -217,9 +217,9 @@ def _outline(
 def _check_size(problems: Problems, sweep: Sweep) -> None:
     """Refuse sweeps whose later runs or whose tables no machine will hold; a refined one trains few of its runs."""
     if (continued := sweep.n_runs - sum(map(len, sweep.grids))) > MAX_CONTINUED:
-        problems.add("phases", f"{continued} runs in later phases", f"at most {MAX_CONTINUED}")
+        problems.say("phases", f"found {continued} runs in later phases; allowed: at most {MAX_CONTINUED}")
     elif sweep.refine is None and (rows := sweep.n_curve_rows) > MAX_ROWS:
-        problems.add("record", f"{rows} rows of curves", f"at most {MAX_ROWS}: runs times recorded epochs")
+        problems.say("record", f"found {rows} rows of curves, runs times recorded epochs; allowed: at most {MAX_ROWS}")
 
 
 def _begun(grids: tuple[Grid, ...], initial: Initial | None) -> tuple[Grid, ...]:
@@ -248,7 +248,7 @@ def _quick(
     own_record = overrides.pop("record", None)
     own_phases = problems.tables("quick.phases", overrides.pop("phases", []))
     if len(own_phases) > len(phases):
-        problems.add("quick.phases", f"{len(own_phases)} tables", f"at most one for each of the {len(phases)} phases")
+        problems.say("quick.phases", f"found {len(own_phases)} tables; allowed: one a phase, {len(phases)}")
     problems.unknown("quick", overrides, (*given_fields(), "record", "phases"))
     chosen = record if own_record is None else read_record(problems, own_record, "quick.record")
     # Mistakes in all else are reported for the full grid, unless a change made them.
@@ -292,14 +292,14 @@ def _phases(
         changes = {key: value for key, value in table.items() if key not in ("axes", "record")} | axes
         problems.unknown(place, changes, (*(name for name in names if name not in fixed), "axes", "record"))
         if "epochs" not in changes:
-            problems.add(f"{place}.epochs", "nothing", "a whole number >= 1, the epochs of this phase")
+            problems.missing(f"{place}.epochs", "a whole number >= 1, the epochs of this phase")
         own = {key: value for key, value in changes.items() if key in names and key not in fixed}
         before = result[-1].grids if result else grids
         # As in [quick]: what a change of this phase makes of an inherited field is a mistake of this phase.
         only = own.keys() if problems.lines else None
         continued = tuple(_grid(problems, *_continued(grid, own, axes), place, only) for grid in before)
         if "confidence" not in own and any("train_confidence" in grid.axes for grid in continued):
-            problems.add(f"{place}.confidence", "nothing", "a value, where train_confidence is an axis")
+            problems.missing(f"{place}.confidence", "a value, where train_confidence is an axis")
         chosen = read_record(problems, table["record"], f"{place}.record") if "record" in table else plain
         if chosen is None:
             break
@@ -364,7 +364,7 @@ def _grid(
     known = {key: value for key, value in shared.items() if key in given}
     grid = Grid(known, written)
     if len(grid) > MAX_RUNS:
-        problems.add(where, f"a grid of {len(grid)} runs", f"at most {MAX_RUNS}")
+        problems.say(where, f"found a grid of {len(grid)} runs; allowed: at most {MAX_RUNS}")
     # Every combination of the fields that are checked against each other, then the other axes one value at a
     # time; of a list of plain numbers the extremes are enough, since their limits are ranges.
     first = {key: values[0] for key, values in written.items()}
@@ -378,11 +378,12 @@ def _grid(
     if math.prod(len(written[key]) for key in crossed) > MAX_CROSSED:  # then at least every value once
         changes += [{key: value} for key in crossed for value in written[key]]
     failed = axes.keys() - written.keys()
+    several = {key for key, values in written.items() if len(values) > 1}
     for change in changes:
         here = change.keys() if where.startswith("axes") else set(given) if only is None else only
         elsewhere = written.keys() - change.keys()  # axes that another change checks
         names = set(every_field()) if only is None else only
-        problems.run(known | first | change, where, here, names - failed - elsewhere)
+        problems.run(known | first | change, where, here, names - failed - elsewhere, several)
         if len(problems.lines) >= 20:
             break
     return grid

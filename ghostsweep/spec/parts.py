@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -145,6 +145,17 @@ def fields_of(kinds: Iterable[Mapping[str, Any]]) -> dict[str, Field]:
 def given_fields() -> tuple[str, ...]:
     """Names of the fields that a sweep file may give."""
     return tuple(name for name in every_field() if name not in PHASE_FIELDS)
+
+
+def likely_fields(*tables: Mapping[str, Any]) -> Collection[str]:
+    """Names of the fields of runs with the choices of these tables; none where these are not known."""
+    choices: dict[str, Any] = {}
+    for table in tables:
+        choices |= {name: value[:1] if isinstance(value, list) else [value] for name, value in table.items()}
+    try:
+        return parts_of({name: choices[name][0] for name in CHOICES if choices.get(name)}).fields
+    except (KeyError, TypeError):
+        return ()
 
 
 def inherited() -> set[str]:

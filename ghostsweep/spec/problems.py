@@ -1,15 +1,19 @@
 """The mistakes of a sweep file, collected so that all of them are reported at once."""
 
-import difflib
-import typing
-from collections.abc import Mapping, Sequence, Set
+import re
+import warnings
+from collections.abc import Collection, Mapping, Sequence, Set
+from functools import cached_property
 from typing import Any
-
-from pydantic import BaseModel, ValidationError
 
 from ghostsweep.errors import UsageError
 from ghostsweep.machine.terminal import visible
-from ghostsweep.spec.run import Mistake, check
+from ghostsweep.spec import mistakes
+from ghostsweep.spec.lines import lines_of
+from ghostsweep.spec.mistakes import Mistake
+from ghostsweep.spec.parts import PHASE_FIELDS, every_field, given_fields
+from ghostsweep.spec.run import check
+from ghostsweep.spec.strict import Wrong
 
 MAX_LINES = 20
 """Mistakes that are written out."""
@@ -22,18 +26,58 @@ class _Nothing:
 
 
 class Problems:
-    """Collects every mistake of a file as a line of its own: file, key, found, allowed, nearest name."""
+    """Collects every mistake of a file as a line of its own: the file, its line, the key, and what is wrong."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, text: str = "") -> None:
         self.source = source
+        self.text = text
         self.lines: list[str] = []
+        self.likely: Collection[str] = ()
+        """Fields of runs like those of the file, where it says what they are."""
+        self._doubts: list[str] = []
+        self._meant: set[str] = set()
+        self._checked: set[str] = set()
 
-    def add(self, key: str, found: Any, allowed: str, nearest: str = "") -> None:
-        shown = str(found) if key in ("TOML", "file name") or found == "nothing" else _written(found)
-        shown, key = (text if len(text) <= 120 else text[:117] + "..." for text in (shown, key))
-        line = visible(f"{self.source}: {key}: found {shown}; allowed: {allowed}{nearest}")
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return lines_of(self.text)
+
+    def at(self, key: str) -> str:
+        """Where a key stands: the file, and the line where it is known."""
+        names = (key, re.sub(r"(phases\[\d+\])\.", r"\1.axes.", key))
+        line = next((self._places[name] for name in names if name in self._places), None)
+        return f"{self.source}, line {line}" if line else self.source
+
+    def say(self, key: str, sentence: str) -> None:
+        """Say what is wrong with a key."""
+        line = visible(f"{self.at(key)}: {_cut(key)}: {sentence}")
         if line not in self.lines:
             self.lines.append(line)
+
+    def add(self, key: str, found: Any, allowed: str, nearest: str = "") -> None:
+        self.say(key, f"found {_cut(mistakes.written(found))}; allowed: {allowed}{nearest}")
+
+    def missing(self, key: str, allowed: str) -> None:
+        """Say that a key is missing, unless it is there with its name mistyped."""
+        if key.rpartition(".")[2] not in self._meant:
+            self.say(key, f"missing; {allowed}")
+
+    def doubt(self, key: str, sentence: str) -> None:
+        """Keep what may be meant otherwise, for `warn`; of [quick] only what stands there."""
+        if not key.startswith("quick") or key in self._places:
+            self._doubts.append(visible(f"{self.at(key)}: {_cut(key)}: {sentence}"))
+
+    def warn(self) -> None:
+        """Warn of each doubt once."""
+        for doubt in dict.fromkeys(self._doubts):
+            warnings.warn(doubt, stacklevel=1)  # as from here, whoever reads the file: once a process
+
+    def toml(self, error: Exception) -> None:
+        """Say why the text is no TOML."""
+        said = str(error)
+        place = re.search(r" \(at line (\d+), column \d+\)$", said)
+        where = f"{self.source}, line {place.group(1)}" if place else self.source
+        self.lines.append(visible(f"{where}: not valid TOML: {_cut(said)}"))
 
     def error(self) -> UsageError:
         more = len(self.lines) - MAX_LINES
@@ -41,15 +85,25 @@ class Problems:
         return UsageError("\n".join(self.lines[:MAX_LINES] + said))
 
     def unknown(self, where: str, table: Mapping[str, Any], allowed: Sequence[str]) -> None:
+        """Say which keys of a table there are not, with the names that may have been meant."""
         for key in table:
-            if key not in allowed:
-                near = difflib.get_close_matches(key, allowed, n=1)
-                self.add(
-                    f"{where}.{key}" if where else key,
-                    key,
-                    "one of " + ", ".join(allowed),
-                    f"; did you mean {near[0]!r}?" if near else "",
-                )
+            if key in allowed:
+                continue
+            place = f"{where}.{key}" if where else key
+            fields = "learning_rate" in allowed
+            mistake = mistakes.unknown(key, allowed, fields=fields, likely=self.likely)
+            if fields and key in every_field():
+                by = "the phases of a sweep decide it" if key in PHASE_FIELDS else "a later phase cannot change it"
+                self.say(place, by)
+            elif where == "quick" and key in ("run", "axes"):
+                self.say(place, "no such table; what replaces fields of [run] and [axes] stands in [quick] itself")
+            elif not where and not mistake.meant and mistakes.nearest(key, given_fields()):
+                self.say(place, "no such table; fields stand in [run] or, with several values, in [axes]")
+                self._meant |= {key}
+            else:
+                self.say(place, mistake.words)
+            if not where.startswith("quick"):
+                self._meant |= {*mistake.meant}
 
     def table(self, key: str, value: Any) -> dict[str, Any]:
         if isinstance(value, dict):
@@ -71,7 +125,7 @@ class Problems:
             if type(value) is int and not -(2**63) <= value < 2**63:
                 self.add(key, value, "whole numbers of at most 64 bits")
             elif isinstance(value, dict | list) and depth > MAX_DEPTH:
-                self.add(key, "more tables and lists within each other", f"at most {MAX_DEPTH} deep")
+                self.say(key, f"found more tables and lists within each other; allowed: {MAX_DEPTH} deep")
             elif isinstance(value, dict):
                 waiting += [(f"{key}.{name}", item, depth + 1) for name, item in value.items()]
             elif isinstance(value, list):
@@ -82,20 +136,25 @@ class Problems:
         if not isinstance(data, dict):
             self.add(key, data, "a table with " + ", ".join(cls.model_fields))
             return None
-        self.unknown(key, data, tuple(cls.model_fields))
-        data = {k: v for k, v in data.items() if k in cls.model_fields}
         try:
             return cls(**data)
-        except ValidationError as error:
-            for item in error.errors():
-                self._pydantic(cls, key, item)
+        except Wrong as wrong:
+            for mistake in wrong.mistakes:
+                self.say(".".join(filter(None, (key, mistake.name))), _short(mistake).words)
             return None
 
-    def run(self, fields: Mapping[str, Any], where: str, here: Set[str], only: Set[str] | None) -> None:
+    def run(
+        self,
+        fields: Mapping[str, Any],
+        where: str,
+        here: Set[str],
+        only: Set[str] | None,
+        several: Set[str] = frozenset(),
+    ) -> None:
         """Check one run of a grid: mistakes in the fields `only` (None: all), each under the table that holds the key.
 
         Fields in `here` stand in the table `where`, all others in [run]; null ones say something only where the run
-        has the field and no default fills it.
+        has the field and no default fills it. `several` are the axes of the grid. Of a key one mistake is said.
         """
         filled, wrong = check(fields)
         known = {mistake.name for mistake in wrong}
@@ -105,66 +164,34 @@ class Problems:
                 wrong += [mistake._replace(found="none") for mistake in said if mistake.name == name]
         for mistake in wrong:
             if only is None or mistake.name in only:
-                self._mistake(mistake, fields, where if mistake.name in here else "run")
+                self._mistake(mistake, where if mistake.name in here else "run", several)
 
-    def _mistake(self, mistake: Mistake, fields: Mapping[str, Any], table: str) -> None:
-        name, found, allowed, near = mistake
+    def _mistake(self, mistake: Mistake, table: str, several: Set[str]) -> None:
+        name, found = mistake.name, mistake.found
         if found is None:
-            self.add(f"run.{name}", "nothing", f"{allowed}, or an axis of such values")
+            self.missing(f"run.{name}", f"{mistake.allowed}, or an axis of such values")
             return
+        if (key := f"{table}.{name}") in self._checked:
+            return
+        self._checked.add(key)
+        near = mistake.near
         if table == "run" and isinstance(found, list | dict):
             near = "; several values belong in [axes]"
-        self.add(f"{table}.{name}", found, allowed, near)
-
-    def _pydantic(self, cls: type[BaseModel], where: str, item: Any) -> None:
-        key = str(item["loc"][0]) if item["loc"] else ""
-        if item["type"] == "missing":
-            self.add(f"{where}.{key}", "nothing", describe(cls, key))
-            return
-        custom = item["type"] == "value_error"
-        allowed = item["msg"].removeprefix("Value error, ") if custom or not key else describe(cls, key)
-        near = ""
-        if item["type"] == "literal_error" and isinstance(item["input"], str):
-            options = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            close = difflib.get_close_matches(item["input"], options, n=1)
-            near = f"; did you mean {close[0]!r}?" if close else ""
-        if where == "run" and isinstance(item["input"], list | dict):
-            near = "; several values belong in [axes]"
-        found = "nothing" if item["input"] is None else item["input"]
-        self.add(f"{where}.{key}" if key else where, found, allowed, near)
+        if mistake.choice in several:
+            near = f"; write [[axes]] twice, a table with what is of each {mistake.choice}"
+        self.say(key, _short(mistake._replace(near=near)).words)
 
 
-def _written(found: Any) -> str:
-    """A value as Python writes it; in words where that is more than Python writes."""
-    try:
-        return repr(found)
-    except ValueError:  # its limit of digits, some thousands
-        bits = f" of {found.bit_length():,} bits" if isinstance(found, int) else "s in it that are too long to print"
-        return f"a whole number{bits}"
-    except RecursionError:
-        return "tables in tables without end"
+class _Said(str):
+    """A text that is written as it is."""
+
+    __repr__ = str.__str__
 
 
-def describe(cls: type[BaseModel], name: str) -> str:
-    """What a field allows, in words: its type, options and limits."""
-    field = cls.model_fields[name]
-    options = [a for a in typing.get_args(field.annotation) if a is not type(None)] or [field.annotation]
-    if typing.get_origin(field.annotation) is tuple and field.annotation != tuple[float, float, int]:
-        options = [field.annotation]
-    kind = options[0]
-    if typing.get_origin(field.annotation) is typing.Literal:
-        return "one of " + ", ".join(map(repr, options))
-    if typing.get_origin(kind) is typing.Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(kind)))
-    if kind == tuple[float, float, int]:
-        return "[first, last, number of points]"
-    if list[int] in options:
-        return "a whole number, or [start, stop]"
-    limits = [
-        f"{sign} {getattr(m, attribute)}"
-        for m in field.metadata
-        for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
-        if hasattr(m, attribute)
-    ]
-    words = {int: "a whole number", float: "a finite number", bool: "true or false"}
-    return " ".join([words.get(kind, "a list of whole numbers"), " and ".join(limits)]).strip()
+def _short(mistake: Mistake) -> Mistake:
+    """A mistake whose value is not longer than a line holds."""
+    return mistake if mistake.found is None else mistake._replace(found=_Said(_cut(mistakes.written(mistake.found))))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -20,10 +20,17 @@ def axis_values(problems: Problems, place: str, given: Any) -> list[Any]:
         if axis is None:
             return []
         values: list[Any] = axis.values()
+        if axis.logspace is not None and place.endswith("learning_rate") and _like_rates(*axis.logspace[:2]):
+            first, last, points = axis.logspace
+            problems.doubt(
+                f"{place}.logspace",
+                f"these are exponents of ten, and rates from {values[0]:.4g} to {values[-1]:.4g}; "
+                f"geomspace = [{first:g}, {last:g}, {points}] has rates from {first:g} to {last:g}",
+            )
     elif isinstance(given, list):
         values = [None if value == NULL else value for value in given]
     else:
-        problems.add(place, given, "a list, or one of logspace, linspace, range")
+        problems.add(place, given, f"a list, or one of {', '.join(Axis.model_fields)}")
         return []
     if not values:
         problems.add(place, given, "at least one value")
@@ -36,6 +43,11 @@ def axis_values(problems: Problems, place: str, given: Any) -> list[Any]:
             break
         seen.add(key)
     return values
+
+
+def _like_rates(first: float, last: float) -> bool:
+    """Whether two exponents of ten look like learning rates themselves."""
+    return first > 0 or any(0 < abs(end) < 0.1 for end in (first, last))
 
 
 def values_of(grid: Grid, key: str) -> Sequence[Any]:
@@ -93,7 +105,8 @@ def check_record(problems: Problems, record: Record, grids: Sequence[Grid], wher
     for epoch in record.snapshots.epochs:
         if not 0 <= epoch <= max(lengths):
             problems.add(f"{where}.snapshots.epochs", epoch, f"from 0 to {max(lengths)}, the end of the run")
+    known = given_fields()
     for name, values in record.snapshots.runs.items():
-        for value in values:
+        for value in values if name in known else ():
             if not has_value(grids, name, value):
                 problems.add(f"{where}.snapshots.runs.{name}", value, "a value that runs of this sweep have")

@@ -3,30 +3,25 @@
 The fields of a run are those below, and those that its model, its task, its optimizer and its schedule declare.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Self
+
+import numpy as np
 
 from ghostsweep.declare.field import Field, is_null
 from ghostsweep.declare.model import Model, Rule, Task
 from ghostsweep.declare.shape import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.models import registry
-from ghostsweep.spec.parts import PHASE_FIELDS, Parts, known_parts, parts_of
+from ghostsweep.spec.mistakes import USUAL, Mistake, either, told, unknown
+from ghostsweep.spec.parts import PHASE_FIELDS, Parts, every_field, given_fields, known_parts, parts_of
 
 ENGINE_VERSION = 1
 """Raised by hand when the numbers of unchanged runs of all models change; part of every run id."""
 _NEVER_TRACED = {"model", "task", *PHASE_FIELDS, "seed", "epochs"}
 """The seed becomes a key, the epochs a loop bound."""
-
-
-class Mistake(NamedTuple):
-    """One mistake in the fields of a run."""
-
-    name: str
-    found: Any
-    allowed: str
-    near: str = ""
 
 
 def check(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
@@ -37,10 +32,11 @@ def check(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
     try:
         found = parts_of({name: value for name, value in values.items() if name not in bad})
     except KeyError:
-        return values, wrong
+        known = every_field()
+        return values, [*wrong, *(unknown(name, given_fields(), fields=True) for name in values if name not in known)]
     fields = found.fields
-    for name in values.keys() - fields.keys() - bad:
-        wrong.append(Mistake(name, given[name], _not_here(name, found)))
+    for name in [name for name in values if name not in fields and name not in bad]:
+        wrong.append(_not_here(name, given[name], found))
         bad.add(name)
     filled: dict[str, Any] = {}
     elsewhere = set[str]()  # of a task that the model cannot do
@@ -82,15 +78,17 @@ def _choices(values: Mapping[str, Any]) -> Iterator[Mistake]:
             yield Mistake(name, value, field.allowed, field.near(value))
 
 
-def _not_here(name: str, found: Parts) -> str:
-    """What is allowed instead of a field that a run does not have."""
+def _not_here(name: str, value: Any, found: Parts) -> Mistake:
+    """The mistake of a field that a run does not have."""
     if name == "task":
-        return f"nothing: model {found.model.name!r} has no task"
+        return Mistake(name, value, "", said=f"model {found.model.name!r} has no task", choice="model")
     own = {"task": found.task, "optimizer": found.rules[0], "schedule": found.rules[1], "model": found.model}
     for kind, part in own.items():
         if part and any(field.name == name for other in known_parts()[kind].values() for field in other.fields):
-            return f"nothing: {kind} {part.name!r} has no such field"
-    return "one of " + ", ".join(name for name in found.fields if name not in PHASE_FIELDS)
+            meant = [each for each in USUAL.get(name, ()) if each in found.fields]
+            near = f"; did you mean {either(meant)}?" if meant else ""
+            return Mistake(name, value, "", near, f"{kind} {part.name!r} has no such field", kind, tuple(meant))
+    return unknown(name, given_fields(), fields=True, likely=found.fields)
 
 
 def serves(model: Model, task: Task) -> bool:
@@ -152,10 +150,22 @@ class Run:
                 given[name] = registry.named(part)
         filled, wrong = check(given)
         if wrong:
-            lines = [f"{m.name}: found {_shown(m.found)}; allowed: {m.allowed}{m.near}" for m in wrong]
-            raise UsageError("\n".join(lines))
+            raise UsageError(told(wrong))
         object.__setattr__(self, "fields", filled)
         object.__setattr__(self, "given", frozenset(given))
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The run of a row of a table of runs: `Run.of(runs.iloc[0])`, or of any mapping with fields among its keys.
+
+        Keys that are no fields, as results are, are left out; NaN and NA are fields that are not given, and 100.0 is
+        100 where a field is a whole number. Raises UsageError as `Run` does.
+        """
+        values = {str(name): value for name, value in row.items() if not is_null(value)}
+        fields = every_field()
+        with contextlib.suppress(KeyError):  # of a model or task that is not known: `Run` says so
+            fields |= parts_of(values).fields
+        return cls(**{name: _as_given(fields[name], value) for name, value in values.items() if name in fields})
 
     fields: dict[str, Any]
     given: frozenset[str]
@@ -189,8 +199,12 @@ class Run:
         return run_id(fragment(declared[name], value) for name, value in self.fields.items())
 
 
-def _shown(found: Any) -> str:
-    return "nothing" if found is None else repr(found)
+def _as_given(field: Field, value: Any) -> Any:
+    """A value of a column as the field takes it: whole numbers and truth values may be floats there."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if field.kind in (int, bool) and isinstance(value, float) and value.is_integer() and value == field.kind(value):
+        return field.kind(value)
+    return value
 
 
 def _rebuilt(fields: dict[str, Any], given: frozenset[str]) -> Run:

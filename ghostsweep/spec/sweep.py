@@ -1,5 +1,6 @@
 """A question as data: grids of runs, phases that continue them, and what to keep of each."""
 
+import decimal
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ghostsweep.errors import UsageError
 from ghostsweep.spec.code import Code
 from ghostsweep.spec.initial import Initial
+from ghostsweep.spec.strict import Strict
 
 MAX_VALUES = 1_000_000
 """Values on one axis."""
@@ -22,25 +24,28 @@ RECENT_EPOCHS = 50
 """Length of the window at the end of a run over which `recent_...` columns are taken."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class Axis(Strict):
+    """Values of one axis: exactly one of the four forms (a plain list needs none of them).
 
-
-class Axis(_Strict):
-    """Values of one axis: exactly one of the three forms (a plain list needs none of them)."""
+    logspace: from 10^first to 10^last; geomspace: from first to last, as in NumPy. Both evenly on a log scale.
+    """
 
     logspace: tuple[float, float, int] | None = Field(None, strict=False)
+    geomspace: tuple[float, float, int] | None = Field(None, strict=False)
     linspace: tuple[float, float, int] | None = Field(None, strict=False)
     range: int | list[int] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        if sum(form is not None for form in (self.logspace, self.linspace, self.range)) != 1:
-            raise ValueError("exactly one of logspace, linspace, range")
-        if any(form is not None and not 1 <= form[2] <= MAX_VALUES for form in (self.logspace, self.linspace)):
+        spaced = (self.logspace, self.geomspace, self.linspace)
+        if sum(form is not None for form in (*spaced, self.range)) != 1:
+            raise ValueError(f"exactly one of {', '.join(type(self).model_fields)}")
+        if any(form is not None and not 1 <= form[2] <= MAX_VALUES for form in spaced):
             raise ValueError(f"a number of points from 1 to {MAX_VALUES}")
         if self.logspace is not None and max(map(abs, self.logspace[:2])) > 300:
             raise ValueError("exponents of ten from -300 to 300")
+        if self.geomspace is not None and min(self.geomspace[:2]) <= 0:
+            raise ValueError("first and last value of geomspace above 0")
         try:
             too_many = len(self._range()) > MAX_VALUES
         except OverflowError:  # more than a machine's whole numbers count
@@ -58,9 +63,11 @@ class Axis(_Strict):
         return range(*bounds)
 
     def values(self) -> list[Any]:
-        """The axis written out; `logspace` takes powers of ten, to twelve digits."""
+        """The axis written out; what is even on a log scale to twelve digits, the ends of `geomspace` as given."""
         if self.logspace is not None:
             return [float(f"{10.0**exponent:.12g}") for exponent in _spaced(*self.logspace)]
+        if self.geomspace is not None:
+            return _geometric(*self.geomspace)
         if self.linspace is not None:
             return _spaced(*self.linspace)
         return list(self._range())
@@ -76,7 +83,21 @@ def _spaced(first: float, last: float, points: int) -> list[float]:
     return [(start + index * step) / unit for index in range(points)]
 
 
-class Snapshots(_Strict):
+def _geometric(first: float, last: float, points: int) -> list[float]:
+    """Evenly log-spaced values from the decimals given: the same where a grid grows by whole steps.
+
+    In between to twelve digits, of decimals so long that no way of coming to a value changes them.
+    """
+    if points == 1:
+        return [first]
+    with decimal.localcontext(prec=60):
+        value, end = (decimal.Decimal(repr(each)) for each in (first, last))
+        ratio = ((end.ln() - value.ln()) / (points - 1)).exp()
+        between = [float(f"{(value := value * ratio):.12g}") for _ in range(points - 2)]
+    return [first, *between, last]
+
+
+class Snapshots(Strict):
     """The runs whose parameters are kept, and when."""
 
     epochs: tuple[int, ...] = Field(
@@ -104,7 +125,7 @@ class Snapshots(_Strict):
         return chosen
 
 
-class Record(_Strict):
+class Record(Strict):
     """What is kept of every run beside its row: epochs for the table of curves, and snapshots of parameters."""
 
     points: int = Field(0, ge=0, le=1_000_000, description="number of log-spaced epochs from first to last")
@@ -118,7 +139,7 @@ class Record(_Strict):
         return chosen[chosen < epochs]
 
 
-class Fit(_Strict):
+class Fit(Strict):
     """The criterion with which `fit` and `plot` read this sweep's critical learning rate."""
 
     share: float = Field(
@@ -126,7 +147,7 @@ class Fit(_Strict):
     )
 
 
-class Refine(_Strict):
+class Refine(Strict):
     """Train only the learning rates of the grid that lie around a boundary: a coarse grid first, then the brackets."""
 
     axis: Literal["learning_rate"] = Field("learning_rate", description="the axis along which boundaries are sought")

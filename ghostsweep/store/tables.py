@@ -8,6 +8,7 @@ there only while a sweep is not finished; `jobs/` has what jobs on a cluster pri
 """
 
 import contextlib
+import difflib
 import errno
 import functools
 import time
@@ -265,8 +266,8 @@ def read(name: str | Path, root: str | Path = "results") -> Tables:
     folder = Path(name) if is_path else Path(root) / name
     found = stored(folder, unplanned=False) if folder.is_dir() else Stored.nothing()
     if not len(found.runs):
-        known = results(root)
-        raise UsageError(f"{folder}: found no results; allowed: {', '.join(known) or 'none yet: run a sweep first'}")
+        near = " or ".join(difflib.get_close_matches(folder.name, results(root), n=3))
+        raise UsageError(f"{folder}: no results; {f'did you mean {near}?' if near else '`ghostsweep run` makes them'}")
     return Tables(folder.name, *found.frames(), dict(found.manifest.about), folder)
 
 
@@ -334,8 +335,7 @@ def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
     def look(current: Manifest) -> dict[str, np.ndarray]:
         found = _look(folder, True, False, [], [], current)
         if run_id not in found.snapshots:
-            known = ", ".join(sorted(found.snapshots)) or "none here"
-            raise UsageError(f"{folder / 'snapshots'}: found no snapshots of {run_id}; allowed: {known}")
+            raise UsageError(f"{folder / 'snapshots'}: none of {run_id}; of {', '.join(sorted(found.snapshots))}")
         return arrays_at(folder, current, found.snapshots[run_id], f"snapshots/{run_id}/")
 
     try:

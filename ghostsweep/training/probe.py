@@ -93,7 +93,7 @@ def _wrong(part: Model | Task, name: str, found: str, allowed: str) -> UsageErro
 def _arrays(model: Model, name: str, params: Any, shape: Shape) -> None:
     allowed = f"a dict of {shape.dtype} arrays by parameter name"
     if params == {}:
-        raise _wrong(model, name, "nothing", allowed)
+        raise _wrong(model, name, "an empty dict", allowed)
     if not isinstance(params, dict):
         raise _wrong(model, name, "one array" if hasattr(params, "shape") else f"a {type(params).__name__}", allowed)
     for key, value in params.items():

@@ -12,7 +12,7 @@ from planted import band_of
 from typer.testing import CliRunner
 
 from ghostsweep import UsageError, cli, drawing
-from ghostsweep.analysis import fitting
+from ghostsweep.analysis import analyzing
 from ghostsweep.figures import gallery, style
 from ghostsweep.store import tables
 
@@ -68,7 +68,7 @@ def light_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_laws_are_fitted_along_every_field_that_scales(store: Callable[..., None]) -> None:
     store([5.0, 10.0, 20.0], [1.0, 2.0, 4.0, 8.0])
-    found = fitting.fit("planted")
+    found = analyzing.analyze("planted")
     assert len(found.critical) == 24 and len(found.band) == 12
     assert found.power_law is not None and found.local_exponent is not None and found.scaling is not None
     exponents = found.power_law[found.power_law["boundary"] == "upper"].groupby("along")["exponent"]
@@ -80,7 +80,7 @@ def test_laws_are_fitted_along_every_field_that_scales(store: Callable[..., None
 
 def test_too_few_cells_give_boundaries_and_bands_alone(store: Callable[..., None]) -> None:
     store([5.0, 10.0], [1.0, 2.0])
-    found = fitting.fit("planted")
+    found = analyzing.analyze("planted")
     assert len(found.critical) == 8 and len(found.band) == 4
     assert found.power_law is found.local_exponent is found.scaling is None
 
@@ -90,9 +90,9 @@ def test_the_band_is_of_those_who_are_neither_thrown_nor_slow(
     share: float, learned: float, store: Callable[..., None]
 ) -> None:
     store([5.0], [1.0], share)
-    found = fitting.fit("planted")
+    found = analyzing.analyze("planted")
     assert (found.critical["share"] == share).all() and (found.band["share"] == learned).all()
-    assert (fitting.fit("planted", share=0.5).band["share"] == 0.5).all()
+    assert (analyzing.analyze("planted", share=0.5).band["share"] == 0.5).all()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,8 @@ def test_a_share_that_is_not_told_is_no_default_in_silence(meta: dict[str, objec
     found = planted([5.0], [1.0])
     with pytest.warns(UserWarning, match="planted: meta.json says nothing of the share of seeds .*: 0.5 is taken"):
         assert (
-            fitting.fit(tables.Tables("planted", found.runs, found.curves, meta, Path("."))).critical["share"] == 0.5
+            analyzing.analyze(tables.Tables("planted", found.runs, found.curves, meta, Path("."))).critical["share"]
+            == 0.5
         ).all()
 
 

@@ -309,7 +309,7 @@ def main_job() -> dict[str, Any]:
     """README's main job, after installation."""
     with tempfile.TemporaryDirectory() as place:
         found = {}
-        for verb in ("run", "fit", "plot"):
+        for verb in ("run", "analyze", "plot"):
             more = [] if verb != "plot" else ["--to", f"{place}/figures"]
             found[f"{verb}_s"] = _sweep(verb, "canonical_lr_timescale", "--out", place, *more)
             _keep(found)

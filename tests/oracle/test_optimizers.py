@@ -1,5 +1,6 @@
 """Optimizers: the same numbers as plain optax, one program for a grid, and clear errors for what does not fit."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,15 +263,15 @@ def test_property_defaults_of_an_optimizer_are_filled_and_left_out_of_the_id() -
 ERRORS = {
     'optimizer = "admw"': "optimizer: found 'admw'; allowed: one of 'sgd', 'adam', 'adamw', 'adamax', 'amsgrad', "
     "'lion', 'rmsprop', 'adagrad'; did you mean 'adamw'?",
-    "beta1 = 0.9": "beta1: found 0.9; allowed: nothing: optimizer 'sgd' has no such field",
-    'optimizer = "adam"\nmomentum = 0.9': "momentum: found 0.9; allowed: nothing: optimizer 'adam' has no such field",
+    "beta1 = 0.9": "beta1: optimizer 'sgd' has no such field",
+    'optimizer = "adam"\nmomentum = 0.9': "momentum: optimizer 'adam' has no such field",
     'optimizer = "adam"\nbeta1 = 1.0': "beta1: found 1.0; allowed: a finite number >= 0 and < 1",
-    "beta_1 = 0.9": "beta_1: found 'beta_1'; allowed: one of ",
+    "beta_1 = 0.9": "beta_1: no such field; did you mean 'beta1' or 'beta2'? `ghostsweep fields` lists all",
     "clip_norm = 0.0": "clip_norm: found 0.0; allowed: a finite number > 0",
     "nesterov = true": "nesterov: found True; allowed: false without momentum, where the optimizer is 'sgd'",
     "nesterov = 1\nmomentum = 0.5": "nesterov: found 1; allowed: true or false",
-    'schedule = "cosine"': "decay_epochs: found nothing; allowed: a whole number >= 1, which schedule 'cosine' needs",
-    "decay_epochs = 10": "decay_epochs: found 10; allowed: nothing: schedule 'constant' has no such field",
+    'schedule = "cosine"': "decay_epochs: missing; a whole number >= 1, which schedule 'cosine' needs",
+    "decay_epochs = 10": "decay_epochs: schedule 'constant' has no such field",
     'schedule = "exponential"\ndecay_epochs = 10\nfinal_learning_rate = 0.0': "final_learning_rate: found 0.0; "
     "allowed: a finite number > 0, where the schedule is 'exponential'",
     "warmup_epochs = 0": "warmup_epochs: found 0; allowed: a whole number >= 1",
@@ -283,12 +284,12 @@ def test_errors_are_one_line_that_names_key_found_and_allowed(fields: str, line:
     with pytest.raises(ghostsweep.UsageError) as error:
         loads(text, name="bad", source="bad.toml")
     assert len(str(error.value).splitlines()) == 1
-    assert str(error.value).startswith(f"bad.toml: run.{line}")
+    assert re.match(rf"bad.toml(, line \d+)?: run\.{re.escape(line)}", str(error.value))
 
 
 def test_errors_of_an_axis_of_optimizers() -> None:
     text = '[run]\nmodel = "canonical"\ntimescale = 10\nlearning_rate = 1e-5\nepochs = 10\nbeta1 = 0.5\n'
-    with pytest.raises(ghostsweep.UsageError, match=r"run\.beta1: found 0\.5; allowed: nothing: optimizer 'sgd'"):
+    with pytest.raises(ghostsweep.UsageError, match=r"run\.beta1: optimizer 'sgd'"):
         loads(text + '[axes]\noptimizer = ["adam", "sgd"]', name="bad")
 
 

@@ -255,7 +255,7 @@ def test_fig7_names_mistakes(collapse: tables.Tables) -> None:
 def test_a_reduced_sweep_stands_in_for_the_full_one(tmp_path: Path) -> None:
     for name in ("fig6a_rank_one", "fig6a_full"):
         (tmp_path / name).symlink_to(RESULTS / name)
-    with pytest.raises(UsageError, match="fig6b_rank: found no results; allowed: train it first"):
+    with pytest.raises(UsageError, match="fig6b_rank: no results; `ghostsweep run"):
         ghostsweep.plot("fig6", out=tmp_path, to=tmp_path)
     (tmp_path / "fig6b_rank_reduced").symlink_to(RESULTS / "fig6b_rank_reduced")
     drawn = ghostsweep.plot("fig6", out=tmp_path, to=tmp_path)

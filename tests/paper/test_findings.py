@@ -87,7 +87,7 @@ def test_a_document_is_replaced_between_its_lines_or_not_at_all(tmp_path: Path) 
         with pytest.raises(UsageError, match="found no place for the findings"):
             findings.insert("new", document)
         assert document.read_text() == text
-    with pytest.raises(UsageError, match="found no results of the sweeps behind the findings"):
+    with pytest.raises(UsageError, match="no results of the sweeps behind the findings"):
         findings.findings(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """The command line as a stranger meets it: exit codes, one clear line, and files where they belong."""
 
+import io
 import json
 import subprocess
 import sys
@@ -40,8 +41,8 @@ def test_from_list_to_figure(house: Path) -> None:
     assert listed.returncode == 0
     assert listed.stdout.splitlines()[1].split() == ["small", "A", "small", "question", "120", "new", "1", "s"]
     rows = ghostsweep("list", "--format", "csv", cwd=house).stdout.splitlines()
-    assert rows[:2] == ["# sweeps", "sweep,question,runs,done,state,core_seconds_left"]
-    assert rows[2].startswith("small,A small question,120,0,new,")
+    assert rows[0] == "sweep,question,runs,done,state,core_seconds_left" and len(rows) == 2
+    assert rows[1].startswith("small,A small question,120,0,new,")
     dry = ghostsweep("run", "small", "--dry-run", cwd=house)
     assert "120 runs, 0 done, 120 to train" in dry.stdout
     assert not (house / "results").exists()
@@ -59,7 +60,7 @@ def test_from_list_to_figure(house: Path) -> None:
     quick = ghostsweep("run", "small", "--quick", cwd=house)
     assert quick.returncode == 0
     assert pd.read_parquet(house / "results/small-quick/runs.parquet")["epochs"].eq(50).all()
-    fitted = ghostsweep("fit", "small", "--format", "json", cwd=house)
+    fitted = ghostsweep("analyze", "small", "--format", "json", cwd=house)
     tables = json.loads(fitted.stdout)
     assert list(tables) == ["critical_lr", "learnable_band", "local_exponent", "power_law", "compare_scaling"]
     (law,) = [row for row in tables["power_law"] if row["boundary"] == "upper"]
@@ -67,8 +68,10 @@ def test_from_list_to_figure(house: Path) -> None:
     cells = [(row["timescale"], row["boundary"]) for row in tables["critical_lr"]]
     assert cells == [(timescale, boundary) for timescale in (10, 20, 40) for boundary in ("upper", "lower")]
     assert [row["share"] for row in tables["learnable_band"]] == [1, 1, 1]
-    for style, part in (("csv", "# power_law\n"), ("markdown", "| --- |"), ("table", "exponent")):
-        assert part in ghostsweep("fit", "small", "--format", style, cwd=house).stdout
+    for style, part in (("markdown", "| --- |"), ("table", "exponent")):
+        assert part in ghostsweep("analyze", "small", "--format", style, cwd=house).stdout
+    quick_fit = ghostsweep("analyze", "small", "--quick", "--table", "critical_lr", "--format", "csv", cwd=house)
+    assert len(pd.read_csv(io.StringIO(quick_fit.stdout))) == 6
     drawn = ghostsweep("plot", "small", cwd=house)
     assert drawn.returncode == 0, drawn.stderr
     names = {path.name for path in (house / "figures").iterdir()}
@@ -86,10 +89,10 @@ def test_from_list_to_figure(house: Path) -> None:
         (("run", "smal"), "did you mean small?"),
         (("run", "small-quick"), "the quick version of one is asked for by --quick"),
         (("run", "sweeps/nope.toml"), "sweeps/nope.toml: no such file here ("),
-        (("run", "bad.toml"), "bad.toml: run.model: found 'rank_won'; allowed: one of"),
-        (("fit", "small"), "found no results; allowed: none yet: run a sweep first"),
-        (("plot", "fig2"), "found no results; allowed: train it first with `ghostsweep run fig2_trajectories`"),
-        (("list", "--sweeps", "nowhere"), "nowhere: no sweep files there; --sweeps names another folder"),
+        (("run", "bad.toml"), "bad.toml, line 4: run.model: found 'rank_won'; allowed: one of"),
+        (("analyze", "small"), "small: no results; `ghostsweep run` makes them"),
+        (("plot", "fig2"), "no results; `ghostsweep run fig2_trajectories` makes them"),
+        (("list", "--sweeps", "nowhere"), "nowhere: no sweep files"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(house: Path, arguments: tuple[str, ...], line: str) -> None:
@@ -110,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_a_failure_in_one_line(house: Path) ->
     assert "Traceback" not in found.stderr
 
 
-@pytest.mark.parametrize("command", ["list", "run", "status", "fit", "show", "plot", "reproduce"])
+@pytest.mark.parametrize("command", ["list", "run", "status", "analyze", "show", "export", "plot", "reproduce"])
 def test_help_teaches(house: Path, command: str) -> None:
     text = ghostsweep(command, "--help", cwd=house).stdout
     assert len(text.split()) > 40

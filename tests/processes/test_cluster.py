@@ -187,7 +187,7 @@ def test_tables_are_read_whole_while_another_process_puts_them_together(
 
 def test_shards_belong_to_an_executor(tmp_path: Path) -> None:
     both = {"shard": "1/2", "executor": 1}
-    for options, line in (({"shards": 2}, "shards: found no executor"), (both, "found both")):
+    for options, line in (({"shards": 2}, "shards: missing an executor"), (both, "not together")):
         with pytest.raises(UsageError, match=line):
             ghostsweep.run(sweep_of(), out=tmp_path, **options)  # type: ignore[arg-type]
 

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ghostsweep import cli
-from ghostsweep.analysis import fitting
-from ghostsweep.cli import commands, console
+from ghostsweep.analysis import analyzing
+from ghostsweep.cli import console, printing, training
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine import terminal
 from ghostsweep.running import finding, showing
@@ -63,7 +63,9 @@ def runs(house: Path) -> int:
 
 
 def test_a_training_goes_on_when_its_reader_goes_away(house: Path) -> None:
-    assert unread("run", "small", cwd=house) == (0, b"") and runs(house) == 40
+    code, said = unread("run", "small", cwd=house)
+    assert code == 0 and runs(house) == 40
+    assert said and all(b" runs, " in line and line.endswith(b" left") for line in said.splitlines())  # progress alone
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
@@ -72,7 +74,10 @@ def test_a_training_whose_log_is_on_a_full_disk_is_done_and_says_so(house: Path)
         process = started("run", "small", cwd=house, stdout=full)
         _, said = process.communicate(timeout=200)
     line = b"stdout: No space left on device; what was to be printed there is lost\n"
-    assert (process.returncode, said) == (0, line) and runs(house) == 40
+    assert process.returncode == 0 and said.endswith(b" left\n" + line) and runs(house) == 40
+    with open("/dev/full", "w") as full:
+        process = started("run", "small", "--quiet", cwd=house, stdout=full)
+        assert process.communicate(timeout=200) == (None, b"") and process.returncode == 0
     with open("/dev/full", "w") as full:
         process = started("list", cwd=house, stdout=full)
         _, said = process.communicate(timeout=200)
@@ -93,8 +98,8 @@ def test_characters_that_an_encoding_lacks_and_forced_colours_in_a_file(house: P
     assert process.returncode == 2 and said.startswith(b"sm") and b"no such sweep" in said
     process = started("run", "small", "--quick", cwd=house, FORCE_COLOR="1", PYTHONIOENCODING="ascii")
     found, said = process.communicate(timeout=200)
-    assert (process.returncode, said) == (0, b"")
-    assert b"\x1b" not in found and b"\r" not in found and b"40 / 40 runs" in found
+    assert process.returncode == 0 and b"40 / 40 runs" in said and b" runs, " not in found
+    assert all(c not in found + said for c in (b"\x1b", b"\r"))
 
 
 def test_control_characters_are_written_out_and_all_else_stays() -> None:
@@ -150,10 +155,10 @@ def test_a_shown_run_is_legible(capsys: pytest.CaptureFixture[str]) -> None:
     shown = showing.Shown(
         "ab", "x", (), {"model": "canonical", "r": np.float64(1e-300)}, ESCAPES, {"a": None}, curve, origin
     )
-    for style in console.Format:
-        console.print_run(shown, style)
+    for style in printing.Format:
+        console.print_run(shown, style, only="curve" if style is printing.Format.csv else None)
         assert not hidden(capsys.readouterr().out.replace("\r\n", "\n"))
-    console.print_run(shown, console.Format.json)
+    console.print_run(shown, printing.Format.json)
     found = json.loads(capsys.readouterr().out)
     assert found["fields"]["r"] == 1e-300 and found["outcome"] == ESCAPES and found["again"] is None
     assert found["curve"] == [{"epoch": 0, "loss": 1e-11}, {"epoch": 1, "loss": None}]
@@ -163,8 +168,8 @@ def test_a_shown_run_is_legible(capsys: pytest.CaptureFixture[str]) -> None:
 def test_sessions_that_are_none_are_not_shown(sessions: Any, capsys: pytest.CaptureFixture[str]) -> None:
     curve = pd.DataFrame({"epoch": [0], "loss": [0.5]})
     shown = showing.Shown("ab", "x", (), {"model": "canonical"}, "learned", {}, curve, {"sessions": sessions})
-    for style in console.Format:
-        console.print_run(shown, style)
+    for style in printing.Format:
+        console.print_run(shown, style, only="curve" if style is printing.Format.csv else None)
     assert "run ab of x" in capsys.readouterr().out
 
 
@@ -181,7 +186,7 @@ NUMBERS = pd.DataFrame(
 
 
 def test_json_and_csv_have_every_digit(capsys: pytest.CaptureFixture[str]) -> None:
-    console.print_tables({"numbers": NUMBERS}, console.Format.json)
+    printing.print_tables({"numbers": NUMBERS}, printing.Format.json)
     rows = json.loads(capsys.readouterr().out, parse_constant=lambda text: pytest.fail(text))["numbers"]
     assert [row["small"] for row in rows] == [1e-11, 1e-300, 0.1 + 0.2]
     assert [row["odd"] for row in rows] == [None, None, -1e300]
@@ -189,9 +194,8 @@ def test_json_and_csv_have_every_digit(capsys: pytest.CaptureFixture[str]) -> No
     assert [row["plain"] for row in rows] == [2**63 - 1, 0, 2**53 + 1]
     assert [row["text"] for row in rows] == ['a "quoted", text', None, "η"]
     assert [row["true"] for row in rows] == [True, False, True]
-    console.print_tables({"numbers": NUMBERS}, console.Format.csv)
-    _, text = capsys.readouterr().out.split("\n", 1)
-    table = list(csv.DictReader(io.StringIO(text)))
+    printing.print_tables({"numbers": NUMBERS}, printing.Format.csv)
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [float(row["small"]) for row in table] == [1e-11, 1e-300, 0.1 + 0.2]
     assert [row["whole"] for row in table] == [str(2**53 + 1), "", str(-(2**63))]
     assert [int(row["plain"]) for row in table] == [2**63 - 1, 0, 2**53 + 1]
@@ -200,10 +204,10 @@ def test_json_and_csv_have_every_digit(capsys: pytest.CaptureFixture[str]) -> No
 def test_json_of_the_results_is_what_the_tables_have() -> None:
     path = Path(__file__).parents[2] / "results"
     done = CliRunner().invoke(
-        cli.app, ["fit", "canonical_lr_timescale_refined", "--out", str(path), "--format", "json"]
+        cli.app, ["analyze", "canonical_lr_timescale_refined", "--out", str(path), "--format", "json"]
     )
     found = json.loads(done.output)["critical_lr"]
-    expected = fitting.fit("canonical_lr_timescale_refined", out=path).critical
+    expected = analyzing.analyze("canonical_lr_timescale_refined", out=path).critical
     assert [row["lr_critical"] for row in found] == [None if x != x else x for x in expected["lr_critical"].tolist()]
 
 
@@ -260,7 +264,7 @@ def test_every_failure_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(commands, "load", fail)
+    monkeypatch.setattr(training, "load", fail)
     monkeypatch.setattr(finding, "find", lambda *_: Path("x.toml"))
     monkeypatch.setattr(sys, "argv", ["ghostsweep", "run", "x"])
     with pytest.raises(SystemExit) as end:

@@ -281,7 +281,8 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "no dict": ('{"w": jnp.full((shape.n_hidden,), traced["scale"], shape.dtype)}', "1.0",
         r"own, initial: found one array; allowed: a dict"),
     "wrong dtype": ("shape.dtype)}", "jnp.int32)}", r"own, initial: found w of int32; allowed: a dict of float32"),
-    "no parameter": ("return {", "return {} and {", r"own, initial: found nothing; allowed: a dict of float32 arrays"),
+    "no parameter": ("return {", "return {} and {",
+        r"own, initial: found an empty dict; allowed: a dict of float32 arrays"),
     "missing field": ('traced["scale"]', 'traced["size"]', r"own.py, line 6: own, initial: KeyError: 'size'"),
     "missing size": ("shape.n_hidden,", "shape.hidden,",
         r"own.py, line 6: own, initial: AttributeError: hidden: no size"),
@@ -302,17 +303,17 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 FILES: dict[str, tuple[str, str, str]] = {
     "no file": ('"own.py"', '"none.py"', r"none.py: cannot be read: No such file"),
-    "no name": ('"own.py"', '"own.py:ELSE"', r"own.py: model ELSE: found nothing; allowed: OWN"),
+    "no name": ('"own.py"', '"own.py:ELSE"', r"own.py: model ELSE: not there; allowed: OWN"),
     "another thing": ('"own.py"', '"own.py:initial"', r"own.py: model initial: found a function; allowed: OWN"),
     "no module": ('"own.py"', '"no_such.module:OWN"', r"model: found 'no_such.module:OWN'; allowed: FILE.py"),
     "a module without a name": ('"own.py"', '"json:"', r"model: found 'json:'; allowed: FILE.py"),
-    "unknown field": ("epochs = 30", "epochs = 30\nscales = 1.0", r"scales: found 'scales'; allowed: one of "),
+    "unknown field": ("epochs = 30", "epochs = 30\nscales = 1.0", r"scales: no such field; did you mean 'scale'"),
     "field of another model": ("epochs = 30", "epochs = 30\nn_units = 3",
-        r"n_units: found 3; allowed: nothing: model 'own@"),
+        r"n_units: model 'own@"),
     "value": ("scale = [0.1, 0.5]", "scale = [0.1, -0.5]", r"axes.scale: found -0.5; allowed: a finite number > 0"),
     "kind": ("epochs = 30", "epochs = 30\nn_hidden = 1.5", r"n_hidden: found 1.5; allowed: a whole number >= 1"),
     "a task": ("epochs = 30", 'epochs = 30\ntask = "dcdt"',
-        r"task: found 'dcdt'; allowed: nothing: model 'own@.* has no task"),
+        r"task: model 'own@.* has no task"),
 }  # fmt: skip
 
 

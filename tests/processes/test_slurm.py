@@ -97,7 +97,7 @@ def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -
         (["--slurm", "partition"], "slurm: found 'partition'; allowed: name=value"),
         (["--slurm", "a=1,a=2"], "slurm: found 'a=2'; allowed: name=value"),
         (["--slurm", "gpus=1"], "slurm: found gpus; allowed: .*gpus_per_node"),
-        (["--slurm", "partition=x"], "slurm: found no srun here"),
+        (["--slurm", "partition=x"], "slurm: no srun here"),
         (["--slurm", "timeout_min=abc"], "slurm.timeout_min: found 'abc'; allowed: a whole number from 1"),
         (["--slurm", "timeout_min=0"], "slurm.timeout_min: found 0; allowed: a whole number from 1"),
         (["--slurm", "nodes=2"], "slurm.nodes: found 2; allowed: 1, for each job is one task; see --shards"),
@@ -114,7 +114,7 @@ def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -
         (["--slurm", "num_gpus=1"], "slurm: found num_gpus; allowed: "),
         (["--slurm", "foo=1", "--dry-run"], "slurm: found foo; allowed: "),
         (["--shard", "0/3", "--dry-run"], "shard: found '0/3'; allowed: i/n"),
-        (["--shards", "2"], "--shards: found neither"),
+        (["--shards", "2"], "--shards: only with"),
         (["--shard", "1/2", "--print-sbatch"], "--shard: found --slurm or --print-sbatch too"),
     ],
 )
@@ -213,6 +213,6 @@ def test_values_may_have_commas_and_a_share_is_previewed(tmp_path: Path) -> None
 
 def test_slurm_without_submitit_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(UsageError, match=r"submitit is not installed; allowed: pip install 'ghostsweep\[slurm\]'"):
+    with pytest.raises(UsageError, match=r"submitit is not installed: pip install 'ghostsweep\[slurm\]'"):
         slurm.submit(sweep_of(), {}, out=tmp_path)
     assert not any(tmp_path.iterdir())

@@ -32,12 +32,12 @@ def test_ids_of_runs_without_the_new_fields_have_not_changed() -> None:
     [
         ({"model": "rank_one", "task": "dcdt"}, "task: found 'dcdt'; allowed: 'delayed_activation' for model"),
         ({"model": "canonical", "task": "dmts"}, "for model 'canonical'; dmts needs one of low_rank, full_rank"),
-        ({"model": "full_rank", "task": "dcdt", "timescale": 20, **CUES}, "allowed: nothing: task 'dcdt' has no such"),
-        ({"model": "full_rank", "timescale": 20, "delay_ms": 5.0}, "nothing: task 'delayed_activation' has no such"),
-        ({"model": "full_rank", "timescale": 20, "rank": 2}, "rank: found 2; allowed: nothing: model 'full_rank' has"),
-        ({"model": "low_rank", "timescale": 20}, "run.rank: found nothing; allowed: a whole number >= 1"),
+        ({"model": "full_rank", "task": "dcdt", "timescale": 20, **CUES}, "task 'dcdt' has no such"),
+        ({"model": "full_rank", "timescale": 20, "delay_ms": 5.0}, "task 'delayed_activation' has no such"),
+        ({"model": "full_rank", "timescale": 20, "rank": 2}, "rank: model 'full_rank' has"),
+        ({"model": "low_rank", "timescale": 20}, "run.rank: missing; a whole number >= 1"),
         ({"model": "low_rank", "timescale": 20, "n_units": 5, "rank": 6}, "rank: found 6; allowed: at most n_units"),
-        ({"model": "full_rank", "task": "dcdt", "delay_ms": 5.0, "input_ms": 5.0}, "run.reaction_ms: found nothing"),
+        ({"model": "full_rank", "task": "dcdt", "delay_ms": 5.0, "input_ms": 5.0}, "run.reaction_ms: missing"),
         ({"model": "full_rank", "task": "dcdt", **CUES, "input_ms": 4.0}, "allowed: at least dt_ms = 5, one step"),
         ({"model": "full_rank", "task": "dcdt", **CUES, "delay_ms": 24.9},
          "run.delay_ms: found 24.9; allowed: a whole number of steps of dt_ms = 5; nearest: 20 or 25"),
@@ -56,7 +56,7 @@ def test_what_makes_no_sense_is_one_line_that_says_what_is_allowed(fields: dict[
 
 
 def test_a_run_that_lacks_a_duration_says_which() -> None:
-    with pytest.raises(UsageError, match="input_ms: found nothing; allowed: .*\nreaction_ms: found nothing"):
+    with pytest.raises(UsageError, match="input_ms: missing; .*\nreaction_ms: missing"):
         Run(model="full_rank", task="dcdt", delay_ms=10.0, **BASE)
 
 

@@ -256,21 +256,25 @@ def test_runs_that_later_phases_need_are_not_dropped(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "key", "allowed"),
     [
-        (("epochs = 12", ""), "phases[0].epochs: found nothing", "epochs of this phase"),
+        (("epochs = 12", ""), "phases[0].epochs: missing", "epochs of this phase"),
         (("epochs = 12", "epochs = 0"), "phases[0].epochs: found 0", "a whole number >= 1"),
-        (("epochs = 12", "epochs = 12\nseed = 3"), "phases[0].seed", "one of confidence, dt_steps"),
-        (("axes.confidence", "axes.confidenze"), "phases[0].confidenze", "did you mean 'confidence'?"),
+        (("epochs = 12", "epochs = 12\nseed = 3"), "phases[0].seed", "a later phase cannot change it"),
+        (
+            ("axes.confidence", "axes.confidenze"),
+            "phases[0].confidenze",
+            "did you mean 'confidence' or 'train",
+        ),
         (("[1.0, 10.0]", "[1.0, nan]"), "phases[0].confidence: found nan", "a finite number"),
         (("[1.0, 10.0]", "[]"), "phases[0].confidence: found []", "at least one value"),
-        (("epochs = 12", "epochs = 12\nrank = 2"), "phases[0].rank", "one of"),
-        (("epochs = 12", "epochs = 12\nreadout_l1 = 2.0"), "phases[0].readout_l1: found 2.0", "has no such field"),
-        (("epochs = 20", "epochs = 20\nparent = 'abc'"), "run.parent", "one of model"),
+        (("epochs = 12", "epochs = 12\nrank = 2"), "phases[0].rank", "a later phase cannot change it"),
+        (("epochs = 12", "epochs = 12\nreadout_l1 = 2.0"), "phases[0].readout_l1", "has no such field"),
+        (("epochs = 20", "epochs = 20\nparent = 'abc'"), "run.parent", "the phases of a sweep decide it"),
         (("[[phases]]", "[phases]"), "phases: found {", "a list of tables"),
         (("axes.confidence", "axes.train_confidence = true #"), "phases[0].train_confidence: found True", "a list, or"),
-        (("axes.confidence", "axes.train_confidence = [true] #"), "phases[0].confidence: found nothing", "is an axis"),
+        (("axes.confidence", "axes.train_confidence = [true] #"), "phases[0].confidence: missing", "is an axis"),
         (("axes.confidence", "optimizer = ['adam'] #"), "phases[0].optimizer: found ['adam']", "one of 'sgd'"),
         (("axes.confidence", "axes = 3 #"), "phases[0].axes: found 3", "a table of fields"),
-        (("range = 3", "range = 500_001"), "phases: found '1000002 runs in later phases'", "at most 1000000"),
+        (("range = 3", "range = 500_001"), "phases: found 1000002 runs in later phases", "at most 1000000"),
         (("epochs = 12", "epochs = 12\nrecord.epochs = [12]"), "phases[0].record.epochs: found 12", "from 0 to 11"),
     ],
 )
@@ -278,7 +282,7 @@ def test_mistakes_in_phases_are_named(change: tuple[str, str], key: str, allowed
     with pytest.raises(UsageError) as caught:
         loads(TEXT.replace(*change), name="x", source="x.toml")
     (line,) = (line for line in str(caught.value).splitlines() if key in line)
-    assert line.startswith("x.toml: ")
+    assert line.startswith(("x.toml: ", "x.toml, line "))
     assert allowed in line
 
 
@@ -295,5 +299,5 @@ def test_quick_changes_phases_too() -> None:
     assert found.groupby("phase")["epochs"].unique().map(list).tolist() == [[10], [12]]
     with pytest.raises(UsageError, match=r"quick.phases\[0\].axes: found 3; allowed: a table of fields"):
         loads(TEXT + quick.replace("axes.confidence = [1.0, 2.0, 3.0]", "axes = 3"), name="x")
-    with pytest.raises(UsageError, match=r"quick.phases: found '2 tables'; allowed: at most one"):
+    with pytest.raises(UsageError, match=r"quick.phases: found 2 tables; allowed: one"):
         loads(TEXT + quick + "[[quick.phases]]\nepochs = 3\n", name="x")

@@ -154,7 +154,5 @@ def test_fields_that_a_model_has_not_are_null() -> None:
     assert "rank" not in table and "input_ms" not in table
     shapes = {chunk.shape for chunk in plan.chunks(plan.Plan.of(sweep), 1, 1e9)}
     assert shapes == {shape_of(row) for row in table.drop(columns="run_id").to_dict("records")} and len(shapes) == 3
-    with pytest.raises(
-        UsageError, match=r"threshold: found 5.0; allowed: nothing: model 'canonical' has no such field"
-    ):
+    with pytest.raises(UsageError, match=r"threshold: model 'canonical' has no such field"):
         loads(text + "threshold = [5.0]", name="nulls")

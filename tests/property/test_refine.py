@@ -120,10 +120,10 @@ def test_the_bracket_of_one_boundary_is_found_wherever_it_is(n: int, first: int,
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("\n[refine]\nlevels = 0", "x.toml: refine.levels: found 0; allowed: a whole number >= 1 and <= 20"),
-        ("\n[refine]\naxis = 'seed'\nlevels = 2", "x.toml: refine.axis: found 'seed'; allowed: one of 'learning_rate'"),
-        ("\n[refine]", "x.toml: refine.levels: found nothing; allowed: a whole number"),
-        ("\n[refine]\nlevels = 2\n[[phases]]\nepochs = 2", "allowed: nothing in a sweep of several phases"),
+        ("\n[refine]\nlevels = 0", "refine.levels: found 0; allowed: a whole number >= 1 and <= 20"),
+        ("\n[refine]\naxis = 'seed'\nlevels = 2", "refine.axis: found 'seed'; allowed: one of 'learning_rate'"),
+        ("\n[refine]", "x.toml: refine.levels: missing; a whole number"),
+        ("\n[refine]\nlevels = 2\n[[phases]]\nepochs = 2", "refine: a sweep of several phases cannot be refined"),
     ],
 )
 def test_mistakes_in_refine_are_named(text: str, line: str) -> None:

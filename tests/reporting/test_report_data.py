@@ -9,7 +9,7 @@ import planted
 import pytest
 
 from ghostsweep import analysis
-from ghostsweep.analysis.fitting import fit
+from ghostsweep.analysis.analyzing import analyze
 from ghostsweep.figures import phase
 from ghostsweep.reporting import cells, charts, curves, words
 from ghostsweep.reporting.packing import coded, packed, unpacked
@@ -77,7 +77,7 @@ def test_panels_are_those_of_the_phase_diagram() -> None:
 
 def test_boundaries_are_those_of_the_fit() -> None:
     found = tables.read("rank_one_lr_timescale_confidence", RESULTS)
-    critical = fit(found).critical
+    critical = analyze(found).critical
     drawn = cells.cells(judged(found.name))
     for panel, confidence in enumerate([1.0, 3.0, 10.0, 30.0]):
         rows = cells.in_panel(critical, drawn, drawn.views[0], panel)
@@ -165,11 +165,11 @@ def test_a_page_says_how_much_of_a_sweep_is_done() -> None:
 
 
 def test_the_summary_is_of_the_fit() -> None:
-    fitted = fit("rank_one_lr_timescale", out=RESULTS)
+    fitted = analyze("rank_one_lr_timescale", out=RESULTS)
     assert fitted.power_law is not None
     law = fitted.power_law[fitted.power_law["boundary"] == "upper"].iloc[0]
     told = words.summary(fitted, 20)
     assert f"{law['exponent']:.2f}".replace("-", "−") in told
     assert told.startswith("Half of 20 seeds collapse above a critical learning rate that goes as T to the ")
-    single = words.summary(fit("fig7_dcdt", out=RESULTS), 20)
+    single = words.summary(analyze("fig7_dcdt", out=RESULTS), 20)
     assert single == "Half of 20 seeds collapse above a critical learning rate of 0.35 (0.30 to 0.42)."

@@ -3,12 +3,15 @@
 from decimal import Decimal
 from typing import Literal
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ghostsweep.errors import UsageError
 from ghostsweep.spec import Axis
 
-Form = Literal["logspace", "linspace"]
+Form = Literal["logspace", "geomspace", "linspace"]
 
 
 def values(form: Form, first: float, last: float, points: int) -> list[float]:
@@ -45,6 +48,31 @@ def test_a_grown_grid_has_every_value_of_the_smaller(
         assert short == [float(value) for value in expected]
     else:
         assert all(abs(value / 10 ** float(e) - 1) < 1e-11 for value, e in zip(short, expected, strict=True))
+
+
+def test_a_geomspace_is_numpys_and_grows_by_whole_steps() -> None:
+    short, long = values("geomspace", 1e-3, 1, 13), values("geomspace", 1e-4, 10, 21)
+    assert short[0] == 1e-3 and short[-1] == 1 and short == long[4:17] == values("logspace", -3, 0, 13)
+    for first, last, points in ((1e-3, 1, 13), (5, 0.3, 40), (1e-300, 1e300, 7), (2, 2, 3), (0.1 + 0.2, 7, 2)):
+        found = values("geomspace", first, last, points)
+        np.testing.assert_allclose(found, np.geomspace(first, last, points), rtol=1e-11)
+        assert (found[0], found[-1]) == (first, last)
+    assert values("geomspace", 5, 7, 1) == [5]
+    for first in (0, -1):
+        with pytest.raises(UsageError, match="axis: found .* allowed: first and last value of geomspace above 0"):
+            values("geomspace", first, 1, 3)
+    assert len(values("geomspace", 1, 2, 1_000_000)) == 1_000_000
+
+
+@given(st.integers(1, 40), st.integers(0, 40), st.integers(0, 40), st.sampled_from([2, 4, 10]))
+def test_a_grown_geomspace_has_every_value_of_the_smaller(points: int, before: int, after: int, base: int) -> None:
+    def grid(first: int, last: int) -> list[float]:
+        return values("geomspace", float(base) ** first, float(base) ** last, last - first + 1)
+
+    assert grid(-before, points + after)[before : before + points + 1] == [
+        float(f"{float(base) ** e:.12g}") if 0 < e < points or (e == points and after) else float(base) ** e
+        for e in range(points + 1)
+    ]
 
 
 def test_ends_and_single_points_are_as_given() -> None:

@@ -45,15 +45,15 @@ HEX = "0x" + "f" * 5000  # TOML's other way, which Python reads and does not pri
         ("range = 3", f"linspace = [0, 1, {10**23}]", "axes.seed.linspace: found 1[0]+; allowed: whole numbers of"),
         ("range = 3", "linspace = [0, 1, 1000000000]", "a number of points from 1 to 1000000"),
         ("range = 3", "logspace = [0, 1, 1000000000]", "a number of points from 1 to 1000000"),
-        ("epochs = 40", f"epochs = {DIGITS}", "TOML: found .*digits.*; allowed: valid TOML"),
+        ("epochs = 40", f"epochs = {DIGITS}", "not valid TOML: .*digits"),
         ("epochs = 40", f"epochs = {HEX}", "run.epochs: found a whole number of 20,000 bits; allowed: whole"),
         ("epochs = 40", f"epochs = [1, {HEX}]", "run.epochs: found a whole number of 20,000 bits; allowed: whole"),
         ("epochs = 40", f"epochs = -{10**23}", "run.epochs: found -1[0]+; allowed: whole numbers of"),
-        ("epochs = 40", f"a{'.a' * 5000} = 1", "run.a.*found 'more tables and lists within each other'; allowed"),
-        ("epochs = 40", f"epochs = {'[' * 5000}", "TOML: found .*; allowed: valid TOML"),
-        ("epochs = 40", f"epochs = {'[' * 90}{']' * 90}", "run.epochs: found 'more tables and lists"),
-        ("epochs = 40", '"e\\u001b[2Jx" = 40', r"run.e\\x1b\[2Jx: found 'e\\x1b\[2Jx'; allowed: one of"),
-        ("[run]", 'title = "a\\u0000"\n"\\u009b" = 2\n[run]', r"\\x9b: found '\\x9b'; allowed: one of"),
+        ("epochs = 40", f"a{'.a' * 5000} = 1", "run.a.*found more tables and lists within each other; allowed"),
+        ("epochs = 40", f"epochs = {'[' * 5000}", "not valid TOML: "),
+        ("epochs = 40", f"epochs = {'[' * 90}{']' * 90}", "run.epochs: found more tables and lists"),
+        ("epochs = 40", '"e\\u001b[2Jx" = 40', r"run.e\\x1b\[2Jx: no such field"),
+        ("[run]", 'title = "a\\u0000"\n"\\u009b" = 2\n[run]', r"\\x9b: no such key; allowed: title, "),
     ],
 )  # fmt: skip
 def test_absurd_numbers_and_keys_are_one_line(before: str, after: str, line: str, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_absurd_numbers_and_keys_are_one_line(before: str, after: str, line: str
         with pytest.raises(UsageError, match=line) as caught:
             load(path, quick=quick)
         for said in str(caught.value).splitlines():
-            assert said.startswith(f"{path}: ") and "; allowed: " in said and len(said) < 1500 and said.isprintable()
+            assert said.startswith((f"{path}: ", f"{path}, line ")) and len(said) < 1500 and said.isprintable()
 
 
 def test_numbers_of_64_bits_are_numbers() -> None:
@@ -97,9 +97,9 @@ ODD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "device": (lambda path: path.symlink_to("/dev/zero"), "cannot be read: no plain file"),
     "huge": (_sparse, f"found {MAX_BYTES + 1} bytes; allowed: at most {MAX_BYTES}"),
     "binary": (lambda path: path.write_bytes(b"\x00\x05\x16\x07\xff\xfe"), "is not UTF-8 text"),
-    "b-quick": (lambda path: path.write_text(TEXT), "file name: found b-quick; allowed: a name that ends otherwise"),
-    "fig3": (lambda path: path.write_text(TEXT), "file name: found fig3; allowed: another name"),
-    "all": (lambda path: path.write_text(TEXT), "file name: found all; allowed: another name"),
+    "b-quick": (lambda path: path.write_text(TEXT), "file name: b-quick is taken"),
+    "fig3": (lambda path: path.write_text(TEXT), "file name: fig3 is taken"),
+    "all": (lambda path: path.write_text(TEXT), "file name: all is taken"),
 }
 
 
@@ -168,7 +168,7 @@ def test_initial_parameters_that_claim_what_is_not_there_take_no_memory(tmp_path
     for shape in ((10**15,), (10**9,), (10**10, 10**10), (-1,), (3, -(10**9)), (10**400,)):
         claiming(shape, tmp_path / "x.npz")
         with pytest.raises(
-            UsageError, match=r"x.toml: initial: found .*x.npz.*; allowed: an .npz file beside"
+            UsageError, match=r"x.toml, line 1: initial: .*x.npz.*; allowed: an .npz file beside"
         ) as caught:
             load(tmp_path / "x.toml")
         assert len(str(caught.value).splitlines()) == 1
@@ -203,12 +203,12 @@ def test_any_damage_of_initial_parameters_is_one_line(tmp_path: Path) -> None:
             load(tmp_path / "x.toml")
             kept += 1
         except UsageError as error:
-            assert len(str(error).splitlines()) == 1 and "initial: found" in str(error)
+            assert len(str(error).splitlines()) == 1 and "initial: " in str(error)
     assert kept < 200  # a date, say, tells nothing
     for make in (Path.mkdir, _fifo, _unreadable):
         (tmp_path / "x.npz").unlink() if not (tmp_path / "x.npz").is_dir() else (tmp_path / "x.npz").rmdir()
         make(tmp_path / "x.npz")
-        with pytest.raises(UsageError, match="initial: found .*(no plain file|symbolic links)"):
+        with pytest.raises(UsageError, match="initial: .*(no plain file|symbolic links)"):
             load(tmp_path / "x.toml")
 
 

@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, content):
         path.write_bytes(content)
     else:
         np.savez(path, m=np.array([np.nan] if content == "nan" else [None]))
-    with pytest.raises(UsageError, match=r"begun.toml: initial: found .*start.npz.*; allowed: an .npz file beside"):
+    with pytest.raises(UsageError, match=r"begun.toml, line 2: initial: .*start.npz.*; allowed: an .npz file beside"):
         ghostsweep.load(tmp_path / "begun.toml")
 
 

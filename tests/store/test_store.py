@@ -16,7 +16,7 @@ from faults.sweeps import BASE, OPTIONS, PHASES, SNAPSHOTS, run, sweep_of
 
 import ghostsweep
 from ghostsweep import UsageError
-from ghostsweep.analysis import fitting
+from ghostsweep.analysis import analyzing
 from ghostsweep.machine import resources
 from ghostsweep.store import columns, files, manifest, merging, parts, tables
 from ghostsweep.training import engine
@@ -204,7 +204,7 @@ def test_meta_is_healed_from_the_tables_and_no_criterion_is_a_default(tmp_path: 
     with told:
         assert tables.read("x", tmp_path).meta == found.meta
     with told:
-        assert (fitting.fit("x", out=tmp_path).critical["share"] == 0.25).all()
+        assert (analyzing.analyze("x", out=tmp_path).critical["share"] == 0.25).all()
     with told:
         again = run(text, tmp_path)
     assert again.meta == found.meta and again.runs.equals(found.runs)

@@ -118,5 +118,5 @@ def test_missing_results_name_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     parts.write(tmp_path / "there", *frames(["a"], [1.0]))
     stored.merge(tmp_path / "there", ["a"])
-    with pytest.raises(UsageError, match="not_there: found no results; allowed: there"):
+    with pytest.raises(UsageError, match="not_there: no results; did you mean there"):
         tables.read("not_there", tmp_path)

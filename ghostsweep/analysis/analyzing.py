@@ -19,7 +19,7 @@ from ghostsweep.store import tables
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Analyzed:
     """What is found, a table each; those of laws hold every field that a law can be fitted along (`along`).
 
     critical: upper and lower boundary of every cell, and whether any rate of it `learns`. band: its learnable band.
@@ -51,7 +51,9 @@ class Fitted:
         return "".join(parts)
 
 
-def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", share: float | None = None) -> Fitted:
+def analyze(
+    results: tables.Tables | str | Path, *, out: str | Path = "results", share: float | None = None
+) -> Analyzed:
     """Critical learning rates and learnable band of every cell, and the laws through the critical rates.
 
     `share` is the share of seeds at which a boundary lies (0: the first seed); by default what the sweep says.
@@ -59,10 +61,10 @@ def fit(results: tables.Tables | str | Path, *, out: str | Path = "results", sha
     with three cells or more, the timescale for one.
     """
     found = results if isinstance(results, tables.Tables) else tables.read(results, out)
-    return fit_runs(found.runs, share=share_of(found) if share is None else share)
+    return analyze_runs(found.runs, share=share_of(found) if share is None else share)
 
 
-def fit_runs(runs: pd.DataFrame, *, share: float) -> Fitted:
+def analyze_runs(runs: pd.DataFrame, *, share: float) -> Analyzed:
     """The same of a table of runs, whose sweep is not asked."""
     critical = critical_lr(runs, share=share)
     band = learnable_band(runs, share=1 - share)
@@ -70,8 +72,10 @@ def fit_runs(runs: pd.DataFrame, *, share: float) -> Fitted:
     laws = (fit_power_law, local_exponent, compare_scaling)
     along = scales(critical)
     if not along:
-        return Fitted(critical, band)
-    return Fitted(critical, band, *(pd.concat([law(critical, x=x) for x in along], ignore_index=True) for law in laws))
+        return Analyzed(critical, band)
+    return Analyzed(
+        critical, band, *(pd.concat([law(critical, x=x) for x in along], ignore_index=True) for law in laws)
+    )
 
 
 def _learns(runs: pd.DataFrame, critical: pd.DataFrame) -> pd.Series:

@@ -1,0 +1,68 @@
+"""The tables of a sweep as files for other programs: with outcomes, and with what each column means."""
+
+import contextlib
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+import pandas as pd
+
+from ghostsweep import analysis
+from ghostsweep.analysis.outcomes import OUTCOME_MEANING
+from ghostsweep.spec import CHOICES, fields_of
+from ghostsweep.store import columns, files, tables
+
+
+class Kind(StrEnum):
+    """The kind of the files."""
+
+    csv = "csv"
+    parquet = "parquet"
+
+
+def export(name: str | Path, *, out: str | Path, to: str | Path, kind: Kind = Kind.csv) -> list[Path]:
+    """Write `runs`, with the outcome of each, `curves` and `columns`, of every column its unit and meaning.
+
+    Files that were there are replaced, all of them or, where a file cannot be written, none. Returns them. Raises
+    UsageError where there are no results.
+    """
+    found = tables.read(name, out)
+    runs = analysis.outcomes(found.runs)
+    made = {"runs": runs, "curves": found.curves, "columns": _columns(runs, found.curves)}
+    folder = Path(to)
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting = {folder / f".{title}.{kind}.new": folder / f"{title}.{kind}" for title in made}
+    try:
+        for path, table in zip(waiting, made.values(), strict=True):
+            files.write(path, lambda file, table=table: _fill(file, table, kind))  # type: ignore[misc]
+        for path, final in waiting.items():
+            os.replace(path, final)
+    finally:
+        for path in waiting:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return list(waiting.values())
+
+
+def _fill(file: BinaryIO, table: pd.DataFrame, kind: Kind) -> None:
+    if kind is Kind.parquet:
+        table.to_parquet(file, index=False)
+    else:
+        table.to_csv(file, index=False, mode="wb", lineterminator="\n")
+
+
+def _columns(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """A row per column of both tables: the table, its unit and what it means."""
+    chosen = runs[[name for name in CHOICES if name in runs]].drop_duplicates()
+    kinds = [dict(zip(map(str, chosen), row, strict=True)) for row in chosen.itertuples(index=False)]
+    meant = {name: field.meaning for name, field in fields_of(kinds).items()}
+    meant |= {column.name: column.meaning for column in (columns.RUN_ID, *columns.RESULTS, *columns.LEVELS)}
+    meant["outcome"] = " ".join(f"{name}: {said}" for name, said in OUTCOME_MEANING.items())
+    of_curves = {column.name: column.meaning for column in columns.CURVES}
+    rows = [
+        (title, name, table.attrs.get("units", {}).get(name, ""), said.get(name, ""))
+        for title, table, said in (("runs", runs, meant), ("curves", curves, of_curves))
+        for name in map(str, table)
+    ]
+    return pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"])
