@@ -282,8 +282,12 @@ def plot_command(
     name: Annotated[str, typer.Argument(help="A sweep that has results, a paper figure (fig1 to fig8), or all.")],
     out: OutOption = Path("results"),
     to: Annotated[Path, typer.Option("--to", help="Folder for the figures.")] = Path("figures"),
+    sweeps: SweepsOption = Path("sweeps"),
 ) -> None:
     """Draw figures from finished tables, as PNG and PDF. Never trains.
+
+    Where runs that the sweep file asks for are missing, or it has changed since, each figure says so. Pictures of a
+    sweep from earlier that are no longer drawn are removed.
 
     Example: ghostsweep plot canonical_lr_timescale
     """
@@ -291,7 +295,7 @@ def plot_command(
     failed = []
     for each in names:
         try:
-            drawn = drawing.plot(each, out=out, to=to)
+            drawn = drawing.plot(each, out=out, to=to, sweeps=sweeps)
         except UsageError as error:
             failed.append(f"{each}: not drawn: {error}")
             continue

@@ -34,7 +34,7 @@ ROOMS = {
         {"analysis", "dynamics", "figures", "running", "spec", "store", "theory"},
     ),
     "findings": ({"numpy", "pandas"}, {"analysis", "spec", "store", "theory"}),
-    "drawing": (set(), {"figures", "paper", "store"}),
+    "drawing": (set(), {"figures", "paper", "running", "store"}),
     "cli": (
         {"typer", "rich", "numpy", "pandas"},
         {"analysis", "declare", "drawing", "findings", "machine", "paper", "plan", "running", "spec", "store"}
