@@ -50,7 +50,7 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS, title:
         handles = []
         for i, (timescale, color) in enumerate(colors.items()):
             rows = table[table["timescale"] == timescale].sort_values("eta")
-            look: dict[str, Any] = {"color": color, "linewidth": 1.6}
+            look: dict[str, Any] = {"color": color, "linewidth": 2.0}
             handles.append(Line2D([], [], label=f"{timescale:.4g}", **look))
             if len(colors) > 1:  # dashes over thin lines that take turns, so that curves that coincide all stay visible
                 look |= {"linestyle": (-i * _DASH, (_DASH, _DASH * (len(colors) - 1))), "dash_capstyle": "butt"}

@@ -133,14 +133,14 @@ def _labels(handles: Sequence[Artist | tuple[Artist, ...]]) -> list[str]:
 
 def frame_axes(ax: Axes, lines: Sequence[str], handles: Sequence[Artist | tuple[Artist, ...]]) -> Figure:
     """Put a legend, and under it what a figure says in `lines`, above axes that are part of a user's figure."""
-    said = "\n".join(line for line in lines if line)
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    said = "\n".join(wrapped(line, ax.get_window_extent().width / fig.dpi) for line in lines if line)
     names = _labels(handles)
     columns = 2 if len(names) > 2 else 1
     legend = ax.legend(list(handles), names, title=said or None, ncols=columns, **_COMPACT)
     legend.set_loc("lower left")
     legend.set_bbox_to_anchor((0.0, 1.03), transform=ax.transAxes)
-    fig = ax.get_figure(root=True)
-    assert fig is not None
     return fig
 
 

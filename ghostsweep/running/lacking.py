@@ -36,11 +36,10 @@ def lacks(found: Tables, sweeps: str | Path = "sweeps") -> Lacks | None:
         unfinished = "ended" in sessions[-1] and sessions[-1]["ended"] != "all done"
         return Lacks(len(found.runs), 0, {}, ()) if unfinished else None
     state = ledger.status(sweep, found.folder.parent)
-    if not state.left and not state.changed:
+    done = min(len(found.runs), state.runs)  # of those on disk some may be in no table: runs that were not planned once
+    if not state.left and not state.changed and done == state.runs:
         return None
-    done = min(max(state.done, len(found.runs) if not sweep.executed else 0), state.runs)
-    missing = _missing(sweep, found) if done < state.runs else {}
-    return Lacks(done, state.runs, missing, state.changed)
+    return Lacks(done, state.runs, _missing(sweep, found) if state.left else {}, state.changed)
 
 
 def _sweep(found: Tables, sweeps: Path) -> Sweep | None:
