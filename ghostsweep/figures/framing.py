@@ -197,12 +197,23 @@ def ticks_at(axis: XAxis | YAxis, values: Sequence[float] | np.ndarray, words: S
     axis.set_minor_locator(NullLocator())
 
 
-def open_end(ax: Axes, x: float, y: float, up: bool, color: str, reach: float = 0.08) -> None:
+OPEN = "Arrows at points: their intervals are open at that end."
+"""The remark that explains open ends."""
+
+
+def open_end(ax: Axes, x: float, y: float, up: bool, color: str, reach: float = 0.08, **look: Any) -> None:
     """Draw the open end of an interval as an arrow from y on a logarithmic axis: upwards, or downwards.
 
-    reach: its length as a share of the axis, cut at the end of the axes.
+    reach: its length as a share of the axis, cut at the end of the axes. look: of the arrow, beside its colour.
     """
     low, high = ax.get_ylim()
     tip = float(np.clip(y * (high / low) ** (reach if up else -reach), low, high))
-    arrow = {"arrowstyle": "->", "color": color, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7}
-    ax.annotate("", (x, tip), (x, y), arrowprops=arrow, label="open end")
+    arrow = {
+        "arrowstyle": "->",
+        "color": color,
+        "linewidth": 0.9,
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "mutation_scale": 7,
+    } | look
+    ax.annotate("", (x, tip), (x, y), arrowprops=arrow)

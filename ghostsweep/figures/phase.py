@@ -100,7 +100,8 @@ def phase_diagram(
             if i % n_columns == 0:
                 each.set_ylabel(style.label(runs, y))
         handles = _legend_handles(cells, drawn)
-        remarks = style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null")
+        remarks = [framing.OPEN] if "open" in drawn else []
+        remarks += style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null")
         heading, about = naming.head(title, runs)
         if ax is not None:
             return framing.frame_axes(ax, [heading, note], handles)
@@ -204,6 +205,7 @@ MAX_TICKS = 30
 """Measured values up to which each has a tick."""
 THEORY = "critical rate by theory"
 _RIM = [patheffects.withStroke(linewidth=2.2, foreground="black")]
+_CASE = [patheffects.withStroke(linewidth=1.8, foreground="white", alpha=0.8)]  # black lines on a black phase
 
 
 _LOOKS: dict[str, dict[str, Any]] = {
@@ -231,14 +233,15 @@ def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str, joined: bool) -> s
         is_open = {"down": low == 0, "up": np.isinf(high)}
         closed = ~(is_open["down"] | is_open["up"])
         low, high = np.where(is_open["down"], middle, low), np.where(is_open["up"], middle, high)
-        ax.vlines(at, low, high, color="black", linewidth=0.8, zorder=3)
+        ax.vlines(at, low, high, color="black", linewidth=0.8, zorder=3, path_effects=_CASE)
         for direction, which in is_open.items():
+            drawn |= {"open"} if which.any() else set()
             for x_open, y_open in zip(at[which], middle[which], strict=True):
-                framing.open_end(ax, x_open, y_open, direction == "up", "black")
+                framing.open_end(ax, x_open, y_open, direction == "up", "black", path_effects=_CASE)
         if joined:
             ax.fill_between(at, low, high, where=closed.tolist(), color="black", alpha=0.25, linewidth=0)
             # The exact line goes between the measured line and its points, so that both show where they coincide.
-            ax.plot(at, middle, color="black", linewidth=0.8, zorder=3)
+            ax.plot(at, middle, color="black", linewidth=0.8, zorder=3, path_effects=_CASE)
         ax.plot(at, middle, label=f"{boundary} boundary", linestyle="", **(_COMMON | _LOOKS[str(boundary)]))
         drawn.add(str(boundary))
     return drawn

@@ -96,7 +96,9 @@ def scaling_plot(
             else:
                 continue
             bottom.vlines(at * aside, ends[0] / reference, ends[1] / reference, color=color, linewidth=0.9)
-            bottom.plot(at * aside, found["lr_critical"] / reference, "o", **look)
+            ratio = found["lr_critical"].to_numpy(dtype=float) / reference
+            bottom.plot(at * aside, ratio, "o", **look)
+            _open_ratios(bottom, found, at * aside, ratio, color)
         if any(exact):
             label = f"exact onset, ${theory.CRITICAL_PREFACTOR:.3g}\\,T^{{{theory.CRITICAL_EXPONENTS['TL']:g}}}$"
             look = {"color": "black", "linestyle": "--", "linewidth": 0.9, "label": label}
@@ -150,6 +152,15 @@ def _points(
     return found, (low, high)
 
 
+def _open_ratios(ax: Axes, found: pd.DataFrame, at: np.ndarray, ratio: np.ndarray, color: str) -> None:
+    """Draw the open ends of intervals as arrows of nine points on the linear axis of the residuals."""
+    arrow = {"arrowstyle": "<-", "color": color, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7}
+    low, high = (found[end].to_numpy(dtype=float) for end in ("ci_low", "ci_high"))
+    for is_open, reach in ((low == 0, -9), (np.isinf(high), 9)):
+        for place, value in zip(at[is_open], ratio[is_open], strict=True):
+            ax.annotate("", (place, value), (0, reach), textcoords="offset points", arrowprops=arrow)
+
+
 def _arrows(ax: Axes, rows: pd.DataFrame, x: str, color: str, shift: float) -> None:
     """Draw censored cells as arrows that start at what the boundary is at most, or at least."""
     for sides, column, end in ((("below", "epochs"), "ci_high", "lr_above"), (("above",), "ci_low", "lr_below")):
@@ -176,6 +187,9 @@ def _remarks(critical: pd.DataFrame, exact: bool, fitted: bool) -> list[str]:
             f"Measured: {shares[0]:.0%} of seeds collapse. "
             "Exact onset: any can (η\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}3/4)."
         )
+    seen = critical["censored"] == ""
+    if ((critical["ci_low"] == 0) | np.isinf(critical["ci_high"]))[seen].any():
+        remarks.append(framing.OPEN)
     if n_censored := int((critical["censored"] != "").sum()):
         remarks.append(
             f"Arrows: {n_censored} of {len(critical)} boundaries, beyond the learning rates or epochs of their cell."

@@ -160,6 +160,7 @@ def test_an_open_interval_is_an_arrow_and_never_shaded() -> None:
         ax = fig.axes[0]
         arrows = [a for a in ax.findobj(Annotation) if a.arrow_patch is not None]
         assert [(a.xyann, a.xy[0], a.xy[1] > 0.1) for a in arrows] == [((5, 0.1), 5, False), ((3, 0.1), 3, True)]
+        assert "Arrows at points: their intervals are open at that end." in text(fig)
         low, high = ax.get_ylim()
         tips = np.clip([0.1 * (high / low) ** end for end in (-0.08, 0.08)], low, high)
         np.testing.assert_allclose([a.xy[1] for a in arrows], tips)
@@ -170,6 +171,16 @@ def test_an_open_interval_is_an_arrow_and_never_shaded() -> None:
         spans = {(p.vertices[:, 0].min(), p.vertices[:, 0].max()) for c in areas for p in c.get_paths()}
         spans = {(first, last) for first, last in spans if last > first}
         assert spans == ({(1, 2), (6, 7)} if shaded else set())  # of rank 4 both neighbours are open
+
+
+def test_residuals_have_the_same_arrows_and_closed_intervals_none() -> None:
+    critical = critical_of(OPEN)
+    fig = figures.scaling_plot(critical, analysis.fit_power_law(critical, x="rank"), x="rank")
+    arrows = [a for a in fig.axes[1].findobj(Annotation) if a.arrow_patch is not None]
+    assert [(a.xy[0], np.sign(a.xyann[1])) for a in arrows] == [(5, -1), (3, 1)]
+    closed = critical_of([(0.05, 0.2)] * 4)
+    fig = figures.scaling_plot(closed, analysis.fit_power_law(closed, x="rank"), x="rank")
+    assert not [a for a in fig.findobj(Annotation) if a.arrow_patch is not None] and "Arrows" not in text(fig)
 
 
 def test_a_paler_colour_is_shown_in_a_colour_of_the_diagram() -> None:
