@@ -9,25 +9,42 @@ from pathlib import Path
 import pandas as pd
 
 from ghostsweep.errors import UsageError
+from ghostsweep.running import lacking
 from ghostsweep.store import columns, tables
 
 MAX_NAME = 120
 """Characters of a name of a file."""
 
 
-def plot(name: str, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+def plot(
+    name: str, *, out: str | Path = "results", to: str | Path = "figures", sweeps: str | Path = "sweeps"
+) -> list[Path]:
     """Draw a paper figure (`fig1` to `fig8`) or every figure a sweep's tables allow; return the files written.
 
-    Raises UsageError where nothing can be drawn.
+    Figures say what results lack by the sweep's file below `sweeps`: runs that are missing, and what has changed.
+    Pictures of the sweep that an earlier call drew and this one does not are removed. Raises UsageError where nothing
+    can be drawn.
     """
     from ghostsweep.figures import gallery
     from ghostsweep.paper import catalog
 
     if name in catalog.PAPER:
-        return catalog.draw(name, out, to)
+        found = [catalog.read(sweep, out) for sweep in catalog.PAPER[name].sweeps]
+        return catalog.draw(name, found, to, [lack(each, sweeps) for each in found])
     if Path(name).name in ("", ".."):  # what is drawn is named after it
         raise UsageError(f"plot: found {name!r}; allowed: the name of a sweep that has results, or a paper figure")
-    return gallery.draw(name, out=out, to=to)
+    read = tables.read(name, out)
+    return gallery.draw(read, out=out, to=to, note=lack(read, sweeps))
+
+
+def lack(found: tables.Tables, sweeps: str | Path = "sweeps") -> str:
+    """What figures say of tables that are not whole or not of today; empty where there is nothing to say."""
+    told = lacking.lacks(found, sweeps)
+    if told is None:
+        return ""
+    from ghostsweep.figures import naming
+
+    return naming.shortfall(*told)
 
 
 def overlay(names: Sequence[str], *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:

@@ -80,6 +80,11 @@ def text(fig: Figure) -> str:
     return " ".join(" ".join(t.get_text().split()) for t in fig.findobj(Text))
 
 
+def legend(fig: Figure) -> list[str]:
+    """What the legend above the panels names, line breaks as spaces."""
+    return [" ".join(t.get_text().split()) for one in fig.legends for t in one.get_texts()]
+
+
 def labelled(ax: Axes, label: str) -> Line2D:
     (line,) = [line for line in ax.get_lines() if line.get_label() == label]
     return line

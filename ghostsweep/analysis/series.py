@@ -46,6 +46,8 @@ def series_along(
     """
     require_columns(critical, (*_GROUP_ALWAYS, x, y, "ci_low", "ci_high", "censored", "level"), "a scaling law")
     critical = critical[critical[x].notna()]
+    if not is_numeric_dtype(critical[x]) or is_bool_dtype(critical[x]):
+        raise UsageError(f"{x} is {critical[x].iloc[0]!r} in a cell: a scaling law along it needs positive numbers")
     if (critical[x] <= 0).any():
         raise UsageError(f"{x} is {critical[x].min()} in a cell: a scaling law along it needs positive numbers")
     fields = [column for column in critical.columns if column not in (*ESTIMATES, *_GROUP_ALWAYS, x, y)]

@@ -26,11 +26,14 @@ def plot_command(
     quick: OfQuickOption = False,
     out: OutOption = Path("results"),
     to: Annotated[Path, typer.Option("--to", help="Folder for the figures.")] = Path("figures"),
+    sweeps: SweepsOption = Path("sweeps"),
     quiet: QuietOption = False,
 ) -> None:
     """Draw figures from finished tables, as PNG and PDF. Never trains.
 
-    With --overlay the runs of several sweeps are drawn as those of one, told apart by the fields in which they differ.
+    Where runs that the sweep file asks for are missing, or it has changed since, each figure says so. Pictures of a
+    sweep from earlier that are no longer drawn are removed. With --overlay the runs of several sweeps are drawn as
+    those of one, told apart by the fields in which they differ.
 
     Example: ghostsweep plot canonical_lr_timescale
 
@@ -47,7 +50,7 @@ def plot_command(
     failed = []
     for each in names:
         try:
-            drawn = drawing.plot(each, out=out, to=to)
+            drawn = drawing.plot(each, out=out, to=to, sweeps=sweeps)
         except UsageError as error:
             failed.append(f"{each}: not drawn: {error}")
             continue

@@ -1,10 +1,11 @@
-"""The commands that tell what there is and what came of it: list, status, fit, show, export."""
+"""The commands that tell what there is and what came of it: list, status, analyze, show, export."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ghostsweep import drawing
 from ghostsweep.analysis import analyzing
 from ghostsweep.analysis.outcomes import CRITERIA
 from ghostsweep.cli.app import (
@@ -23,7 +24,7 @@ from ghostsweep.cli.console import print_list, print_run, print_status, say
 from ghostsweep.cli.printing import Format, print_tables
 from ghostsweep.errors import UsageError
 from ghostsweep.machine.terminal import reason
-from ghostsweep.running import exporting, finding, ledger, showing
+from ghostsweep.running import exporting, finding, lacking, ledger, showing
 from ghostsweep.spec import load
 from ghostsweep.store import tables
 
@@ -42,7 +43,7 @@ def list_command(
     """
     paths = finding.sweep_files(sweeps)
     if not paths:
-        raise UsageError(f"{sweeps}: no sweep files (.toml) there; --sweeps names their folder")
+        raise UsageError(f"{sweeps.absolute()}: no sweep files there; --sweeps names another folder")
     broken, states = [], list[ledger.Status]()
     for path in paths:
         for quick in (False, True):
@@ -87,7 +88,7 @@ def status_command(
         suffix = "-quick" if quick else ""
         paths = [path for path in finding.sweep_files(sweeps) if (out / f"{path.stem}{suffix}").is_dir()]
     if not paths:
-        raise UsageError(f"{out}: no results of the sweeps in {sweeps}; `ghostsweep run` makes them")
+        raise UsageError(f"{out.absolute()}: no results of any sweep there; --out names another folder")
     broken, found = [], []
     for path in paths:
         try:
@@ -125,6 +126,7 @@ def analyze_command(
     style: FormatOption = Format.table,
     table: TableOption = None,
     to: ToOption = None,
+    sweeps: SweepsOption = Path("sweeps"),
 ) -> None:
     """Print the critical learning rates and the learnable band of every cell, and the laws through the rates.
 
@@ -143,7 +145,11 @@ def analyze_command(
 
     Example: ghostsweep analyze rank_one_lr_timescale --table power_law --format csv
     """
-    fitted = analyzing.analyze(named(name, quick), out=out, share=share)
+    results = tables.read(named(name, quick), out)
+    note = drawing.lack(results, sweeps)
+    fitted = analyzing.analyze(results, share=lacking.share(results, sweeps) if share is None else share)
+    for each in (fitted.critical, fitted.band):
+        each.attrs["lacks"] = note
     laws = {
         "local_exponent": fitted.local_exponent,
         "power_law": fitted.power_law,
@@ -152,7 +158,7 @@ def analyze_command(
     found = {"critical_lr": fitted.critical, "learnable_band": fitted.band}
     found |= {title: law for title, law in laws.items() if law is not None}
     if style is Format.table and table is None and to is None:
-        print(fitted.summary, end="\n\n")
+        print(f"{note}\n" * bool(note) + fitted.summary, end="\n\n")
         less = {"compare_scaling": [*DETAILS, *DETAILS_OF_RIVALS]}
         found = {
             name: each.drop(columns=less.get(name, list(DETAILS)), errors="ignore") for name, each in found.items()

@@ -14,7 +14,7 @@ from matplotlib.patches import ConnectionPatch, Rectangle
 from ghostsweep import theory
 from ghostsweep.analysis import cell_fields
 from ghostsweep.errors import UsageError
-from ghostsweep.figures import style
+from ghostsweep.figures import framing, naming, style
 from ghostsweep.figures.phase import edges
 
 DENSE = 100
@@ -55,7 +55,14 @@ def is_dense(runs: pd.DataFrame) -> bool:
     return bool(plain and alike and full and min(n_rates, n_starts) > DENSE and runs["timescale"].nunique() == 1)
 
 
-def dense_diagram(runs: pd.DataFrame, zoom: pd.DataFrame | None = None, *, width: float = style.TWO_COLUMNS) -> Figure:
+def dense_diagram(
+    runs: pd.DataFrame,
+    zoom: pd.DataFrame | None = None,
+    *,
+    width: float = style.TWO_COLUMNS,
+    title: str = "",
+    note: str = "",
+) -> Figure:
     """Draw the outcome of every run of a dense grid as a pixel in the plane of eta and start, and a zoom beside it.
 
     A run is trapped if its last gradient is exactly 0: its r is below the no-learning edge r*/4, for good. Trapped
@@ -63,8 +70,8 @@ def dense_diagram(runs: pd.DataFrame, zoom: pd.DataFrame | None = None, *, width
     others by the mean loss of their last 50 epochs. Dashed: eta = 3/4, below which no run can be trapped.
 
     zoom: a dense grid of other runs, its frame drawn in the first panel. Shades mean the same in both. width:
-    inches; the panels stand side by side where there is room for two columns. Raises UsageError for a table that
-    is not such a grid (see `is_dense`).
+    inches; the panels stand side by side where there is room for two columns. title, note: as in `phase_diagram`.
+    Raises UsageError for a table that is not such a grid (see `is_dense`).
     """
     columns = ["timescale", "learning_rate", "r_start", "epochs", "mean_loss", "recent_mean_loss", "final_grad_norm"]
     tables = [runs] if zoom is None else [runs, zoom]
@@ -91,6 +98,8 @@ def dense_diagram(runs: pd.DataFrame, zoom: pd.DataFrame | None = None, *, width
             for ax, letter in zip(axes, "ab", strict=True):
                 style.panel_letter(ax, letter, x=-0.12)
         _colour_bars(fig, axes, lived, recent, beside)
+        heading, about = naming.head(title, runs)
+        framing.frame(fig, title=heading, about=about, note=note)
     return fig
 
 

@@ -1,22 +1,28 @@
 """Every figure that the tables of a sweep allow."""
 
 import contextlib
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from pandas.api.types import is_numeric_dtype
 
 from ghostsweep import analysis
 from ghostsweep.analysis.analyzing import Analyzed, analyze
 from ghostsweep.errors import UsageError
+from ghostsweep.figures import naming, style
 from ghostsweep.figures.band import band_plot
 from ghostsweep.figures.dense import dense_diagram, is_dense
-from ghostsweep.figures.loss_vs_rate import loss_against_learning_rate
+from ghostsweep.figures.eta import eta_collapse
+from ghostsweep.figures.loss_vs_rate import MAX_LINES, loss_against_learning_rate
 from ghostsweep.figures.phase import MAX_PANELS, panel_count, phase_diagram
-from ghostsweep.figures.scaling import MAX_SERIES, eta_collapse, scaling_plot
-from ghostsweep.figures.style import save
+from ghostsweep.figures.scaling import MAX_SERIES, scaling_plot
+from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
 from ghostsweep.spec import CHOICES
 from ghostsweep.store import tables
 
@@ -24,40 +30,30 @@ MAX_PICTURES = 12
 """Pictures into which `plot` splits what has too many panels for one, by fields of words."""
 
 
-def draw(name: str | tables.Tables, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
-    """Draw every figure that the tables of a sweep, or tables themselves, allow; return the files written.
+def draw(
+    found: tables.Tables, *, out: str | Path = "results", to: str | Path = "figures", note: str = ""
+) -> list[Path]:
+    """Draw every figure that the tables of a sweep allow; return the files written.
 
-    Raises UsageError where nothing can be drawn.
+    out: where those of a zoom into it may be. note: what stands on each of them, as that runs are missing. Pictures of
+    the sweep from earlier calls that are not drawn anew are removed. Raises UsageError where nothing can be drawn.
     """
-    found = name if isinstance(name, tables.Tables) else tables.read(name, out)
-    runs, name = found.runs, found.name
-    drawn: list[Path] = []
+    name, runs = found.name, found.runs
     if runs["learning_rate"].nunique() < 2:
         raise UsageError(f"{found.name}: found a single learning rate; a phase diagram needs several")
     if is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
-        return save(dense_diagram(runs, _zoom(found.name, out)), Path(to) / f"{found.name}.dense")
-    fitted = analyze(found)
-    varying, words = swept(runs)
-    for x in varying:
-        for part, rows in _parts(runs, x, words):
-            cells = fitted.critical[_among(fitted.critical, rows, words)] if part else fitted.critical
-            drawn += save(phase_diagram(rows, x=x, critical=cells), Path(to) / f"{found.name}.phase_{x}{part}")
-    if not varying and runs["model"].nunique() == 1:
-        prefer = found.meta.get("record", {}).get("epochs", ())
-        for part, rows in _by_words(runs, words) if words else [("", runs)]:
-            one = replace(found, runs=rows)
-            loss = loss_against_learning_rate(one, found.meta.get("title", found.name) + part, prefer)
-            drawn += save(loss, Path(to) / f"{found.name}.loss{part}")
-    drawn += _draw_fits(fitted, varying, Path(to) / found.name)
-    # Of plain gradient descent alone, as its theory.
-    exact = analysis.is_closed_form(runs) and np.isfinite(analysis.levels(runs).theory).all()
-    if exact and runs["timescale"].nunique() > 1:
-        drawn += save(eta_collapse(runs), Path(to) / f"{found.name}.eta")
-    if not drawn:
+        zoom = _zoom(name, out)
+        pictures = [("dense", dense_diagram(runs, zoom, title=_title(found, runs), note=note))]
+    else:
+        pictures = list(_pictures(found, note))
+    if not pictures:
+        varying, words = swept(runs)
         raise UsageError(
             f"{name}: found runs that differ in {', '.join(varying + words)}; allowed: at most {MAX_PANELS} "
             f"combinations for each value of one of them, and {MAX_PICTURES} of fields of words; select runs in Python"
         )
+    drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{kind}")]
+    _remove_old(name, Path(to), drawn)
     return drawn
 
 
@@ -66,6 +62,69 @@ def swept(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
     fields = [field for field in analysis.cell_fields(runs) if _varies(runs, field)]
     varying = [field for field in fields if is_numeric_dtype(runs[field])]
     return varying, [field for field in fields if field not in varying]
+
+
+def _pictures(found: tables.Tables, note: str) -> Iterator[tuple[str, Figure]]:
+    """Every figure that the tables of a sweep allow, and what its file is called after the sweep."""
+    runs = found.runs
+    fitted = analyze(found)
+    varying, words = swept(runs)
+    title = _title(found, runs)
+    for x in varying:
+        for part, rows in _parts(runs, x, words):
+            cells = fitted.critical[_among(fitted.critical, rows, words)] if part else fitted.critical
+            about = _title(found, rows, words if part else ())
+            yield f"phase_{x}{part}", phase_diagram(rows, x=x, critical=cells, title=about, note=note)
+    if not varying:
+        yield from _without_numbers(found, fitted, words, note)
+    yield from _fits(fitted, varying, title, note)
+    # Of plain gradient descent alone, as its theory.
+    exact = analysis.is_closed_form(runs) and np.isfinite(analysis.levels(runs).theory).all()
+    if exact and runs["timescale"].nunique() > 1:
+        yield "eta", eta_collapse(runs, title=title, note=note)
+
+
+def _without_numbers(
+    found: tables.Tables, fitted: Analyzed, words: list[str], note: str
+) -> Iterator[tuple[str, Figure]]:
+    """Where runs differ in rate, seed and words alone: loss against rate, and these words, as optimizers, compared."""
+    runs, prefer = found.runs, found.meta.get("record", {}).get("epochs", ())
+    several = words and runs.groupby(words, dropna=False).ngroups <= MAX_LINES
+    if several:
+        title = _title(found, runs)
+        yield f"loss_{'_'.join(words)}", loss_against_learning_rate(found, title, prefer, by=words, note=note)
+    parts = _by_words(runs, words) if words else [("", runs)]
+    for part, rows in parts:
+        title = _title(found, rows, words)
+        yield f"loss{part}", loss_against_learning_rate(replace(found, runs=rows), title, prefer, note=note)
+    title = _title(found, runs)
+    for x in words:
+        if panel_count(runs, x) <= MAX_PANELS:
+            few = runs[x].nunique() <= 4 and panel_count(runs, x) == 1
+            look: dict[str, Any] = {"title": title, "note": note, "width": ONE_COLUMN if few else TWO_COLUMNS}
+            yield f"phase_{x}", phase_diagram(runs, x=x, critical=fitted.critical, **look)
+    for x in words:  # in the order of the runs, which is that of the sweep file, as in the other pictures
+        places = naming.positions(runs[x])
+        band = fitted.band.sort_values(x, key=lambda column, at=places: column.map(at))  # type: ignore[misc]
+        yield from _bands(replace(fitted, band=band), [x], title, note)
+
+
+def _title(found: tables.Tables, runs: pd.DataFrame, words: Sequence[str] = ()) -> str:
+    """Title of a picture of these runs, all alike in words, and beneath it what they are."""
+    first = runs.iloc[0]
+    own = [style.value_text(word, first[word]) for word in words if word not in ("model", "task")]
+    return f"{found.meta.get('title', found.name)}\n{', '.join([naming.about(runs), *own])}"
+
+
+def _remove_old(name: str, to: Path, drawn: list[Path]) -> None:
+    """Remove pictures of a sweep that an earlier call drew under a name that is no longer drawn, and no other file."""
+    own = re.compile(re.escape(name) + r"\.(dense|eta|loss|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)")
+    kept = {path.name for path in drawn}
+    for path in to.iterdir() if to.is_dir() else ():
+        if own.fullmatch(path.name) and path.name not in kept and path.is_file():
+            with contextlib.suppress(OSError):
+                if b"Matplotlib" in path.read_bytes():  # what another program has saved is somebody's work
+                    path.unlink()
 
 
 def _varies(runs: pd.DataFrame, field: str) -> bool:
@@ -109,19 +168,25 @@ def _zoom(name: str, out: str | Path) -> pd.DataFrame | None:
     return runs if is_dense(runs) else None
 
 
-def _draw_fits(fitted: Analyzed, varying: list[str], base: Path) -> list[Path]:
-    """Draw the laws, the upper boundary's alone where both are too many, and the bands; each where it is legible."""
-    drawn = []
+def _fits(fitted: Analyzed, varying: list[str], title: str, note: str) -> Iterator[tuple[str, Figure]]:
+    """The laws, the upper boundary's alone where both are too many, and the bands; each where it is legible."""
     laws = fitted.power_law if fitted.power_law is not None else pd.DataFrame({"along": []})
     for x, law in laws.groupby("along"):
         shown = law if len(law) <= MAX_SERIES else law[law["boundary"] == "upper"]
         if len(shown) <= MAX_SERIES:
             cells = fitted.critical[fitted.critical["boundary"].isin(shown["boundary"])]
-            drawn += save(scaling_plot(cells, shown, x=str(x)), Path(f"{base}.scaling_{x}"))
-    for x in varying:
+            yield f"scaling_{x}", scaling_plot(cells, shown, x=str(x), title=title, note=note)
+    yield from _bands(fitted, varying, title, note)
+
+
+def _bands(fitted: Analyzed, fields: list[str], title: str, note: str) -> Iterator[tuple[str, Figure]]:
+    """The learnable band against each of the fields, where it is legible."""
+    for x in fields:
         band = fitted.band[fitted.band[x].notna()]
         learns = (band["width_decades"] > 0).any()
-        if learns and (band[x] > 0).all() and band.groupby(x).size().max() <= MAX_SERIES:
-            with contextlib.suppress(UsageError):  # series of other x: more than there are colours
-                drawn += save(band_plot(band, x=x), Path(f"{base}.band_{x}"))
-    return drawn
+        if learns and band.groupby(x).size().max() <= MAX_SERIES:
+            try:
+                fig = band_plot(band, x=x, title=title, note=note)
+            except UsageError:  # not positive, or series of other x: more than there are colours
+                continue
+            yield f"band_{x}", fig

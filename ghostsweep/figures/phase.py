@@ -1,5 +1,6 @@
 """Phase diagrams: what became of training, over two of the swept fields."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from ghostsweep import analysis
 from ghostsweep.analysis import cell_fields
 from ghostsweep.errors import UsageError
-from ghostsweep.figures import style
+from ghostsweep.figures import framing, naming, style
 
 MAX_PANELS = 6
 
@@ -29,24 +29,27 @@ def phase_diagram(
     critical: pd.DataFrame | None = None,
     theory: bool = True,
     width: float = style.TWO_COLUMNS,
+    title: str = "",
+    note: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw the outcome of training as a colour in every (x, y) cell, with the critical learning rates on top.
 
     A cell has the colour of its seeds' most frequent outcome, faded towards white by the share of seeds that
-    went otherwise. Every x has its own column of y values, so grids may differ between columns. Other fields
-    that vary give one panel per combination (a field fixed by x alone does not count).
+    went otherwise. Every x has its own column of y values, so grids may differ between columns; the values of a field
+    of words, as the optimizer, are positions. Other fields that vary give one panel per combination (a field fixed by
+    x alone does not count).
 
     critical: table of `analysis.critical_lr`, computed here if None; drawn if y is "learning_rate", each
-    boundary with its 95% interval: the upper as filled, the lower as open points. theory: where the model says so,
-    the rate at which theory puts the upper boundary (exact for the canonical form). width: inches. Raises UsageError
-    for an empty table, missing columns, fields that are not numbers, or more than six panels.
+    boundary with its 95% interval: the upper as filled, the lower as open points; an arrow where an interval is open,
+    and a shade between neighbours of which neither is. theory: where the model says so, the rate at which theory puts
+    the upper boundary (exact for the canonical form). width: inches. title: of the figure; model, task, epochs and
+    seeds stand beneath it, or its further lines. note: what must not be missed, as that runs are missing. ax: axes to
+    draw into, where there is one panel. Raises UsageError for an empty table, missing columns, or too many panels.
     """
     style.require(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
     if x == y:
         raise UsageError(f"phase diagram: both axes are {x}; name two different fields")
-    for field in (x, y):
-        if not pd.api.types.is_numeric_dtype(runs[field]):
-            raise UsageError(f"phase diagram: {field} must be a number in every run, found {runs[field].iloc[0]!r}")
     kept = runs[runs[x].notna() & runs[y].notna()]
     if kept.empty:
         raise UsageError(f"phase diagram: no run has both {x} and {y}")
@@ -54,45 +57,55 @@ def phase_diagram(
         kept = analysis.outcomes(kept)
     facets = facet_fields(kept, x, y)
     panels = _split(kept, facets)
-    cells = [analysis.shares(panel, [x, y]) for panel in panels]
+    if ax is not None and len(panels) > 1:
+        raise UsageError(f"phase diagram: ax takes one panel, and {', '.join(facets)} would make {len(panels)}")
     if critical is None and y == "learning_rate":
         critical = analysis.critical_lr(kept)
     if critical is not None and x not in critical.columns:  # the same in all runs
         critical = critical.assign(**{x: kept[x].iloc[0]})
+    words = {field: naming.positions(kept[field]) for field in (x, y) if naming.are_words(kept[field])}
+    names = [naming.name_of(kept, facets, panel.iloc[0]) for panel in panels]
+    for field, at in words.items():
+        kept, panels = naming.put(kept, field, at), [naming.put(panel, field, at) for panel in panels]
+        if critical is not None and field in critical:
+            critical = naming.put(critical, field, at)
+    cells = [analysis.shares(panel, [x, y]) for panel in panels]
 
     with style.rc():
-        n_columns = 2 if len(panels) == 4 else min(len(panels), 3 if width > style.ONE_COLUMN else 2)
+        wide = width > style.ONE_COLUMN
+        n_columns = 2 if len(panels) == 4 else min(len(panels), 3 if wide else 2)
         n_rows = -(-len(panels) // n_columns)
-        panel_height = 3.0 if len(panels) == 1 else 2.1
-        fig = style.new_figure(width, 0.7 + panel_height * n_rows)
-        axes = fig.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).ravel()
-        drawn: set[str] = set()
-        for ax, panel, table in zip(axes, panels, cells, strict=False):
-            _cells(ax, table, x, y)
-            if facets:
-                ax.set_title(_panel_title(kept, panel, facets))
-        _scales(axes, kept, x, y)
-        for ax, panel in zip(axes, panels, strict=False):
-            if critical is not None and y == "learning_rate":
-                drawn |= _critical_lines(ax, _matching(critical, panel, facets), x)
-            if theory and y == "learning_rate" and _theory_line(ax, panel, x):
-                drawn.add("theory")
-        for ax in axes[len(panels) :]:
-            ax.set_visible(False)
-        for i, ax in enumerate(axes[: len(panels)]):
-            if i + n_columns >= len(panels):
-                ax.set_xlabel(style.label(runs, x))
-                ax.xaxis.set_tick_params(labelbottom=True)
-            if i % n_columns == 0:
-                ax.set_ylabel(style.label(runs, y))
-        handles = _legend_handles(cells, drawn)
-        fig.legend(
-            handles=handles,
-            loc="outside upper center",
-            ncols=min(len(handles), 2 if width < 5 else 4),
-            handlelength=2.6,
+        fig = style.new_figure(width, (2.8 if len(panels) == 1 else 2.0) * n_rows)
+        axes = (
+            np.array([ax])
+            if ax is not None
+            else fig.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).ravel()
         )
-        style.remark(fig, style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null"))
+        drawn: set[str] = set()
+        for each, table, name in zip(axes, cells, names, strict=False):
+            _cells(each, table, x, y, words)
+            each.set_title(framing.wrapped(name, 0.85 * width / n_columns - 0.3, 8.0))
+        _scales(axes, kept, x, y, words)
+        for each, panel in zip(axes, panels, strict=False):
+            if critical is not None and y == "learning_rate":
+                drawn |= _critical_lines(each, _matching(critical, panel, facets), x, joined=x not in words)
+            if theory and y == "learning_rate" and x not in words and _theory_line(each, panel, x):
+                drawn.add("theory")
+        for each in axes[len(panels) :]:
+            each.set_visible(False)
+        for i, each in enumerate(axes[: len(panels)]):
+            if i + n_columns >= len(panels):
+                each.set_xlabel(style.label(runs, x))
+                each.xaxis.set_tick_params(labelbottom=True)
+            if i % n_columns == 0:
+                each.set_ylabel(style.label(runs, y))
+        handles = _legend_handles(cells, drawn)
+        remarks = [framing.OPEN] if "open" in drawn else []
+        remarks += style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null")
+        heading, about = naming.head(title, runs)
+        if ax is not None:
+            return framing.frame_axes(ax, [heading, note], handles)
+        framing.frame(fig, title=heading, about=about, note=note, handles=handles, remarks=remarks)
     return fig
 
 
@@ -107,15 +120,8 @@ def facet_fields(runs: pd.DataFrame, x: str, y: str) -> list[str]:
     """Return the fields that need a panel per value: they vary, and neither x nor model and task decide them."""
     kinds = ["model", "task"] if "task" in runs else ["model"]
     fields = [f for f in cell_fields(runs) if f not in (x, y)]
-    fields = [f for f in fields if f in kinds or (runs.groupby(kinds)[f].nunique(dropna=False) > 1).any()]
+    fields = [f for f in fields if f in kinds or (runs.groupby(kinds, dropna=False)[f].nunique(dropna=False) > 1).any()]
     return [f for f in fields if (runs.groupby(x)[f].nunique(dropna=False) > 1).any()]
-
-
-def _panel_title(runs: pd.DataFrame, panel: pd.DataFrame, facets: list[str]) -> str:
-    """Name what tells a panel apart: its model, and the fields that vary among runs of that model."""
-    same_model = runs[runs["model"] == panel["model"].iloc[0]]
-    telling = [f for f in facets if f == "model" or same_model[f].nunique(dropna=False) > 1]
-    return ", ".join(style.value_text(f, panel[f].iloc[0]) for f in telling)
 
 
 def _split(runs: pd.DataFrame, facets: list[str]) -> list[pd.DataFrame]:
@@ -155,9 +161,9 @@ def edges(centres: np.ndarray, log: bool) -> np.ndarray:
     return np.exp(result) if log else result
 
 
-def _cells(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+def _cells(ax: Axes, table: pd.DataFrame, x: str, y: str, words: Mapping[str, Any]) -> None:
     """Draw one mesh per x value, its colours the majority outcomes faded by their share."""
-    log_x, log_y = _log(table[x], x), _log(table[y], y)
+    log_x, log_y = (field not in words and _log(table[field], field) for field in (x, y))
     centres = np.sort(table[x].unique()).astype(float)
     x_edges = edges(centres, log_x)
     share = np.zeros(len(table))
@@ -179,23 +185,27 @@ def _log(values: pd.Series, field: str) -> bool:
     return field in ("learning_rate", "timescale") or style.is_log(values.to_numpy(dtype=float))
 
 
-def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str) -> None:
+def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str, words: Mapping[str, Mapping[str, float]]) -> None:
     for ax in axes:
         for axis, field in ((ax.xaxis, x), (ax.yaxis, y)):
             values = np.sort(runs[field].unique()).astype(float)
-            log = _log(runs[field], field)
+            log = field not in words and _log(runs[field], field)
             ends = edges(values, log)
             if log:
                 style.log_axis(axis, ends[0], ends[-1])
-                if field == x and len(values) <= 8:  # few columns: name each
-                    axis.set_major_locator(FixedLocator(values.tolist()))
-                    axis.set_minor_locator(NullLocator())
             else:
                 (ax.set_xlim if field == x else ax.set_ylim)(ends[0], ends[-1])
+            if field in words:
+                framing.ticks_at(axis, values, [style.value_text(field, word) for word in words[field]])
+            elif field != "learning_rate" and len(values) <= MAX_TICKS:
+                framing.ticks_at(axis, values)
 
 
+MAX_TICKS = 30
+"""Measured values up to which each has a tick."""
 THEORY = "critical rate by theory"
 _RIM = [patheffects.withStroke(linewidth=2.2, foreground="black")]
+_CASE = [patheffects.withStroke(linewidth=1.8, foreground="white", alpha=0.8)]  # black lines on a black phase
 
 
 _LOOKS: dict[str, dict[str, Any]] = {
@@ -205,8 +215,12 @@ _LOOKS: dict[str, dict[str, Any]] = {
 _COMMON: dict[str, Any] = {"color": "black", "linewidth": 0.8, "markeredgewidth": 0.6, "zorder": 5}
 
 
-def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str) -> set[str]:
-    """Draw each boundary's measured rate with its interval, with gaps where it is censored; return what was drawn."""
+def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str, joined: bool) -> set[str]:
+    """Draw each boundary's measured rate with its interval, with gaps where it is censored; return what was drawn.
+
+    An open end of an interval, 0 or inf, is an arrow. joined: whether neighbours are, by a line and by a shade between
+    closed intervals.
+    """
     drawn: set[str] = set()
     estimates = ["ci_low", "ci_high", "lr_critical"]
     seen = (critical["censored"] == "") & critical["lr_critical"].notna()
@@ -217,11 +231,18 @@ def _critical_lines(ax: Axes, critical: pd.DataFrame, x: str) -> set[str]:
         line = line[line[x].notna()]  # of whole numbers a null is no float
         at = line[x].to_numpy(dtype=float)
         low, high, middle = (line[c].to_numpy(dtype=float) for c in estimates)
-        low, high = (np.clip(end, *ax.get_ylim()) for end in (low, high))  # an end may be open: 0 or inf
-        ax.fill_between(at, low, high, color="black", alpha=0.25, linewidth=0)
-        ax.vlines(at, low, high, color="black", linewidth=0.8, zorder=3)
-        # The exact line goes between the measured line and its points, so that both show where they coincide.
-        ax.plot(at, middle, color="black", linewidth=0.8, zorder=3)
+        is_open = {"down": low == 0, "up": np.isinf(high)}
+        closed = ~(is_open["down"] | is_open["up"])
+        low, high = np.where(is_open["down"], middle, low), np.where(is_open["up"], middle, high)
+        ax.vlines(at, low, high, color="black", linewidth=0.8, zorder=3, path_effects=_CASE)
+        for direction, which in is_open.items():
+            drawn |= {"open"} if which.any() else set()
+            for x_open, y_open in zip(at[which], middle[which], strict=True):
+                framing.open_end(ax, x_open, y_open, direction == "up", "black", path_effects=_CASE)
+        if joined:
+            ax.fill_between(at, low, high, where=closed.tolist(), color="black", alpha=0.25, linewidth=0)
+            # The exact line goes between the measured line and its points, so that both show where they coincide.
+            ax.plot(at, middle, color="black", linewidth=0.8, zorder=3, path_effects=_CASE)
         ax.plot(at, middle, label=f"{boundary} boundary", linestyle="", **(_COMMON | _LOOKS[str(boundary)]))
         drawn.add(str(boundary))
     return drawn
@@ -238,12 +259,17 @@ def _theory_line(ax: Axes, panel: pd.DataFrame, x: str) -> bool:
     return True
 
 
-def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist]:
+def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist | tuple[Artist, ...]]:
     table = pd.concat(cells)
     present = [o for o in style.OUTCOME_COLORS if (table["majority"] == o).any()]
-    handles: list[Artist] = [Patch(facecolor=style.OUTCOME_COLORS[o], label=style.outcome_text(o)) for o in present]
-    if any(((table["majority"] == o) & (table[f"share_{o}"] < 1)).any() for o in present):
-        handles.append(Patch(facecolor="#D0D0D0", label="paler: seeds disagree"))
+    handles: list[Artist | tuple[Artist, ...]] = [
+        Patch(facecolor=style.OUTCOME_COLORS[o], label=style.outcome_text(o)) for o in present
+    ]
+    mixed = [o for o in present if ((table["majority"] == o) & (table[f"share_{o}"] < 1)).any()]
+    if mixed:  # in an outcome's own colour: a gray one would look like another outcome
+        base = np.array(to_rgb(style.OUTCOME_COLORS[mixed[0]]))
+        shades = [tuple((1 - share * (1 - base)).tolist()) for share in (1.0, 0.7, 0.4)]
+        handles.append(tuple(Patch(facecolor=shade, label="paler: seeds disagree") for shade in shades))
     for boundary in ("upper", "lower"):
         if boundary in drawn:
             name = f"{boundary} boundary, 95% interval"

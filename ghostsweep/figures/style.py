@@ -3,6 +3,7 @@
 Nothing here changes matplotlib's global state: figures are built inside `rc()`, never registered with pyplot.
 """
 
+import io
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -82,6 +83,7 @@ _NAMES = {
     "delay_ms": "delay",
     "reaction_ms": "reaction time",
 }
+_SHORT = {"timescale": "T", "confidence": "c", "n_units": "N", "r_start": "initial r/r*"}
 _UNITS = {
     **{"timescale": "steps", "dt_ms": "ms", "tau_ms": "ms", "r_start": "r*", "r_start_sigma": "r*"},
     **dict.fromkeys(("input_ms", "delay_ms", "reaction_ms"), "ms"),
@@ -97,9 +99,19 @@ def rc() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
+class Picture(Figure):
+    """A figure that notebooks show where it is the value of a cell, though pyplot does not know it."""
+
+    def _repr_png_(self) -> bytes:
+        data = io.BytesIO()
+        with rc():
+            self.savefig(data, format="png", dpi=150)
+        return data.getvalue()
+
+
+def new_figure(width: float, height: float) -> Picture:
     """Return an empty figure of width x height inches, not registered with pyplot."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 def save(fig: Figure, path: str | Path) -> list[Path]:
@@ -151,11 +163,17 @@ def label(table: pd.DataFrame, field: str) -> str:
 
 def value_text(field: str, value: Any) -> str:
     """Return "field = value" as it stands in panel titles and legends ("rank one" alone for a model)."""
-    if isinstance(value, str):
-        return value.replace("_", " ")
-    short = {"timescale": "T", "confidence": "c", "n_units": "N", "r_start": "initial r/r*"}
-    name = short.get(field, field.replace("_", " "))
+    if isinstance(value, str):  # the name of a user's model or task ends in its version
+        return value.split("@")[0].replace("_", " ")
+    name = _SHORT.get(field, field.replace("_", " "))
     return f"{name} = {value:g}" if pd.notna(value) else f"no {name}"
+
+
+def symbol(table: pd.DataFrame, field: str) -> str:
+    """Return what stands for a field in a formula: its symbol from table.attrs, or else its name."""
+    known = {"timescale": "T", "confidence": "c", "n_units": "N", "rank": "K"} | table.attrs.get("symbols", {})
+    words = field.removesuffix(f"_{_UNITS.get(field, '')}").split("_")
+    return str(known.get(field) or r"\mathrm{" + r"\ ".join(words) + "}")
 
 
 def outcome_text(outcome: str) -> str:
@@ -227,6 +245,13 @@ def remark(fig: Figure, lines: Sequence[str]) -> None:
         width = int(fig.get_figwidth() * 17)
         text = "\n".join(textwrap.fill(line, width) for line in lines)
         fig.supxlabel(text, fontsize=7, color=MUTED, x=0.01, ha="left")
+
+
+def remark_more(fig: Figure, lines: Sequence[str]) -> None:
+    """Add to the small print under a figure."""
+    if lines:
+        said = fig.get_supxlabel()
+        remark(fig, [*said.split("\n"), *lines] if said else lines)
 
 
 def scale(tables: Any, where: str) -> str:

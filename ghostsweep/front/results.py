@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ghostsweep import analysis
+from ghostsweep import analysis, drawing
 from ghostsweep.analysis import analyzing
 from ghostsweep.errors import UsageError
 from ghostsweep.front import views
+from ghostsweep.running import lacking
 from ghostsweep.store import tables
 
 if TYPE_CHECKING:
@@ -26,7 +27,12 @@ class Tables(tables.Tables):
     @property
     def share(self) -> float:
         """Share of seeds at which its boundaries lie, as the sweep says."""
-        return analyzing.share_of(self)
+        return lacking.share(self)
+
+    @property
+    def lacks(self) -> str:
+        """What the tables lack of the sweep, and what has changed since, in words; empty where they are whole."""
+        return drawing.lack(self)
 
     def outcomes(self) -> pd.DataFrame:
         """The runs with a column `outcome`: see `ghostsweep.outcomes`."""
@@ -49,7 +55,7 @@ class Tables(tables.Tables):
 
     def analyze(self, *, share: float | None = None) -> analyzing.Analyzed:
         """Boundaries, bands and laws: see `ghostsweep.analyze`."""
-        return analyzing.analyze(self, share=share)
+        return analyzing.analyze(self, share=self.share if share is None else share)
 
     def phase_diagram(self, x: str | None = None, **options: Any) -> Figure:
         """What became of training over learning rate and x, by default the first field that varies."""
@@ -99,7 +105,7 @@ class Tables(tables.Tables):
         """Draw every figure that these tables allow into a folder; return the files."""
         from ghostsweep.figures import gallery
 
-        return gallery.draw(self, out=self.folder.parent, to=to)
+        return gallery.draw(self, out=self.folder.parent, to=to, note=self.lacks)
 
     def __repr__(self) -> str:
         return views.text_of_tables(self)

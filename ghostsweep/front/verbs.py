@@ -62,7 +62,7 @@ def analyze(results: Results, *, out: str | Path = "results", share: float | Non
     """Boundaries and bands of every cell and the laws through them: see `ghostsweep.analysis.analyzing.Analyzed`."""
     if isinstance(results, pd.DataFrame):
         return analyzing.analyze_runs(results, share=0.5 if share is None else share)
-    return analyzing.analyze(tables_of(results, out), share=share)
+    return tables_of(results, out).analyze(share=share)
 
 
 def outcomes(results: Results, criteria: Criteria | None = None, *, out: str | Path = "results") -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep import analysis
+from ghostsweep import analysis, drawing
 from ghostsweep.store import tables
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def _about_tables(found: tables.Tables) -> dict[str, str]:
         "outcomes": became,
         "curves": f"{per_run:.4g} epochs of each run",
         "folder": str(found.folder),
+        **({"lacks": lacks} if (lacks := drawing.lack(found)) else {}),
     }
 
 

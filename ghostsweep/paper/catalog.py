@@ -1,6 +1,6 @@
 """The figures of the paper: the sweeps that each needs, how it is drawn, and the claims that it supports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from ghostsweep import figures
 from ghostsweep.errors import UsageError
+from ghostsweep.figures import style
 from ghostsweep.paper import claims
 from ghostsweep.paper.fig1 import fig1
 from ghostsweep.paper.fig2 import fig2
@@ -69,9 +70,15 @@ def read(sweep: str, out: str | Path) -> tables.Tables:
     raise UsageError(f"{Path(out) / sweep}: no results; `ghostsweep run {sweep}` makes them")
 
 
-def draw(name: str, out: str | Path, to: str | Path) -> list[Path]:
-    """Draw a figure of the paper from what is there, as PNG and PDF; return the files."""
-    return figures.save(PAPER[name].draw(*(read(sweep, out) for sweep in PAPER[name].sweeps)), Path(to) / name)
+def draw(name: str, found: Sequence[tables.Tables], to: str | Path, notes: Sequence[str] = ()) -> list[Path]:
+    """Draw a figure of the paper from the tables of its sweeps, as PNG and PDF; return the files.
+
+    notes: what each of the tables lacks, in words, which the figure says too; empty where it lacks nothing.
+    """
+    fig = PAPER[name].draw(*found[: len(PAPER[name].sweeps)])
+    lacks = [f"{each.name}: {note}." for each, note in zip(found, notes, strict=False) if note]
+    style.remark_more(fig, lacks)
+    return figures.save(fig, Path(to) / name)
 
 
 def drawable(out: str | Path) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from ghostsweep import figures
 from ghostsweep.errors import UsageError
+from ghostsweep.figures import naming
 from ghostsweep.paper import catalog
-from ghostsweep.running import finding, sweeping
+from ghostsweep.running import finding, lacking, sweeping
 from ghostsweep.spec import Sweep, load
 from ghostsweep.store import files, tables
 
@@ -80,7 +80,9 @@ def reproduce(
                 for sweep in needed
             ]
             plan = catalog.PAPER[name]
-            made.figures += figures.save(plan.draw(*found[: len(plan.sweeps)]), Path(to) / name)
+            lacks = [lacking.lacks(each, sweeps) for each in found[: len(plan.sweeps)]]
+            notes = [naming.shortfall(*told) if told else "" for told in lacks]
+            made.figures += catalog.draw(name, found, to, notes)
             made.claims = pd.concat([made.claims.astype(object), judged(plan, found)])
         except UsageError as error:
             made.failed[name] = str(error)

@@ -36,7 +36,9 @@ def planted(timescales: list[float], ranks: list[float], share: float = 0.5) -> 
     ]
     runs = pd.concat(cells, ignore_index=True)
     runs["run_id"] = runs.index.astype(str)
-    return SimpleNamespace(name="planted", runs=runs, curves=pd.DataFrame(), meta={"fit": {"share": share}})
+    return SimpleNamespace(
+        name="planted", runs=runs, curves=pd.DataFrame(), meta={"fit": {"share": share}}, folder=Path("planted")
+    )
 
 
 @pytest.fixture
@@ -145,7 +147,8 @@ def test_fields_of_words_are_panels_or_pictures(tmp_path: Path, monkeypatch: pyt
     assert "phase_timescale" in drawn(worded(2, [5.0, 10.0]))
     many = drawn(worded(8, [5.0, 10.0]))
     assert {name for name in many if name.startswith("phase_t")} == {f"phase_timescale_{word}" for word in WORDS}
-    assert drawn(worded(8, [5.0])) == {f"loss_{word}" for word in WORDS}  # beta2 goes along with the optimizer
+    alone = {"loss_optimizer", "phase_optimizer", "band_optimizer"}  # beta2 goes along with the optimizer
+    assert drawn(worded(8, [5.0])) == alone | {f"loss_{word}" for word in WORDS}
     with pytest.raises(UsageError, match="planted: found runs that differ in .*optimizer.*; allowed: at most 6 comb"):
         drawn(worded(8, [5.0, 10.0], ["constant", "linear"]))
 
@@ -155,7 +158,7 @@ def test_runs_without_a_field_take_no_panels_along_it(tmp_path: Path, monkeypatc
     cue = without.runs.assign(delay_ms=10.0 * without.runs["rank"], task="dcdt", timescale=np.nan)
     runs = pd.concat([with_rank.runs.assign(task="delayed_activation", delay_ms=np.nan), cue], ignore_index=True)
     runs["run_id"] = runs.index.astype(str)
-    results = SimpleNamespace(name="planted", runs=runs, curves=pd.DataFrame(), meta={"fit": {"share": 0.5}})
+    results = tables.Tables("planted", runs, pd.DataFrame(), {"fit": {"share": 0.5}}, Path("planted"))
     monkeypatch.setattr(tables, "read", lambda name, out: results)
     assert "phase_timescale" in {path.name.split(".")[1] for path in drawing.plot("planted", to=tmp_path)}
 

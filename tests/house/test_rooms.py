@@ -34,7 +34,7 @@ ROOMS = {
         {"analysis", "dynamics", "figures", "running", "spec", "store", "theory"},
     ),
     "findings": ({"numpy", "pandas"}, {"analysis", "spec", "store", "theory"}),
-    "drawing": ({"pandas"}, {"figures", "paper", "store"}),
+    "drawing": ({"pandas"}, {"figures", "paper", "running", "store"}),
     "front": (
         {"jax", "matplotlib", "numpy", "pandas"},
         {"analysis", "declare", "drawing", "dynamics", "figures", "machine", "models", "running", "spec", "store"}
