@@ -115,7 +115,7 @@ def test_a_printed_script_is_one_that_sbatch_takes(node: Path, tmp_path: Path) -
         (["--slurm", "foo=1", "--dry-run"], "slurm: found foo; allowed: "),
         (["--shard", "0/3", "--dry-run"], "shard: found '0/3'; allowed: i/n"),
         (["--shards", "2"], "--shards: only with"),
-        (["--shard", "1/2", "--print-sbatch"], "--shard: found --slurm or --print-sbatch too"),
+        (["--shard", "1/2", "--print-sbatch"], "--shard: not together with --slurm"),
     ],
 )
 def test_bad_options_are_one_line(
