@@ -45,7 +45,7 @@ class History:
         """Loss, accuracy and gradient norm against epoch: see `ghostsweep.learning_curves`."""
         from ghostsweep import figures
 
-        return figures.learning_curves({"run": self.curve}, **{"title": repr(self.run)} | options)  # type: ignore[arg-type]
+        return figures.learning_curves({"run": self.curve}, **{"title": f"\n{self.run!r}"} | options)  # type: ignore[arg-type]
 
     def simulate(self) -> "Simulated":
         """What the network does with its last parameters: see `ghostsweep.simulate`."""

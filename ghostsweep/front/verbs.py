@@ -7,6 +7,7 @@ import pandas as pd
 
 from ghostsweep import analysis, drawing
 from ghostsweep.analysis import Criteria, analyzing
+from ghostsweep.front.progress import Tell, shown
 from ghostsweep.front.results import Results, Tables, first_field, runs_of, tables_of
 from ghostsweep.running import finding, ledger, sweeping
 from ghostsweep.spec import Sweep
@@ -27,9 +28,13 @@ def load(sweep: Asked, *, quick: bool = False, sweeps: str | Path = finding.OWN)
     return load_file(sweep if is_file else finding.find(sweep, sweeps), quick=quick)
 
 
-def run(sweep: Asked, **options: Any) -> Tables:
-    """Train what is missing of a sweep and return its tables: see `ghostsweep.running.sweeping.run`."""
-    return tables_of(sweeping.run(sweep, **options))
+def run(sweep: Asked, *, progress: bool | Tell = True, **options: Any) -> Tables:
+    """Train what is missing of a sweep and return its tables: see `ghostsweep.running.sweeping.run`.
+
+    progress: a bar in terminals and notebooks; False for none, or a function that is called with a Progress.
+    """
+    with shown(progress) as tell:
+        return tables_of(sweeping.run(sweep, progress=tell, **options))
 
 
 def read(results: Results, out: str | Path = "results", *, quick: bool = False) -> Tables:
