@@ -167,8 +167,15 @@ def scaling_plot(
     return figures.scaling_plot(cells, law, x=x, **options)
 
 
-def plot(results: Results, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+def plot(
+    results: Results,
+    *,
+    out: str | Path = "results",
+    to: str | Path = "figures",
+    sweeps: str | Path = finding.OWN,
+    quick: bool = False,
+) -> list[Path]:
     """Draw a paper figure (`fig1` to `fig8`) or every figure that the tables of a sweep allow; return the files."""
     if isinstance(results, str | Path):
-        return drawing.plot(str(results), out=out, to=to)
+        return drawing.plot(f"{results}-quick" if quick else str(results), out=out, to=to, sweeps=sweeps)
     return tables_of(results, out).plot(to)
