@@ -127,7 +127,9 @@ def print_list(states: Sequence[ledger.Status], style: Format) -> None:
     shown = [i for i in range(len(names)) if i != 1 or room >= MIN_QUESTION]
     table = Table(box=None, pad_edge=False)
     for i in shown:
-        table.add_column(names[i], no_wrap=True, justify="right" if i in (2, 3, 5) else "left")
+        # Where there is no room names are cut, never numbers.
+        least = widths[i] - 2 if i > 1 else None
+        table.add_column(names[i], no_wrap=True, min_width=least, justify="right" if i in (2, 3, 5) else "left")
     for row in rows:
         question = row[1] if len(row[1]) <= room else f"{row[1][: room - 1]}…"
         table.add_row(*(question if i == 1 else row[i] for i in shown))
