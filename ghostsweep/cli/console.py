@@ -127,12 +127,12 @@ def print_list(states: Sequence[ledger.Status], style: Format) -> None:
     shown = [i for i in range(len(names)) if i != 1 or room >= MIN_QUESTION]
     table = Table(box=None, pad_edge=False)
     for i in shown:
-        # Where there is no room names are cut, never numbers.
-        least = widths[i] - 2 if i > 1 else None
-        table.add_column(names[i], no_wrap=True, min_width=least, justify="right" if i in (2, 3, 5) else "left")
+        table.add_column(names[i], no_wrap=True, justify="right" if i in (2, 3, 5) else "left")
+    room_of_names = max(to.width - sum(widths[i] for i in shown[1:] if i != 1) - 2, 8)  # numbers are never cut
     for row in rows:
         question = row[1] if len(row[1]) <= room else f"{row[1][: room - 1]}…"
-        table.add_row(*(question if i == 1 else row[i] for i in shown))
+        name = row[0] if 1 in shown or len(row[0]) <= room_of_names else f"{row[0][: room_of_names - 1]}…"
+        table.add_row(*({0: name, 1: question}.get(i, row[i]) for i in shown))
     to.print(table)
 
 
