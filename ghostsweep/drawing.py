@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ghostsweep.errors import UsageError
-from ghostsweep.running import lacking
+from ghostsweep.running import lacking, showing
 from ghostsweep.store import columns, tables
 
 MAX_NAME = 120
@@ -88,6 +88,27 @@ def overlay(names: Sequence[str], *, out: str | Path = "results", to: str | Path
     meta = {"title": said, "fit": first.meta.get("fit")}
     one = tables.Tables(title, own, pd.concat(curves, ignore_index=True), meta, first.folder)
     return gallery.draw(one, out=out, to=to)
+
+
+def curves(run_ids: Sequence[str], *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+    """Draw what the training of some runs went through, named by the fields in which they differ; return the files."""
+    from ghostsweep import figures
+
+    found = [showing.show(run_id, out=out) for run_id in dict.fromkeys(run_ids)]
+    names = {name: None for one in found for name in one.fields}
+    telling = [name for name in names if len({repr(one.fields.get(name)) for one in found}) > 1]
+    parts = {}
+    for one in found:
+        said = [_said(name, one.fields[name]) for name in telling if one.fields.get(name) is not None]
+        parts[", ".join(said) or one.run_id] = one.curve
+    shared = [_said(name, value) for name, value in found[0].fields.items() if name not in telling]
+    title = f"{found[0].sweep}\n{', '.join(shared)}"
+    name = "_".join(one.run_id[:8] for one in found[:4]) + (f"_and_{len(found) - 4}" if len(found) > 4 else "")
+    return figures.save(figures.learning_curves(parts, title=title), Path(to) / f"curves.{name}")
+
+
+def _said(name: str, value: object) -> str:
+    return f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
 
 
 def drawable(out: str | Path = "results") -> list[str]:

@@ -7,10 +7,10 @@ import typer
 
 from ghostsweep import drawing
 from ghostsweep.cli.app import OfQuickOption, OutOption, QuietOption, SweepsOption, app, figure_names, named
-from ghostsweep.cli.console import duration, print_cost, say, silent, train
+from ghostsweep.cli.console import print_cost, say, silent, train
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
-from ghostsweep.machine.terminal import reason
+from ghostsweep.machine.terminal import duration, reason
 from ghostsweep.running import ledger
 
 
@@ -63,6 +63,22 @@ def plot_command(
             tell(f"drew {path}")
     if failed:
         raise UsageError("\n".join(failed))
+
+
+@app.command("curves")
+def curves_command(
+    run_ids: Annotated[list[str], typer.Argument(help="Ids of runs, or how they begin.")],
+    out: OutOption = Path("results"),
+    to: Annotated[Path, typer.Option("--to", help="Folder for the figure.")] = Path("figures"),
+    quiet: QuietOption = False,
+) -> None:
+    """Draw loss, accuracy and gradient norm of one or several runs against epoch, as far as epochs were recorded.
+
+    Example: ghostsweep curves 92a2 8522
+    """
+    tell = silent if quiet else say
+    for path in drawing.curves(run_ids, out=out, to=to):
+        tell(f"drew {path}")
 
 
 @app.command("reproduce")

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,16 @@ import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ghostsweep.cli.printing import Format, print_json, print_tables
 from ghostsweep.declare import Shape
+from ghostsweep.front.progress import Meter
 from ghostsweep.machine import resources
-from ghostsweep.machine.terminal import reason, visible
+from ghostsweep.machine.terminal import duration, is_live, reason, visible
 from ghostsweep.running import estimating, ledger, showing, sweeping
 from ghostsweep.spec import Sweep, spans
 from ghostsweep.store import tables
-from ghostsweep.training.progress import Progress as Report
 from ghostsweep.training.progress import harmless
 
 MAX_EPOCHS = 16
@@ -42,46 +40,6 @@ Tell = Callable[[str], None]
 """What prints a line: `say`, `note` or `silent`."""
 
 
-def is_live(stream: str = "stdout") -> bool:
-    """Whether a stream is a terminal, on which a line may be drawn again; FORCE_COLOR does not make it one."""
-    try:
-        return bool(getattr(sys, stream).isatty())
-    except (AttributeError, ValueError):  # none at all, or closed
-        return False
-
-
-class Meter:
-    """Shows progress on standard error: a live bar on a terminal, else a line whenever runs are finished."""
-
-    def __init__(self) -> None:
-        self.bar = Progress(
-            BarColumn(),
-            TextColumn("{task.fields[runs]} runs"),
-            TextColumn("{task.fields[rate]} epochs/s"),
-            TextColumn("{task.fields[left]} left"),
-            TimeElapsedColumn(),
-            console=errors,
-            disable=not is_live("stderr"),
-        )
-        self.task = self.bar.add_task("", total=1.0, runs="0", rate="-", left="-")
-        self.told = 0
-
-    def __enter__(self) -> "Meter":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, now: Report) -> None:
-        runs = f"{now.runs_done:,} / {now.runs:,}"
-        rate, left = f"{now.updates / now.seconds:.2g}", duration(now.seconds_left)
-        self.bar.update(self.task, completed=now.share, runs=runs, rate=rate, left=left)
-        if self.bar.disable and now.runs_done > self.told:
-            self.told = now.runs_done
-            note(f"{runs} runs, {rate} epochs/s, {left} left")
-
-
 def train(sweep: Sweep, out: Path, tell: Tell, **options: Any) -> dict[str, Any]:
     """Train what is missing of a sweep and `tell` how it goes, or be silent; leave with 128 + signal if interrupted.
 
@@ -99,7 +57,7 @@ def train(sweep: Sweep, out: Path, tell: Tell, **options: Any) -> dict[str, Any]
 
     before = len(_sessions(tables.read_meta(out / sweep.name)))
     try:
-        with contextlib.nullcontext() if tell is silent else Meter() as meter:
+        with contextlib.nullcontext() if tell is silent else Meter(errors, note) as meter:
             found = sweeping.run(sweep, out=out, progress=meter and harmless(meter), standing=standing, **options)
     except KeyboardInterrupt as interrupt:
         state = ledger.status(sweep, out)
@@ -170,9 +128,11 @@ def print_list(states: Sequence[ledger.Status], style: Format) -> None:
     table = Table(box=None, pad_edge=False)
     for i in shown:
         table.add_column(names[i], no_wrap=True, justify="right" if i in (2, 3, 5) else "left")
+    room_of_names = max(to.width - sum(widths[i] for i in shown[1:] if i != 1) - 2, 8)  # numbers are never cut
     for row in rows:
         question = row[1] if len(row[1]) <= room else f"{row[1][: room - 1]}…"
-        table.add_row(*(question if i == 1 else row[i] for i in shown))
+        name = row[0] if 1 in shown or len(row[0]) <= room_of_names else f"{row[0][: room_of_names - 1]}…"
+        table.add_row(*({0: name, 1: question}.get(i, row[i]) for i in shown))
     to.print(table)
 
 
@@ -354,18 +314,6 @@ def print_run(shown: showing.Shown, style: Format, *, only: str | None = None, t
         frames["curve"] = shown.curve.iloc[kept]
     frames = {name: table for name, table in frames.items() if not table.empty}
     print_tables(frames, style, only=only, to=to, titles=titles)
-
-
-def duration(seconds: float) -> str:
-    """A time in words: 3 s, 2 min 10 s, 4 h 5 min."""
-    if not seconds >= 0:
-        return "?"
-    whole = max(round(seconds), 1)
-    if whole < 60:
-        return f"{whole} s"
-    units = ("min", "s") if whole < 3600 else ("h", "min")
-    big, small = divmod(whole if whole < 3600 else whole // 60, 60)
-    return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
 
 
 def complain(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ghostsweep.cli.app import OutOption, app
+from ghostsweep.cli.app import OfQuickOption, OutOption, app, named
 from ghostsweep.cli.console import say
 
 
@@ -20,9 +20,10 @@ def report_command(
     paper: Annotated[
         bool, typer.Option("--paper", help="The paper's figures with their claims too, from results; takes a minute.")
     ] = False,
+    quick: OfQuickOption = False,
     out: OutOption = Path("results"),
 ) -> None:
-    """Write one HTML file that opens from disk and loads nothing: what `fit` and `plot` show, to explore. Never trains.
+    """Write one HTML file that opens from disk and loads nothing: what `analyze` and `plot` show. Never trains.
 
     Of each sweep the phase diagram, of which every cell shows its loss curves when chosen by pointer or keys, the
     boundaries with their intervals, the laws through them, and where the tables come from; each picture has a table.
@@ -32,4 +33,4 @@ def report_command(
     """
     from ghostsweep import reporting  # here, for what draws is slow to import
 
-    say(f"wrote {reporting.report(names or (), to=to, out=out, paper=paper)}")
+    say(f"wrote {reporting.report([named(name, quick) for name in names or ()], to=to, out=out, paper=paper)}")

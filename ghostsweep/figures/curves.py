@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
+from ghostsweep.figures.framing import frame
 
 PANELS = {"loss": "loss", "accuracy": "accuracy", "grad_norm": "gradient norm"}
 MAX_NAMED = 12
@@ -17,9 +18,9 @@ MAX_NAMED = 12
 def learning_curves(curves: Mapping[str, pd.DataFrame], *, title: str = "", width: float = style.TWO_COLUMNS) -> Figure:
     """Draw what training went through, a panel each for loss, accuracy and gradient norm, a colour a run.
 
-    curves: by the name of each run a table with the columns epoch, loss, accuracy and grad_norm. An axis is
-    logarithmic where values span a factor of 30 or more. width: inches. Raises UsageError without any runs or
-    columns.
+    curves: by the name of each run a table with the columns epoch, loss, accuracy and grad_norm. An axis is logarithmic
+    where values span a factor of 30 or more. title: its further lines in small type. width: inches. Raises UsageError
+    without any runs or columns.
     """
     if not curves:
         raise UsageError("learning curves: no runs to draw")
@@ -48,9 +49,8 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], *, title: str = "", widt
             ax.set_ylabel(label)
         for ax in axes if wide else axes[-1:]:
             ax.set_xlabel("epoch")
-        if 1 < len(curves) <= MAX_NAMED:
-            handles, names = axes[0].get_legend_handles_labels()
-            fig.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4 if wide else 2))
-        if title:
-            fig.suptitle(title, fontsize=8)
+        handles, names = axes[0].get_legend_handles_labels()
+        named = 1 < len(curves) <= MAX_NAMED
+        head, _, about = title.partition("\n")
+        frame(fig, title=head, about=about, handles=handles if named else (), labels=names if named else ())
     return fig

@@ -13,8 +13,6 @@ from ghostsweep.errors import UsageError
 from ghostsweep.front import views
 from ghostsweep.machine import resources
 from ghostsweep.spec import Run, shape_of
-from ghostsweep.training import train
-from ghostsweep.training.evaluation import accuracy_of, activated, loss_of, outputs_of, typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +43,7 @@ class History:
         """Loss, accuracy and gradient norm against epoch: see `ghostsweep.learning_curves`."""
         from ghostsweep import figures
 
-        return figures.learning_curves({"run": self.curve}, **{"title": repr(self.run)} | options)  # type: ignore[arg-type]
+        return figures.learning_curves({"run": self.curve}, **{"title": f"\n{self.run!r}"} | options)  # type: ignore[arg-type]
 
     def simulate(self) -> "Simulated":
         """What the network does with its last parameters: see `ghostsweep.simulate`."""
@@ -66,6 +64,7 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
     measured before the epoch's update. See `ghostsweep.training.train.train_one`. UsageError where JAX is not there.
     """
     resources.load_jax()
+    from ghostsweep.training import train  # here, so that importing the package needs no JAX
 
     before = None if after is None else train.History(**vars(after))
     return History(**vars(train.train_one(run, initial, before)))
@@ -100,12 +99,14 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
     epoch are taken. Raises UsageError for parameters that are not the model's.
     """
     resources.load_jax()
+    resources.load_jax()
     import jax
     import jax.numpy as jnp
 
     from ghostsweep.models import model_of, task_of
     from ghostsweep.models.sizes import parameter_shapes
-    from ghostsweep.training.evaluation import evaluate
+    from ghostsweep.training import train
+    from ghostsweep.training.evaluation import accuracy_of, activated, evaluate, loss_of, outputs_of, typed
 
     quiet = {name: 0.0 for name in ("noise_sigma", "r0_sigma") if run.fields.get(name)}
     fields = run.fields | quiet

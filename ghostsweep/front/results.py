@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,10 @@ class Tables(tables.Tables):
 
         critical = self.critical_lr()
         along = x or first_field(self.runs)
-        return figures.scaling_plot(critical, analysis.fit_power_law(critical, x=along), x=along, **options)
+        law = None
+        with contextlib.suppress(UsageError):  # too few estimates: the points alone
+            law = analysis.fit_power_law(critical, x=along)
+        return figures.scaling_plot(critical, law, x=along, **options)
 
     def band_plot(self, x: str | None = None, **options: Any) -> Figure:
         """The learnable band against x: see `ghostsweep.band_plot`."""

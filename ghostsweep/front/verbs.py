@@ -7,6 +7,7 @@ import pandas as pd
 
 from ghostsweep import analysis, drawing
 from ghostsweep.analysis import Criteria, analyzing
+from ghostsweep.front.progress import Tell, shown
 from ghostsweep.front.results import Results, Tables, first_field, runs_of, tables_of
 from ghostsweep.running import finding, ledger, sweeping
 from ghostsweep.spec import Sweep
@@ -27,9 +28,13 @@ def load(sweep: Asked, *, quick: bool = False, sweeps: str | Path = finding.OWN)
     return load_file(sweep if is_file else finding.find(sweep, sweeps), quick=quick)
 
 
-def run(sweep: Asked, **options: Any) -> Tables:
-    """Train what is missing of a sweep and return its tables: see `ghostsweep.running.sweeping.run`."""
-    return tables_of(sweeping.run(sweep, **options))
+def run(sweep: Asked, *, progress: bool | Tell = True, **options: Any) -> Tables:
+    """Train what is missing of a sweep and return its tables: see `ghostsweep.running.sweeping.run`.
+
+    progress: a bar in terminals and notebooks; False for none, or a function that is called with a Progress.
+    """
+    with shown(progress) as tell:
+        return tables_of(sweeping.run(sweep, progress=tell, **options))
 
 
 def read(results: Results, out: str | Path = "results", *, quick: bool = False) -> Tables:
@@ -162,8 +167,15 @@ def scaling_plot(
     return figures.scaling_plot(cells, law, x=x, **options)
 
 
-def plot(results: Results, *, out: str | Path = "results", to: str | Path = "figures") -> list[Path]:
+def plot(
+    results: Results,
+    *,
+    out: str | Path = "results",
+    to: str | Path = "figures",
+    sweeps: str | Path = finding.OWN,
+    quick: bool = False,
+) -> list[Path]:
     """Draw a paper figure (`fig1` to `fig8`) or every figure that the tables of a sweep allow; return the files."""
     if isinstance(results, str | Path):
-        return drawing.plot(str(results), out=out, to=to)
+        return drawing.plot(f"{results}-quick" if quick else str(results), out=out, to=to, sweeps=sweeps)
     return tables_of(results, out).plot(to)

@@ -91,3 +91,23 @@ def _opened(stream: TextIO, name: str, lost: Lost) -> TextIO:
     file = lost.files[name] = _Forgiving(descriptor, "w", closefd=False)
     encoding = stream.encoding or "utf-8"
     return io.TextIOWrapper(io.BufferedWriter(file), encoding, errors="backslashreplace", line_buffering=True)
+
+
+def is_live(stream: str = "stdout") -> bool:
+    """Whether a stream is a terminal, on which a line may be drawn again; FORCE_COLOR does not make it one."""
+    try:
+        return bool(getattr(sys, stream).isatty())
+    except (AttributeError, ValueError):  # none at all, or closed
+        return False
+
+
+def duration(seconds: float) -> str:
+    """A time in words: 3 s, 2 min 10 s, 4 h 5 min."""
+    if not seconds >= 0:
+        return "?"
+    whole = max(round(seconds), 1)
+    if whole < 60:
+        return f"{whole} s"
+    units = ("min", "s") if whole < 3600 else ("h", "min")
+    big, small = divmod(whole if whole < 3600 else whole // 60, 60)
+    return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")

@@ -23,6 +23,7 @@ from typing import Any
 from ghostsweep import plan
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
+from ghostsweep.machine.terminal import is_live
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.plan import Plan, groups
 from ghostsweep.spec import ENGINE_VERSION, Sweep
@@ -153,6 +154,8 @@ def interruptible() -> Iterator[Callable[[], None]]:
     def catch(number: int, _: object) -> None:
         caught.append(number)
         signal.signal(number, before[number])
+        if is_live("stderr"):  # whoever sits there would press again while a program is being compiled
+            os.write(2, b"\nstopping: what is trained is being written down; once more stops at once\n")
 
     def check() -> None:
         if caught:

@@ -6,6 +6,7 @@ The fields of a run are those below, and those that its model, its task, its opt
 import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from ghostsweep.declare.model import Model, Rule, Task
 from ghostsweep.declare.shape import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.models import registry
+from ghostsweep.spec import code
 from ghostsweep.spec.mistakes import USUAL, Mistake, either, told, unknown
 from ghostsweep.spec.parts import PHASE_FIELDS, Parts, every_field, given_fields, known_parts, parts_of
 
@@ -140,14 +142,16 @@ class _Known(dict[str, Any]):
 class Run:
     """One training run, checked and with every default filled in: its fields are attributes.
 
-    `model` and `task` are names, or a Model and a Task themselves. Fields that do not belong to the model, task,
-    optimizer or schedule are an error. Raises UsageError with a line for every mistake.
+    `model` and `task` are names, files ("gru.py"), or a Model and a Task themselves. Fields that do not belong to the
+    model, task, optimizer or schedule are an error. Raises UsageError with a line for every mistake.
     """
 
     def __init__(self, **given: Any) -> None:
         for name, part in given.items():
             if isinstance(part, Model | Task):
                 given[name] = registry.named(part)
+            elif name in code.KINDS and code.is_reference(part):
+                given[name] = code.read(name, part, Path.cwd()).load()
         filled, wrong = check(given)
         if wrong:
             raise UsageError(told(wrong))

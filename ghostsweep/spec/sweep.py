@@ -140,7 +140,7 @@ class Record(Strict):
 
 
 class Fit(Strict):
-    """The criterion with which `fit` and `plot` read this sweep's critical learning rate."""
+    """The criterion with which `analyze` and `plot` read this sweep's critical learning rate."""
 
     share: float = Field(
         0.5, ge=0, lt=1, description="share of seeds that must have collapsed; 0 means the first seed that does"

@@ -69,8 +69,10 @@ def test_tables_draw_themselves_and_are_short(found: Tables, tmp_path: Path) -> 
     assert isinstance(ghostsweep.phase_diagram(two, x="delay_ms"), Figure)
 
 
-def test_the_share_is_what_the_sweep_says(found: Tables) -> None:
-    other = Tables(**vars(found) | {"meta": found.meta | {"fit": {"share": 0.25}}})
+def test_the_share_is_what_the_sweep_says(tmp_path: Path) -> None:
+    axes = {"timescale": [10, 20], "learning_rate": {"geomspace": [1e-8, 1e-2, 13]}, "seed": range(4)}
+    sweep = ghostsweep.sweep("quarter", model="canonical", epochs=300, axes=axes, fit={"share": 0.25})
+    other = ghostsweep.run(sweep, out=tmp_path)
     assert set(ghostsweep.critical_lr(other)["share"]) == {0.25} == set(other.critical_lr()["share"])
     assert set(ghostsweep.critical_lr(other, share=0.5)["share"]) == {0.5}
     assert set(ghostsweep.critical_lr(other.runs)["share"]) == {0.5}

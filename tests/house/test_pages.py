@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -68,12 +69,20 @@ def test_the_sweeps_shown_are_valid() -> None:
     assert both.n_runs == 5 * 4 * 20 * 31
     for form in re.findall(r"`(\{ \w+space = .*? \}|\{ range = .*? \})`", SWEEPS):
         axis = tomllib.loads(f"x = {form}")["x"]
-        assert ghostsweep.sweep("x", model="rank_one", timescale=5, epochs=9, axes={"seed": [1], "clip_norm": axis})
+        assert ghostsweep.sweep(
+            "x",
+            model="canonical",
+            timescale=5,
+            epochs=9,
+            learning_rate=1,
+            axes={"seed" if "range" in form else "r_start": axis},
+        )
 
 
 def test_the_python_shown_runs(tmp_path: Path) -> None:
     (code,), (more,) = blocks(README, "python"), blocks(SWEEPS, "python")
     quick = code.replace("range(8)", "range(2)")
+    shutil.copy(ROOT / "sweeps" / "gru.py", tmp_path)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", quick + more], cwd=tmp_path, capture_output=True, text=True
     )

@@ -36,7 +36,7 @@ ROOMS = {
     "findings": ({"numpy", "pandas"}, {"analysis", "spec", "store", "theory"}),
     "drawing": ({"pandas"}, {"figures", "paper", "running", "store"}),
     "front": (
-        {"jax", "matplotlib", "numpy", "pandas"},
+        {"jax", "matplotlib", "numpy", "pandas", "rich"},
         {"analysis", "declare", "drawing", "dynamics", "figures", "machine", "models", "running", "spec", "store"}
         | {"training"},
     ),
@@ -46,8 +46,8 @@ ROOMS = {
     ),
     "cli": (
         {"typer", "rich", "numpy", "pandas"},
-        {"analysis", "declare", "drawing", "findings", "machine", "paper", "plan", "reporting", "running", "spec"}
-        | {"store", "training"},
+        {"analysis", "declare", "drawing", "findings", "front", "machine", "paper", "plan", "reporting", "running"}
+        | {"spec", "store", "training"},
     ),
 }
 

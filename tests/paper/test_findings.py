@@ -1,6 +1,7 @@
-"""README's findings are what the tables say, and each sentence is the one that planted tables ask for."""
+"""The findings shown are what the tables say, and each sentence is the one that planted tables ask for."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ghostsweep.store.tables import Tables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "results" / "README.md").read_text()
 BEGIN, END = marks("findings")
 LONGEST = 350
 """Characters of an answer that a reader takes in without scrolling in a cell."""
@@ -29,36 +31,35 @@ def computed() -> str:
 
 
 def answers(text: str) -> dict[str, str]:
-    """The answers of a table of findings by their questions."""
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    return {row[0]: row[2] for row in rows[2:]}
+    """The answers of the findings by their questions."""
+    return dict(re.findall(r"^- \*\*(.*?[?:])\*\* (.*)$", text, re.MULTILINE))
 
 
-def test_readme_says_what_the_tables_say(computed: str) -> None:
-    shown = README.split(BEGIN)[1].split(END)[0].strip()
-    assert shown == computed, "README.md differs from the tables: ghostsweep findings --insert README.md"
+def test_the_page_says_what_the_tables_say(computed: str) -> None:
+    shown = PAGE.split(BEGIN)[1].split(END)[0].strip()
+    assert shown == computed, "results/README.md differs: ghostsweep findings --insert results/README.md"
 
 
-def test_readme_has_the_claims_that_the_tables_have() -> None:
+def test_the_page_has_the_claims_that_the_tables_have() -> None:
     begin, end = marks("claims")
-    shown = README.split(begin)[1].split(end)[0].strip()
+    shown = PAGE.split(begin)[1].split(end)[0].strip()
     computed = reproduction.claims_text(reproduction.claims(ROOT / "results"))
-    assert shown == computed, "README.md differs from the tables: ghostsweep findings --insert README.md"
+    assert shown == computed, "results/README.md differs: ghostsweep findings --insert results/README.md"
 
 
 def test_every_answer_is_short_and_says_of_which_sweep(computed: str) -> None:
     told = answers(computed)
+    assert len(told) == computed.count("\n- ") == sum(map(len, findings.ROWS.values()))  # no question twice
     assert {question for question, answer in told.items() if len(answer) > LONGEST} == set()
     assert not [answer for answer in told.values() if "nan" in answer or "inf" in answer]
-    assert len(told) == computed.count("\n| ") - 1  # no question twice
     assert [name for name in findings.ROWS if not (ROOT / "sweeps" / f"{name}.toml").exists()] == []
 
 
 def test_what_is_not_generated_has_no_numbers_but_those_checked_here() -> None:
-    """The rows on the canonical form, and the captions of what is drawn from sweeps that are not committed."""
-    part = README.split(END)[1].split("## The paper, figure by figure")[0]
-    table, caption = part.split("![Start against eta")
-    rest = table.replace("η = 3/4", "").replace("η = 0.7725", "")  # test_critical.py
+    """The lines on the canonical form, and the captions of what is drawn from sweeps that are not committed."""
+    part = PAGE.split(END)[1].split("## The paper, figure by figure")[0]
+    lines, caption = part.split("![Start against eta")
+    rest = lines.replace("η = 3/4", "").replace("η = 0.7725", "")  # test_critical.py
     assert not any(letter.isdigit() for letter in rest)
     dense, zoom, main = (
         spec.load(ROOT / "sweeps" / f"canonical_{name}.toml") for name in ("dense", "dense_zoom", "lr_timescale")
@@ -349,6 +350,6 @@ seed = { range = 10 }
 """
     runs = cell(0.001, 0.1)
     assert [
-        Evidence(Tables("s", some, pd.DataFrame(), {"spec": spec_text}, Path("s"))).title
-        for some, spec_text in ((runs, text), (runs[1:], text), (runs[1:], text + "[refine]\nlevels = 2\n"))
-    ] == ["`s`", "`s`, 489 of 490 runs", "`s`"]
+        Evidence(Tables("s", some, pd.DataFrame(), {"spec": spec_text}, Path("s"))).scale
+        for some, spec_text in ((runs, text), (runs[1:], text))
+    ] == ["490 runs, 10 seeds.", "489 of 490 runs, 10 seeds."]

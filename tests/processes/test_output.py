@@ -242,7 +242,7 @@ def test_streams_are_given_back_and_remember_what_was_lost(tmp_path: Path, monke
     monkeypatch.setattr(sys, "stdout", None)
     with terminal.forgiving() as lost:
         print("nowhere")
-    assert lost.lines() == [] and not console.is_live()
+    assert lost.lines() == [] and not terminal.is_live()
 
 
 @pytest.mark.parametrize(

@@ -146,10 +146,11 @@ def test_names_complete(words: str, names: list[str], monkeypatch: pytest.Monkey
     assert found.stdout.split() == names
 
 
-def test_names_complete_nowhere_without_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_the_package_complete_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    asking = {"_GHOSTSWEEP_COMPLETE": "complete_bash", "COMP_WORDS": "ghostsweep run f", "COMP_CWORD": "2"}
-    assert CliRunner().invoke(cli.app, [], prog_name="ghostsweep", env=os.environ | asking).stdout.strip() == ""
+    asking = {"_GHOSTSWEEP_COMPLETE": "complete_bash", "COMP_WORDS": "ghostsweep run fl", "COMP_CWORD": "2"}
+    found = CliRunner().invoke(cli.app, [], prog_name="ghostsweep", env=os.environ | asking).stdout
+    assert found.split() == ["flip_flop_lr_rank"]
 
 
 def test_the_version_has_a_short_option() -> None:
