@@ -135,12 +135,16 @@ def test_phases_share_what_came_before_and_nothing_is_trained_twice(
         return original(chunks, *args)
 
     monkeypatch.setattr(engine, "train_chunks", spy)
-    first = ghostsweep.run(loads(TEXT, name="x"), out=tmp_path)
-    ghostsweep.run(loads(TEXT.replace("10.0]", "10.0, 30.0]"), name="x"), out=tmp_path)
-    more = ghostsweep.run(loads(TEXT.replace("range = 3", "range = 4"), name="x"), out=tmp_path)
+    # The same bits however many are trained at once: a phase is trained again where what it began from has changed.
+    start = TEXT.replace("rank_one", "canonical").replace("n_units = 9", "r_start_sigma = 0.1")
+    start = start.replace("learning_rate = 0.3", "learning_rate = 1e-4")
+    start = start.replace("confidence = [1.0, 10.0]", "learning_rate = [1e-5, 1e-4]")
+    first = ghostsweep.run(loads(start, name="x"), out=tmp_path)
+    ghostsweep.run(loads(start.replace("1e-4]", "1e-4, 3e-4]"), name="x"), out=tmp_path)
+    more = ghostsweep.run(loads(start.replace("range = 3", "range = 4"), name="x"), out=tmp_path)
     for path in (tmp_path / "x" / "ends").iterdir():
         path.write_bytes(path.read_bytes()[:200])  # cut short: the first phase is needed again, once
-    text = TEXT.replace("1.0, 10.0]", "1.0, 10.0, 3.0]").replace("range = 3", "range = 4")
+    text = start.replace("1e-4]", "1e-4, 3e-5]").replace("range = 3", "range = 4")
     with pytest.warns(UserWarning, match="trained again"):
         again = ghostsweep.run(loads(text, name="x"), out=tmp_path)
     assert [[phases.count(n) for n in (1, 2)] for phases in trained] == [[3, 6], [0, 3], [1, 2], [4, 4]]
