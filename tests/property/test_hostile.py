@@ -168,12 +168,15 @@ def test_a_place_that_is_read_only_is_told_before_training_and_can_be_read(
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "/etc/passwd", "a/b", "", "x\0y", "~", "-x", "*", "x.runs", "💥"])
-@pytest.mark.parametrize("command", ["run", "analyze", "plot", "show", "status"])
-def test_names_that_are_tricks_are_one_line(command: str, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["run", "status", "analyze", "plot", "show", "export", "report"])
+def test_names_that_are_tricks_are_one_line(
+    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inside, outside = tmp_path / "house" / "out", tmp_path / "x"
     inside.mkdir(parents=True)
     outside.mkdir()
-    options = ["--out", str(inside)] + ([] if command in ("analyze", "plot", "show") else ["--sweeps", str(tmp_path)])
+    monkeypatch.chdir(outside)
+    options = ["--out", str(inside)] + (["--sweeps", str(tmp_path)] if command in ("run", "status") else [])
     done = CliRunner().invoke(cli.app, [command, *options, "--", name])
     assert isinstance(done.exception, UsageError | SystemExit), done.exception
     assert done.exit_code != 0 and len(str(done.exception).splitlines()) <= 1

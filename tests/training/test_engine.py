@@ -45,8 +45,18 @@ def aligned(found: tables.Tables, like: tables.Tables) -> pd.DataFrame:
     return found.runs.set_index("run_id").loc[like.runs["run_id"]].reset_index()
 
 
-def test_rows_say_what_the_history_says(tmp_path: Path) -> None:
-    found = ghostsweep.run(sweep(), out=tmp_path)
+@pytest.mark.parametrize(
+    ("dtype", "epochs", "learned_loss", "rel"),
+    [
+        ("float32", 84, 0.999, 2e-4),  # the first drop, at 85, makes 1e-4 of a rounding, the next a gradient 50% off
+        ("float64", 160, 0.95, 1e-6),  # and both 1e-9 of one of float64
+    ],
+)
+def test_rows_say_what_the_history_says(
+    dtype: str, epochs: int, learned_loss: float, rel: float, tmp_path: Path
+) -> None:
+    text = TEXT.replace("epochs = 160", f'epochs = {epochs}\ndtype = "{dtype}"').replace("0.95", str(learned_loss))
+    found = ghostsweep.run(sweep(text), out=tmp_path)
     assert len(found.runs) == 9
     for row in found.runs.to_dict("records"):
         fields: dict[str, Any] = {name: row[name] for name in every_field() if name in row and not pd.isna(row[name])}
@@ -64,14 +74,14 @@ def test_rows_say_what_the_history_says(tmp_path: Path) -> None:
         }  # fmt: skip
         assert set(expected) == set(RESULTS)
         for name, value in expected.items():
-            assert row[name] == pytest.approx(value, rel=2e-4, abs=1e-6), name
+            assert row[name] == pytest.approx(value, rel=rel, abs=rel / 200), name
         below = np.flatnonzero(loss < row["learned_loss"])
         assert pd.isna(row["learned_epoch"]) if len(below) == 0 else row["learned_epoch"] == below[0]
-        assert (row["status"], row["epochs_done"]) == ("done", 160)
+        assert (row["status"], row["epochs_done"]) == ("done", epochs)
         curve = found.curves[found.curves["run_id"] == row["run_id"]]
-        assert {40, 159} <= set(curve["epoch"])
-        np.testing.assert_allclose(curve["loss"], loss[curve["epoch"]], rtol=2e-4)
-        np.testing.assert_allclose(curve["weight_norm"], history.weight_norm[curve["epoch"]], rtol=1e-5)
+        assert {40, epochs - 1} <= set(curve["epoch"])
+        np.testing.assert_allclose(curve["loss"], loss[curve["epoch"]], rtol=rel)
+        np.testing.assert_allclose(curve["weight_norm"], history.weight_norm[curve["epoch"]], rtol=rel / 20)
     assert found.runs["learned_epoch"].notna().any()
 
 
