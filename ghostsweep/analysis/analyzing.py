@@ -37,7 +37,7 @@ class Analyzed:
     @property
     def summary(self) -> str:
         """A line for each law of the upper boundary, else for each cell, and one for cells where nothing learns."""
-        return summary.lines(self.critical, self.power_law)
+        return summary.lines(self.critical, self.band, self.power_law)
 
     def __repr__(self) -> str:
         tables = (f"{name} {len(table)} rows" for name, table in vars(self).items() if table is not None)

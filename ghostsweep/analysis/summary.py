@@ -13,9 +13,18 @@ MAX_LINES = 8
 """Laws or cells that a summary names."""
 
 
-def lines(critical: pd.DataFrame, laws: pd.DataFrame | None) -> str:
-    """A line for each law of the upper boundary, else for each cell, and one for cells in which nothing learns."""
-    return "\n".join([*_laws_in_words(critical, laws), *_cautions(critical, laws)])
+def lines(critical: pd.DataFrame, band: pd.DataFrame, laws: pd.DataFrame | None) -> str:
+    """A line for each law of the upper boundary, else for each cell, and what to be careful about."""
+    return "\n".join([*_laws_in_words(critical, laws), *_cautions(critical, laws), *_gaps(band)])
+
+
+def _gaps(band: pd.DataFrame) -> list[str]:
+    """Cells whose band is not in one piece: it is drawn from its lowest to its highest rate all the same."""
+    broken = band[(band["contiguous"] == False) & (band["width_decades"] > 0)]  # noqa: E712  # may be null
+    fields = _fields(band)
+    named = [_where(row, fields).strip(" ()") or "the only cell" for _, row in broken.head(MAX_LINES).iterrows()]
+    more = f" and {len(broken) - MAX_LINES} more" if len(broken) > MAX_LINES else ""
+    return [f"the band has gaps at {'; '.join(named)}{more}: some rates within it do not learn"] if named else []
 
 
 def _fields(table: pd.DataFrame, *but: str) -> list[str]:
@@ -75,7 +84,10 @@ def _cautions(critical: pd.DataFrame, laws: pd.DataFrame | None) -> list[str]:
     if len(none):
         named = [_where(row, fields).strip(" ()") or "any cell" for _, row in none.head(MAX_LINES).iterrows()]
         more = f" and {len(none) - MAX_LINES} more" if len(none) > MAX_LINES else ""
-        lines.append(f"no rate learns at {'; '.join(named)}{more}: no critical rate there; train longer, or more rates")
+        lines.append(
+            f"no rate learns at {'; '.join(named)}{more}: there a plateau passes straight into collapse; train longer, "
+            "or at more rates"
+        )
     if laws is None and 1 < len(cells) < FIT_NEEDS:
         lines.append(f"a law wants {FIT_NEEDS} cells in a row at least, {len(cells)} are there")
     return lines

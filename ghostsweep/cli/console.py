@@ -158,7 +158,8 @@ def print_status(found: Sequence[tuple[ledger.Status, ledger.Activity]], style: 
         for holder in now.at_work:
             say(f"  at work: {holder}")
         if now.checkpoints:
-            say(f"  {now.checkpoints:,} chunks under way, the last checkpoint {duration(now.checkpoint_age)} ago")
+            what = "chunk" if now.checkpoints == 1 else "chunks"
+            say(f"  {now.checkpoints:,} {what} under way, the last checkpoint {duration(now.checkpoint_age)} ago")
         if now.parts:
             say(f"  {now.parts:,} finished chunks wait to be put into the tables; they are read as they are")
         for path in now.failed:

@@ -52,6 +52,7 @@ def list_command(
                     states.append(ledger.status(load(path, quick=quick, execute=False), out))
             except (UsageError, OSError) as error:
                 broken.append(_said(path, error))
+    states += [ledger.status(sweep, out) for sweep in lacking.without_file(out, sweeps)]
     if states:
         print_list(states, style)
     if broken:
@@ -83,11 +84,14 @@ def status_command(
 
     Example: ghostsweep status rank_one_lr_timescale
     """
-    paths = [finding.find(spec, sweeps) for spec in specs or ()]
+    suffix = "-quick" if quick else ""
+    made = {sweep.name: sweep for sweep in lacking.without_file(out, sweeps) if sweep.name.endswith("-quick") == quick}
+    asked = {spec: made.pop(named(spec, quick), None) for spec in specs or ()}
+    paths = [finding.find(spec, sweeps) for spec, sweep in asked.items() if sweep is None]
+    others = [sweep for sweep in asked.values() if sweep is not None] if specs else list(made.values())
     if not specs:
-        suffix = "-quick" if quick else ""
         paths = [path for path in finding.sweep_files(sweeps) if (out / f"{path.stem}{suffix}").is_dir()]
-    if not paths:
+    if not paths and not others:
         raise UsageError(f"{out.absolute()}: no results of any sweep there; --out names another folder")
     broken, found = [], []
     for path in paths:
@@ -96,14 +100,17 @@ def status_command(
             found.append((state, ledger.activity(state.sweep.name, out)))
         except (UsageError, OSError) as error:
             broken.append(_said(path, error))
+    found += [(ledger.status(sweep, out), ledger.activity(sweep.name, out)) for sweep in others]
     if found:
         print_status(found, style)
     if broken:
         raise UsageError("\n".join(broken))
 
 
+MAX_ROWS = 24
+"""Rows of a table of boundaries or laws that a terminal shows."""
 DETAILS = (
-    "share", "lr_below", "lr_above", "method", "n_rates", "monotone", "level", "counted", "contiguous", "r_squared",
+    "share", "lr_below", "lr_above", "method", "n_rates", "monotone", "level", "counted", "r_squared",
     "exponent_se", "scatter", "prefactor_low", "prefactor_high", "se_from_TL", "se_from_L", "learned_loss", *CRITERIA,
 )  # fmt: skip
 """Columns of tables of boundaries and laws that a terminal does without."""
@@ -130,14 +137,15 @@ def analyze_command(
 ) -> None:
     """Print the critical learning rates and the learnable band of every cell, and the laws through the rates.
 
-    A cell is a combination of fields other than learning rate and seed. The upper boundary is the lowest rate at
-    which more than a share of a cell's seeds have collapsed (fallen back, unstable, thrown, never left, diverged), the
-    lower one the highest at which more than that share are still on the plateau. Each comes with its bracket on the
-    grid, a 95% interval (of all seeds that could be drawn, and of the grid), the method of the estimate, `censored`
-    where it lies below or above the grid or too few epochs hide it, and `monotone`, false where the share turns back by
-    more than chance. The band is the range of rates at which the other seeds learn. Along every field that takes three
-    values or more follow the local exponents, the power law with its 95% interval (and how many standard errors it lies
-    from the canonical T^-5 and T^-4), and its comparison with an exponential, a broken power law and a bent one.
+    A cell is a combination of fields other than learning rate and seed. The upper boundary is where the share of its
+    seeds that have collapsed (fallen back, unstable, thrown, never left, diverged) passes the one asked for, the lower
+    one where that of seeds still on the plateau does; where shares turn back, of all such places the likeliest. Each
+    comes with its bracket on the grid, a 95% interval (of all seeds that could be drawn, and of the grid), the method
+    of the estimate, `censored` where it lies below or above the grid or too few epochs hide it, and `monotone`, false
+    where the share turns back by more than chance. The band is the range of rates at which the other seeds learn. Along
+    every field that takes three values or more follow the local exponents, the power law with its 95% interval (and how
+    many standard errors it lies from the canonical T^-5 and T^-4), and its comparison with an exponential, a broken
+    power law and a bent one.
 
     First comes the answer in a few lines. The tables are critical_lr, learnable_band and, where there are laws,
     local_exponent, power_law, compare_scaling: on a terminal their main columns, with --table all of one, as CSV one of
@@ -157,13 +165,22 @@ def analyze_command(
     }
     found = {"critical_lr": fitted.critical, "learnable_band": fitted.band}
     found |= {title: law for title, law in laws.items() if law is not None}
+    titles = dict[str, str]()
     if style is Format.table and table is None and to is None:
         print(f"{note}\n" * bool(note) + fitted.summary, end="\n\n")
+        if fitted.scaling is not None and fitted.scaling["delta_aicc"].isna().all():
+            del found["compare_scaling"]  # laws are compared from five cells on
+        titles = {
+            name: f"{name}, the first {MAX_ROWS} of {len(each)} rows; --table {name} has all"
+            for name, each in found.items()
+            if len(each) > MAX_ROWS
+        }
+        found = {name: each.head(MAX_ROWS) for name, each in found.items()}
         less = {"compare_scaling": [*DETAILS, *DETAILS_OF_RIVALS]}
         found = {
             name: each.drop(columns=less.get(name, list(DETAILS)), errors="ignore") for name, each in found.items()
         }
-    print_tables(found, style, only=table, to=to)
+    print_tables(found, style, only=table, to=to, titles=titles)
 
 
 @app.command("show")

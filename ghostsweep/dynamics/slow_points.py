@@ -29,7 +29,7 @@ _BLOCK = 4_000_000  # numbers in the Hessians held at once: 32 MB
 _SLOPE_TOLERANCE = 1e-6  # 1/tau; a minimum that is no zero has a slope below it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SlowPoints:
     """The points found, a row of the table each: fixed points by number of searches, then slow points by speed.
 
@@ -48,6 +48,9 @@ class SlowPoints:
     eigenvalues: NDArray[np.complex128]
     eigenvectors: NDArray[np.complex128]
     table: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"SlowPoints of {self.points.shape[1]} coordinates\n{self.table}"
 
     @property
     def slow_directions(self) -> Array:

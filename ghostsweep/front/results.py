@@ -13,6 +13,8 @@ from ghostsweep.analysis import analyzing
 from ghostsweep.errors import UsageError
 from ghostsweep.front import views
 from ghostsweep.running import lacking
+from ghostsweep.spec import Run
+from ghostsweep.spec.code import Code
 from ghostsweep.store import tables
 
 if TYPE_CHECKING:
@@ -88,6 +90,15 @@ class Tables(tables.Tables):
 
         title = options.pop("title", self.meta.get("title", self.name))
         return figures.loss_against_learning_rate(self, title, **options)
+
+    def run(self, run_id: str) -> Run:
+        """The run of a row, as `train_one` and `simulate` take it, users' models as they were trained."""
+        rows = self.runs[self.runs["run_id"] == run_id]
+        if rows.empty:
+            raise UsageError(f"{self.name}: no run {run_id} in it; `runs` has their ids")
+        for code in Code.of_results(self.meta):
+            code.load()
+        return Run.of({str(name): value for name, value in rows.iloc[0].items()})
 
     def learning_curves(self, *run_ids: str, **options: Any) -> Figure:
         """Loss, accuracy and gradient norm of these runs against epoch, as far as epochs were recorded."""

@@ -173,7 +173,15 @@ def telling(rows: pd.DataFrame, fields: Sequence[str]) -> list[str]:
 
 def _spared(field: str) -> int:
     """Which fields are left out first where others say the same."""
-    return {"first_epoch": 0, "epochs": 1, "train_confidence": 2, "model": 4, "task": 4, "timescale": 4}.get(field, 3)
+    return {
+        "first_epoch": 0,
+        "epochs": 1,
+        "train_confidence": 2,
+        "model": 4,
+        "task": 4,
+        "optimizer": 4,
+        "timescale": 4,
+    }.get(field, 3)
 
 
 def label(runs: pd.DataFrame, field: str) -> str:

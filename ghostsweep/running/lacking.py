@@ -11,6 +11,7 @@ from ghostsweep.declare import is_null
 from ghostsweep.errors import UsageError
 from ghostsweep.running import finding, ledger
 from ghostsweep.spec import CHOICES, Grid, Sweep, load, loads
+from ghostsweep.store import tables
 from ghostsweep.store.tables import Tables
 
 
@@ -42,6 +43,18 @@ def lacks(found: Tables, sweeps: str | Path = finding.OWN) -> Lacks | None:
     if not state.left and not state.changed and done == state.runs:
         return None
     return Lacks(done, state.runs, _missing(sweep, found) if state.left else {}, state.changed)
+
+
+def without_file(out: str | Path, sweeps: str | Path = finding.OWN) -> list[Sweep]:
+    """Sweeps that have results and no file, as those made in Python, from the text that their tables keep."""
+    known, found = {path.stem for path in finding.sweep_files(sweeps)}, []
+    for name in tables.results(out):
+        base = name.removesuffix("-quick")
+        if base not in known:
+            spec = str(tables.read_meta(Path(out) / name).get("spec", ""))
+            with contextlib.suppress(UsageError, OSError):
+                found.append(loads(spec, name=base, folder=Path(sweeps), quick=base != name, execute=False))
+    return found
 
 
 def _is_unfinished(found: Tables) -> bool:

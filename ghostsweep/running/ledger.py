@@ -139,8 +139,9 @@ def status(sweep: Sweep, out: str | Path = "results", shard: Shard | None = None
 
 def _by_the_folder(sweep: Sweep, folder: Path, changed: tuple[str, ...]) -> Status:
     """What a folder says of a sweep of a user's own model or task, none of whose code is executed."""
-    rows = tables.row_counts(folder) if tables.has_runs(folder) and not changed else None
-    done = rows[0] if rows else 0
+    there = tables.has_runs(folder)
+    rows = tables.row_counts(folder) if there and not changed else None
+    done = rows[0] if rows else _of_these_texts(sweep, folder) if there else 0
     found = []
     for number, grid, count in _grids(_first_level(sweep)):
         model, task = (str(grid.shared.get(name) or "several") for name in ("model", "task"))
@@ -158,6 +159,18 @@ def _by_the_folder(sweep: Sweep, folder: Path, changed: tuple[str, ...]) -> Stat
         left.append(replace(group, runs=group.runs - min(done, group.runs)))
         done -= min(done, group.runs)
     return Status(sweep, tuple(found), tuple(group for group in left if group.runs), changed)
+
+
+def _of_these_texts(sweep: Sweep, folder: Path) -> int:
+    """Runs in a folder, of sweeps from earlier too, that were trained with users' files as they are now."""
+    runs, about = tables.stored(folder).frames()[0], tables.read_meta(folder).get("code", {})
+    for code in sweep.code:
+        then = about.get(code.reference, {})
+        name, _, version = str(then.get("name", "")).partition("@")
+        if code.kind in runs:
+            now = version if version != then.get("digest") else code.digest
+            runs = runs[runs[code.kind] == f"{name}@{now}"]
+    return min(len(runs), sweep.n_runs)
 
 
 def _grids(sweep: Sweep) -> Iterator[tuple[int, Grid, int]]:
@@ -206,7 +219,9 @@ def changes(sweep: Sweep, meta: Mapping[str, Any]) -> tuple[str, ...]:
         if about.get("digest", code.digest) == code.digest:
             continue
         declared = not str(about.get("name", "")).endswith(f"@{about['digest']}")
-        kept = "runs are kept as long as it declares the same version" if declared else "its runs are trained again"
+        kept = (
+            "runs are kept as long as it declares the same version" if declared else "runs of another text do not count"
+        )
         found.append(f"{code.reference} has changed: {kept}")
     if not found and stored.keys() != {code.reference for code in sweep.code}:
         found.append("other models or tasks are in files")

@@ -147,6 +147,13 @@ def is_reference(value: object) -> bool:
     return isinstance(value, str) and (":" in value or value.endswith(".py"))
 
 
+def here(reference: str) -> Path:
+    """Where a file that is named outside any sweep is looked for: in this folder, else in its `sweeps/`."""
+    sweeps = Path.cwd() / "sweeps"
+    file = reference.partition(":")[0]
+    return sweeps if not (Path.cwd() / file).exists() and (sweeps / file).exists() else Path.cwd()
+
+
 def read(kind: str, reference: str, folder: Path) -> Code:
     """Read what a sweep file in `folder` names, without executing it. Raises UsageError where that fails."""
     place, _, attribute = reference.partition(":")

@@ -2,7 +2,6 @@
 
 import inspect
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 from ghostsweep.declare import Field
@@ -56,7 +55,8 @@ def fields(model: str, task: str | None = None, optimizer: str = "sgd") -> list[
         owner = {field.name: f"task {found.task.name}" for field in found.task.fields} | owner
     for rule in found.rules:
         owner |= {field.name: f"{rule.name}" for field in rule.fields}
-    given = (field for field in found.fields.values() if field.name not in PHASE_FIELDS)
+    given = [field for field in found.fields.values() if field.name not in PHASE_FIELDS]
+    given = [field for field in given if not field.noise or field.name in found.model.noise]
     rows = [_listed(field, owner.get(field.name, "every run")) for field in given]
     if found.task is not None and task is None:
         rows = [row._replace(default=DEFAULT_TASK) if row.field == "task" else row for row in rows]
@@ -66,7 +66,7 @@ def fields(model: str, task: str | None = None, optimizer: str = "sgd") -> list[
 def _known(kind: str, name: str) -> str:
     """A name as runs have it, of a user's file once that is loaded."""
     if code.is_reference(name):
-        return code.read(kind, name, Path.cwd()).load()
+        return code.read(kind, name, code.here(name)).load()
     if name not in (known := choices()[kind]):
         raise UsageError(f"{kind}: found {name!r}; allowed: {', '.join(known)}, or a file of your own")
     return name
@@ -97,5 +97,8 @@ def markdown() -> str:
 def _table(fields: list[Field]) -> str:
     lines = ["| field | unit | default | allowed | meaning |", "| --- | --- | --- | --- | --- |"]
     for row in (_listed(field, "") for field in fields):
+        if row.field == "learned_loss":
+            others = (f"{name} {task.learned_loss:g}" for name, task in TASKS.items() if task.learned_loss != 0.1)
+            row = row._replace(default=f"0.1; {', '.join(others)}")
         lines.append(f"| `{row.field}` | {row.unit} | {row.default} | {row.allowed} | {row.meaning} |")
     return "\n".join(lines)

@@ -6,7 +6,6 @@ The fields of a run are those below, and those that its model, its task, its opt
 import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -151,7 +150,7 @@ class Run:
             if isinstance(part, Model | Task):
                 given[name] = registry.named(part)
             elif name in code.KINDS and code.is_reference(part):
-                given[name] = code.read(name, part, Path.cwd()).load()
+                given[name] = code.read(name, part, code.here(part)).load()
         filled, wrong = check(given)
         if wrong:
             raise UsageError(told(wrong))

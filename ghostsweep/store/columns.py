@@ -26,7 +26,7 @@ RESULTS = (
     Column("epochs_done", "int64", "epochs", "epochs with finite numbers; where diverged, the epoch that was not"),
     Column("initial_loss", "float64", "", "loss at epoch 0"),
     Column("final_loss", "float64", "", "loss at the last epoch"),
-    Column("mean_loss", "float64", "", "mean loss over all finite epochs"),
+    Column("mean_loss", "float64", "", "mean loss over all finite epochs; in float32 to about 1e-5"),
     Column("min_loss", "float64", "", "lowest loss of any epoch"),
     Column("min_loss_epoch", "int64", "epochs", "first epoch of the lowest loss"),
     Column("recent_mean_loss", "float64", "", "mean loss over the last 50 epochs"),

@@ -91,6 +91,15 @@ def test_a_sweep_is_asked_by_name_file_or_itself(tmp_path: Path) -> None:
     assert str(sweep).splitlines()[1].strip() == "2 runs: learning_rate 1e-06 .. 1e-05 (2)"
 
 
+def test_a_row_is_a_run_again() -> None:
+    for name in (NAME, "gru_lr_delay", "flip_flop_lr_rank"):
+        there = ghostsweep.read(name, OUT)
+        row = there.runs.iloc[3]
+        assert there.run(row["run_id"]).run_id == row["run_id"]
+    with pytest.raises(UsageError, match="no run 00 in it"):
+        there.run("00")
+
+
 def test_the_package_offers_its_own_names_alone() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys, ghostsweep; print(*dir(ghostsweep)); print('jax' in sys.modules)"],

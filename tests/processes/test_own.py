@@ -182,8 +182,10 @@ def test_what_changed_is_said_in_words(tmp_path: Path) -> None:
 
     said("run")
     write(tmp_path, MODEL.replace("** 2", "** 4"))
-    assert "stale: own.py has changed: its runs are trained again" in said("status")
-    assert "own.py has changed: its runs are trained again" in said("run") and "changed" not in said("status")
+    assert "stale: own.py has changed: runs of another text do not count" in said("status")
+    assert "own.py has changed: runs of another text do not count" in said("run") and "changed" not in said("status")
+    write(tmp_path)
+    assert f"{28:,} runs, 28 done, 0 to train (stale)" in said("status")  # the first text again: its runs are kept
     write(tmp_path, MODEL.replace("loss=loss)", 'loss=loss, version="5")'))
     said("run")
     write(tmp_path, MODEL.replace("loss=loss)", 'loss=loss, version="5", unroll=2)'))
