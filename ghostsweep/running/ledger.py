@@ -268,7 +268,8 @@ def _finished(
         rows = planned[planned["phase"] == phase]
         valid = runs[runs["phase"] == phase]
         valid = valid[tables.complete(valid, curves, record) & ~tables.among(valid["run_id"], torn)]
-        done = tables.among(rows["run_id"], valid["run_id"]) & ~tables.among(rows["run_id"], wanted - found.ends.keys())
+        ended = ~tables.among(rows["run_id"], wanted - found.ends.keys())
+        done = np.array(tables.among(rows["run_id"], valid["run_id"]) & ended)
         if record.snapshots is not None:
             chosen = record.snapshots.chosen(rows)
             asked = {length: set(record.snapshots.schedule(length).tolist()) for length in rows["epochs"].unique()}
@@ -276,7 +277,7 @@ def _finished(
                 run_id in found.snapshots and asked[length] <= set(found.snapshots[run_id].epochs)
                 for run_id, length in rows.loc[chosen, ["run_id", "epochs"]].itertuples(index=False)
             ]
-            done[chosen] &= pd.array(kept, bool)
+            done[chosen] &= np.array(kept, bool)
         finished[rows.index] = done
         wanted = set(rows.loc[~done, "parent"].dropna())
     return finished
