@@ -84,7 +84,7 @@ class Task:
     program is compiled for, by default its fields that are not traced. levels(fields): the losses and the accuracy
     that outputs reach which know nothing; by default computed from the trials. check(fields) yields what is wrong with
     a combination of values of the fields `together`. version: raised by hand with what changes its numbers; "" for the
-    digest of its file.
+    digest of its file. about: what it is, in a line; "" for the first of its file.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Task:
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
     version: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ class Model:
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
     version: str = ""
+    about: str = ""
 
 
 class Rule(NamedTuple):

@@ -159,6 +159,7 @@ MODEL = Model(
     cost=_cost,
     n_parameters=lambda shape: 1,
     version="1",
+    about="dx/dt = x^2 + r in closed form, trained on r",
 )
 SIMULATED = Model(
     "canonical_simulated",
@@ -180,4 +181,5 @@ SIMULATED = Model(
     together=("timescale", "dt_steps"),
     check=_whole_euler_steps,
     version="1",
+    about="dx/dt = x^2 + r in Euler steps with an output of some confidence, trained on r",
 )

@@ -170,4 +170,5 @@ MODEL = Model(
     together=("dt_ms", "tau_ms"),
     check=stable_leak,
     version="1",
+    about="a network of rank one, which lives on kappa = n . x; output sigmoid(c (kappa - 1))",
 )

@@ -137,6 +137,7 @@ FULL_RANK = Model(
     together=("dt_ms", "tau_ms"),
     check=stable_leak,
     version="1",
+    about="a network of leaky tanh units with all its weights and a readout trained",
 )
 LOW_RANK = dataclasses.replace(
     FULL_RANK,
@@ -146,4 +147,5 @@ LOW_RANK = dataclasses.replace(
     floor=floor_of_rank,
     together=("dt_ms", "tau_ms", "n_units", "rank"),
     check=_at_most_full,
+    about="a network of rank K, recurrent weights m n or s_l s_r, with a trained readout",
 )

@@ -35,7 +35,9 @@ def choices() -> dict[str, dict[str, str]]:
 
 
 def meaning(part: Model | Task) -> str:
-    """The first line of the file that declares a model or task."""
+    """What a model or task says of itself, or else the first line of its file."""
+    if part.about:
+        return part.about
     function = part.initial if isinstance(part, Model) else part.trials
     module = sys.modules.get(getattr(function, "__module__", ""))
     return (inspect.getdoc(module) or "").partition("\n")[0] if module else ""

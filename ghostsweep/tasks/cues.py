@@ -141,6 +141,7 @@ DCDT = Task(
     together=("dt_ms", "input_ms", "delay_ms", "reaction_ms"),
     check=check,
     version="1",
+    about="delayed cue discrimination: which of two cues was it",
 )
 DMTS = Task(
     "dmts",
@@ -154,4 +155,5 @@ DMTS = Task(
     together=("dt_ms", "input_ms", "delay_ms", "reaction_ms"),
     check=check,
     version="1",
+    about="delayed match to sample: were two cues the same",
 )

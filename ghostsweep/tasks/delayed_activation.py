@@ -80,4 +80,5 @@ TASK = Task(
     together=("timescale",),
     check=check,
     version="1",
+    about="switch the output on after T steps, without any input",
 )
