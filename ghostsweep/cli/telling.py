@@ -84,19 +84,23 @@ def status_command(
 
     Example: ghostsweep status rank_one_lr_timescale
     """
-    suffix = "-quick" if quick else ""
-    made = {sweep.name: sweep for sweep in lacking.without_file(out, sweeps) if sweep.name.endswith("-quick") == quick}
-    asked = {spec: made.pop(named(spec, quick), None) for spec in specs or ()}
-    paths = [finding.find(spec, sweeps) for spec, sweep in asked.items() if sweep is None]
-    others = [sweep for sweep in asked.values() if sweep is not None] if specs else list(made.values())
-    if not specs:
-        paths = [path for path in finding.sweep_files(sweeps) if (out / f"{path.stem}{suffix}").is_dir()]
+    made = {sweep.name: sweep for sweep in lacking.without_file(out, sweeps)}
+    paths, others = list[tuple[Path, bool]](), list(made.values())
+    if specs:
+        asked = {spec: made.get(named(spec, quick)) for spec in specs}
+        others = [sweep for sweep in asked.values() if sweep is not None]
+        for spec in (spec for spec, sweep in asked.items() if sweep is None):
+            base = spec.removesuffix("-quick") if tables.has_runs(out / spec) else spec  # as results are named
+            paths.append((finding.find(base, sweeps), quick or base != spec))
+    else:
+        both = [(path, small) for path in finding.sweep_files(sweeps) for small in (False, True) if small or not quick]
+        paths = [(path, small) for path, small in both if (out / f"{path.stem}{'-quick' * small}").is_dir()]
     if not paths and not others:
         raise UsageError(f"{out.absolute()}: no results of any sweep there; --out names another folder")
     broken, found = [], []
-    for path in paths:
+    for path, small in paths:
         try:
-            state = ledger.status(load(path, quick=quick, execute=False), out)
+            state = ledger.status(load(path, quick=small, execute=False), out)
             found.append((state, ledger.activity(state.sweep.name, out)))
         except (UsageError, OSError) as error:
             broken.append(_said(path, error))

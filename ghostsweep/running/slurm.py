@@ -16,8 +16,8 @@ import pandas as pd
 
 from ghostsweep import plan
 from ghostsweep.errors import TrainingError, UsageError
-from ghostsweep.machine.terminal import forgiving
-from ghostsweep.plan import Plan, Shard
+from ghostsweep.machine.terminal import duration, forgiving
+from ghostsweep.plan import Plan, Shard, groups
 from ghostsweep.running import ledger
 from ghostsweep.running.sessions import Options
 from ghostsweep.running.sweeping import n_shards, run, shard_folder
@@ -129,12 +129,14 @@ def script(
     words = [sys.executable, "-m", "ghostsweep", "run", str(Path(spec).resolve()), "--out", str(folder.parent)]
     more = given.pop("additional_parameters", {})
     note = f"# Before this is submitted: mkdir -p -m 700 {shlex.quote(str(folder / 'jobs'))}"
+    core_seconds = sum(group.seconds for group in groups.of(Plan.of(sweep))) / n
+    limit = f"# A share takes about {duration(core_seconds)} of one core; --time is timeout_min, 5 unless it is given."
     numbers = f"shards=({' '.join(str(i + 1) for i in missing)})"
     text: str = submitit.slurm.slurm._make_sbatch_string(  # as submitit has it, but for the command
         command=f'{shlex.join([*words, *arguments])} --shard "${{shards[$SLURM_ARRAY_TASK_ID]}}/{n}"',
         folder=folder / "jobs",
         map_count=len(missing),
-        **{"job_name": sweep.name} | given | {"setup": [note, *given.get("setup", []), numbers]},
+        **{"job_name": sweep.name} | given | {"setup": [note, limit, *given.get("setup", []), numbers]},
         additional_parameters={"signal": f"TERM@{given.get('signal_delay_s', 90)}"} | more,
     )
     return text

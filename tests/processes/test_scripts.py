@@ -120,7 +120,10 @@ def test_runs_and_estimates_are_json(tmp_path: Path) -> None:
     quiet = asked("run", "small", "--quick", "-q", "--sweeps", str(tmp_path), out=tmp_path / "out")
     assert (quiet.exit_code, quiet.output) == (0, "")
     status = asked("status", *options, out=tmp_path / "out")
-    (state,) = json.loads(status.stdout)["status"]
+    state, small = json.loads(status.stdout)["status"]
+    assert (state["sweep"], small["sweep"]) == ("small", "small-quick")
+    one = asked("status", "small-quick", *options, out=tmp_path / "out")
+    assert [each["sweep"] for each in json.loads(one.stdout)["status"]] == ["small-quick"]
     assert state["checkpoint_age_seconds"] is None and state["at_work"] is None and state["core_seconds_left"] == 0
     refused = asked("run", "small", "--slurm", "", *options, out=tmp_path / "out")
     assert "--format json: not together with --slurm" in str(refused.exception)
