@@ -20,7 +20,7 @@ def lines(critical: pd.DataFrame, band: pd.DataFrame, laws: pd.DataFrame | None)
 
 def _gaps(band: pd.DataFrame) -> list[str]:
     """Cells whose band is not in one piece: it is drawn from its lowest to its highest rate all the same."""
-    broken = band[(band["contiguous"] == False) & (band["width_decades"] > 0)]  # noqa: E712  # may be null
+    broken = band[band["contiguous"].eq(False) & (band["width_decades"] > 0)]
     fields = _fields(band)
     named = [_where(row, fields).strip(" ()") or "the only cell" for _, row in broken.head(MAX_LINES).iterrows()]
     more = f" and {len(broken) - MAX_LINES} more" if len(broken) > MAX_LINES else ""

@@ -13,25 +13,15 @@ from ghostsweep.errors import UsageError
 from ghostsweep.front import views
 from ghostsweep.machine import resources
 from ghostsweep.spec import Run, shape_of
+from ghostsweep.training import history
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, repr=False)
-class History:
-    """Every epoch of one run, arrays of shape (epochs,) measured before the epoch's update, and its end.
-
-    loss, grad_norm, accuracy, weight_norm; params after the last update, by name; end, for `train_one(after=)`.
-    """
-
-    run: Run
-    loss: np.ndarray
-    grad_norm: np.ndarray
-    accuracy: np.ndarray
-    weight_norm: np.ndarray
-    params: dict[str, np.ndarray]
-    end: dict[str, np.ndarray]
+class History(history.History):
+    """Every epoch of one run and its end, as `train_one` returns them, with what can be asked of them."""
 
     @property
     def curve(self) -> pd.DataFrame:
@@ -56,7 +46,9 @@ class History:
         return views.html_of_history(self)
 
 
-def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: History | None = None) -> History:
+def train_one(
+    run: Run, initial: Mapping[str, np.ndarray] | None = None, after: history.History | None = None
+) -> History:
     """Train one run and return every epoch's loss, grad_norm, accuracy and weight_norm and the final params.
 
     `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides. `after`
@@ -66,8 +58,7 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
     resources.load_jax()
     from ghostsweep.training import train  # here, so that importing the package needs no JAX
 
-    before = None if after is None else train.History(**vars(after))
-    return History(**vars(train.train_one(run, initial, before)))
+    return History(**vars(train.train_one(run, initial, after)))
 
 
 @dataclass(frozen=True)

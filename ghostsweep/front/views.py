@@ -1,7 +1,7 @@
 """Short forms of results, sweeps, runs and histories: text for terminals, HTML for notebooks."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,9 +89,3 @@ def _table(title: str, lines: Mapping[str, str]) -> str:
         for name, said in lines.items()
     )
     return f"<table><caption style='text-align:left'>{html.escape(title)}</caption>{rows}</table>"
-
-
-def html_of_frames(title: str, frames: Sequence[tuple[str, pd.DataFrame | None]]) -> str:
-    """Several tables one below the other, those that are there."""
-    parts = [f"<h4>{html.escape(name)}</h4>{frame.to_html()}" for name, frame in frames if frame is not None]
-    return f"<div><strong>{html.escape(title)}</strong>{''.join(parts)}</div>"

@@ -8,7 +8,6 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ghostsweep.analysis.analyzing import Analyzed
@@ -281,8 +280,3 @@ def shares_text(found: Cells) -> str:
     counts = found.table["majority"].value_counts()
     told = [f"{style.outcome_text(str(name))} {n:,}" for name, n in counts.items() if n]
     return words.listed(told)
-
-
-def rates_text(rates: np.ndarray) -> str:
-    """From which learning rate to which."""
-    return f"{words.number(float(rates.min()))} to {words.number(float(rates.max()))}"

@@ -6,7 +6,6 @@ Nothing here reads, writes or prints. What is carried (`State`) and what is repo
 import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from ghostsweep.spec import Run, shape_of
 from ghostsweep.spec.parts import inherited
 from ghostsweep.training import optimizers
 from ghostsweep.training.evaluation import evaluate
+from ghostsweep.training.history import History
 
 Array = jax.Array | np.ndarray
 
@@ -235,22 +235,6 @@ def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
     """`train_stretch` over a batch: states and traced fields (runs, ...), reports (stops, runs)."""
     function = functools.partial(train_stretch, shape)
     return jax.vmap(function, in_axes=(0, 0, None, None), out_axes=(0, 1))
-
-
-@dataclass(frozen=True)
-class History:
-    """Every epoch of one run: arrays of shape (epochs,), measured before the epoch's update, and the end.
-
-    `params` are the parameters after the last update; `end` also has the optimizer's state, for `train_one(after=)`.
-    """
-
-    run: Run
-    loss: np.ndarray
-    grad_norm: np.ndarray
-    accuracy: np.ndarray
-    weight_norm: np.ndarray
-    params: dict[str, np.ndarray]
-    end: dict[str, np.ndarray]
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
