@@ -7,10 +7,11 @@ CPU to its end. It writes `gpu.json` and `gpu.md`. Each step is a process of its
 fails or hangs costs its own lines alone; the files are written after each. Steps:
 
 card: what it is. golden: every golden history of a network and of the canonical form, how far off and how long.
-widths: microseconds per run and epoch of each protocol, at growing numbers of runs. cpu: the same on this machine's
-cores. naive: `jit(vmap(grad(scan)))` on the GPU. independent: whether a run's digits depend on how many are trained
-beside it. resumed: a sweep killed and gone on with, against one left alone; compile seconds with and without the
-programs kept. main_job: the first command of README. fig6a: 300 networks for 200,001 epochs.
+widths: microseconds per run and epoch of each protocol, at growing numbers of runs; many: of those with many trials.
+cpu: the same on this machine's cores. naive: `jit(vmap(grad(scan)))` on the GPU. independent: whether a run's digits
+depend on how many are trained beside it. resumed: a sweep killed and gone on with, against one left alone; compile
+seconds with and without the programs kept. main_job: the first command of README. fig6a: 300 networks for 200,001
+epochs.
 """
 
 import argparse
@@ -27,7 +28,16 @@ from typing import Any
 
 from steps import STEPS, alone
 
-LIMITS = {"card": 40, "golden": 150, "resumed": 120, "independent": 60, "cpu": 100, "widths": 170, "naive": 60}
+LIMITS = {
+    "card": 40,
+    "golden": 150,
+    "resumed": 120,
+    "independent": 60,
+    "cpu": 100,
+    "widths": 170,
+    "naive": 60,
+    "many": 90,
+}
 LIMITS |= {"main_job": 110, "fig6a": 170}
 BESIDE = ("golden", "resumed", "independent", "cpu")  # do not time the GPU and so may share it
 
@@ -65,6 +75,10 @@ def report(results: Mapping[str, Any]) -> str:
         cells = [f"{row[str(size)]['us']:.3g}" if "us" in row.get(str(size), {}) else "-" for size in sizes]
         more = [f"{side[name]['us']:.3g}" if "us" in side.get(name, {}) else "-" for side in (plain, on_cpu)]
         lines.append(f"| {name} | " + " | ".join(cells + more) + " |")
+    lines += [""] * bool(results.get("many"))
+    for name, row in results.get("many", {}).get("found", {}).items():
+        cells = [f"{cell['us']:.3g} us with {size}" for size, cell in row.items() if "us" in cell]
+        lines.append(f"- {name}, per run and epoch: {', '.join(cells)}")
     files = results.get("golden", {}).get("found", {})
     for dtype in ("float64", "float32"):
         mine = {name: row for name, row in files.items() if name.endswith(dtype) and row}
@@ -107,7 +121,7 @@ def main() -> None:
         step("card")
         with concurrent.futures.ThreadPoolExecutor(len(BESIDE)) as pool:
             list(pool.map(step, [name for name in BESIDE if name in options.steps]))
-        for name in ("widths", "main_job", "fig6a", "naive"):
+        for name in ("widths", "many", "main_job", "fig6a", "naive"):
             if name in options.steps:
                 step(name)
     print(report(results))

@@ -29,6 +29,21 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "readout, K = 1": {"model": "low_rank", "rank": 1, "timescale": 20},
     "readout, K = 100": {"model": "low_rank", "rank": 100, "timescale": 20},
 }
+MANY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    f"full rank, 128 trials, noise, {delay} ms": (
+        {"model": "full_rank", "task": "dcdt", **CUES, "delay_ms": delay, "trials_per_class": 64}
+        | {"noise_sigma": 1e-3, "r0_sigma": 0.1},
+        (1, 16, 128, 512),
+    )
+    for delay in (80.0, 400.0)
+} | {
+    "rank 2, 1,000 trials (Fig. 4, dcdt)": (
+        {"model": "low_rank", "rank": 2, "task": "dcdt", "input_ms": 10.0, "delay_ms": 50.0, "reaction_ms": 50.0}
+        | {"trials_per_class": 500, "r0_sigma": 0.3},
+        (1,),
+    )
+}
+"""Protocols of many trials, and the numbers of runs they are timed at."""
 SMALL = """title = "Small"
 [run]
 model = "rank_one"
@@ -43,7 +58,8 @@ seed = { range = 4 }
 def _run_of(name: str, **fields: Any) -> Any:
     from ghostsweep import Run
 
-    return Run(**{"learning_rate": 1e-3, "epochs": 1} | PROTOCOLS[name] | fields)
+    own = PROTOCOLS[name] if name in PROTOCOLS else MANY[name][0]
+    return Run(**{"learning_rate": 1e-3, "epochs": 1} | own | fields)
 
 
 def _trainer(run: Any, width: int, devices: tuple[Any, ...]) -> tuple[Callable[[int], Any], float]:
@@ -57,7 +73,7 @@ def _trainer(run: Any, width: int, devices: tuple[Any, ...]) -> tuple[Callable[[
     shape = shape_of(run.fields)
     program = engine._program(shape, width, devices)
     columns = {name: np.full(width, getattr(run, name)) for name in shape.traced}
-    state, traced = train.start(shape, columns | {"seed": np.arange(width)})
+    state, traced = train.start(shape, columns | {"seed": np.arange(width), "first_epoch": np.zeros(width)})
     with train.precision(shape):
         state, traced = jax.device_put((state, traced), program.sharding)
 
@@ -169,10 +185,18 @@ def golden() -> dict[str, Any]:
 
 def widths(budget: float = 0.4, sizes: tuple[int, ...] = WIDTHS) -> dict[str, Any]:
     """Microseconds of a run's epoch, by protocol and number of runs at once; compile seconds apart."""
+    return _timed([(name, width) for width in sizes for name in PROTOCOLS], budget)
+
+
+def many(budget: float = 0.6) -> dict[str, Any]:
+    """The same of protocols of many trials."""
+    return _timed([(name, width) for name, (_, sizes) in MANY.items() for width in sizes], budget)
+
+
+def _timed(jobs: list[tuple[str, int]], budget: float) -> dict[str, Any]:
     import jax
 
     devices = tuple(jax.local_devices())
-    jobs = [(name, width) for width in sizes for name in PROTOCOLS]
     found: dict[str, Any] = {}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         built = {job: pool.submit(_trainer, _run_of(job[0]), job[1], devices) for job in jobs}
@@ -341,7 +365,7 @@ def fig6a(seconds: float = 150) -> dict[str, Any]:
 
 
 STEPS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    step.__name__: step for step in (card, golden, widths, cpu, naive, independent, resumed, main_job, fig6a)
+    step.__name__: step for step in (card, golden, widths, many, cpu, naive, independent, resumed, main_job, fig6a)
 }
 _place: Path | None = None
 
