@@ -330,13 +330,18 @@ def resumed() -> dict[str, Any]:
 
 
 def main_job() -> dict[str, Any]:
-    """README's main job, after installation."""
+    """README's main job, after installation, and what it says of its time."""
     with tempfile.TemporaryDirectory() as place:
-        found = {}
+        found: dict[str, Any] = {}
         for verb in ("run", "analyze", "plot"):
             more = [] if verb != "plot" else ["--to", f"{place}/figures"]
-            found[f"{verb}_s"] = _sweep(verb, "canonical_lr_timescale", "--out", place, *more)
+            found[f"{verb}_s"] = _sweep(
+                verb, "canonical_lr_timescale", "--out", place, *more, log=f"{place}/{verb}.log"
+            )
+            found[verb] = Path(place, f"{verb}.log").read_text()[-400:]
             _keep(found)
+        ended = _sessions(Path(place, "canonical_lr_timescale"))
+        found["sessions"] = [{key: value for key, value in one.items() if "seconds" in key} for one in ended]
     return found
 
 
