@@ -10,7 +10,7 @@ import numpy as np
 
 from ghostsweep import plan
 from ghostsweep.plan.groups import Group
-from ghostsweep.training import engine, probe, train
+from ghostsweep.training import probe, programs, train
 
 EPOCHS_SECONDS = 0.2
 """How long the epochs that are timed should take, by the constants of the plan."""
@@ -45,7 +45,7 @@ def _measure(group: Group, width: int, devices: list[jax.Device]) -> Speed:
     shape, devices, began = group.shape, devices[:width], time.perf_counter()
     per_epoch = plan.cost(shape).epoch_seconds * width / len(devices)
     epochs = int(np.clip(EPOCHS_SECONDS / per_epoch, 2, 2000))
-    program = engine._program(shape, width, tuple(devices))
+    program = programs.program(shape, width, tuple(devices))
     columns = {name: np.full(width, group.example[name]) for name in shape.traced}
     counts = {"seed": np.arange(width), "first_epoch": np.zeros(width)}
     with train.precision(shape):

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.sharding import NamedSharding
 
 from ghostsweep import plan
 from ghostsweep.declare import Shape
@@ -18,6 +17,7 @@ from ghostsweep.spec import RECENT_EPOCHS, Record
 from ghostsweep.store import declared
 from ghostsweep.training import evaluation, train
 from ghostsweep.training.checkpoint import Checkpoint
+from ghostsweep.training.programs import Program
 
 TURN_SECONDS = 0.5
 """How long one call of the compiled program should take, so that progress and Ctrl-C are prompt."""
@@ -26,14 +26,6 @@ REVIEWS = 16
 WORTHWHILE_SECONDS = 5.0
 """Estimated saving above which a narrower program is compiled for the runs that are left."""
 TOTALS = ("epochs_done", "min_loss", "min_loss_epoch", "max_accuracy", "learned_epoch")
-
-
-class Program(NamedTuple):
-    """A compiled training program and where its arrays go."""
-
-    call: Callable[..., tuple[train.State, train.Report]]
-    sharding: NamedSharding
-    compile_seconds: float
 
 
 class Trained(NamedTuple):

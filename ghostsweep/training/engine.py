@@ -9,16 +9,14 @@ import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ghostsweep import plan
 from ghostsweep.declare import Shape
@@ -28,9 +26,10 @@ from ghostsweep.plan import Chunk
 from ghostsweep.spec import ENGINE_VERSION, Record
 from ghostsweep.store import files, parts
 from ghostsweep.store.ends import Ends, end_digest
-from ghostsweep.training import train
+from ghostsweep.training import programs
 from ghostsweep.training.checkpoint import CHECKPOINT_SECONDS, Checkpoint
-from ghostsweep.training.chunk import Program, train_chunk
+from ghostsweep.training.chunk import train_chunk
+from ghostsweep.training.programs import Program
 from ghostsweep.training.progress import Meter, Progress
 
 ALIKE = 3
@@ -42,6 +41,7 @@ class Spent:
     """What training took."""
 
     compile_seconds: float = 0.0
+    """How long training waited for programs."""
     run_seconds: float = 0.0
     """All but compilation."""
     store_seconds: float = 0.0
@@ -147,6 +147,7 @@ def train_chunks(
                 devices,
                 functools.partial(meter.tell, chunk),
                 needed=np.array([run in parents for run in chunk.runs["run_id"]]),
+                coming=waiting,
                 checkpoint_seconds=checkpoint_seconds,
             )
         except (OSError, UsageError):
@@ -187,13 +188,16 @@ def train_and_store(
     *,
     needed: np.ndarray,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    coming: Iterable[Chunk] = (),
 ) -> None:
     """Train one chunk, from its checkpoint if there is one, and store what it gives as one part.
 
-    Leaves the same however often it is interrupted. `needed` says of each run whether its end is asked for;
+    Leaves the same however often it is interrupted. `needed` says of each run whether its end is asked for; `coming`
+    are the chunks after it, whose programs may be compiled beside it;
     `tell(epoch, compile_seconds)` is called where the chunk can be interrupted. Raises what training and writing do.
     """
-    began, before, compiling = time.perf_counter(), _program.cache_info().misses, 0.0
+    began, before, compiling = time.perf_counter(), programs.made(), 0.0
+    programs.ahead([chunk, *coming], devices)
     devices = devices[: chunk.width]  # a run alone is faster with both cores than twice with one each
     run_ids = chunk.runs["run_id"]
     path = store.folder / "checkpoints" / f"{parts.chunk_name(run_ids)}.npz"
@@ -201,9 +205,9 @@ def train_and_store(
 
     def program(shape: Shape, width: int) -> Program:
         nonlocal compiling
-        misses = _program.cache_info().misses
-        found = _program(shape, width, tuple(devices))
-        compiling += found.compile_seconds if _program.cache_info().misses > misses else 0.0
+        asked = time.perf_counter()
+        found = programs.program(shape, width, tuple(devices))
+        compiling += time.perf_counter() - asked
         return found
 
     continued = store.ends.of(chunk.runs["parent"]) if chunk.runs["parent"].notna().all() else None
@@ -237,8 +241,7 @@ def train_and_store(
     checkpoint.delete()
     _failure_path(store.folder, chunk).unlink(missing_ok=True)
     now = time.perf_counter()
-    programs = _program.cache_info().misses - before
-    store.spent += Spent(compiling, now - began - compiling, checkpoint.spent + now - ended, programs)
+    store.spent += Spent(compiling, now - began - compiling, checkpoint.spent + now - ended, programs.made() - before)
     store.runs += len(run_ids)
 
 
@@ -275,36 +278,3 @@ def _keep_failure(chunk: Chunk, folder: Path, error: Exception) -> Failure:
     message = (str(error).splitlines() or [""])[0]
     line = f"{chunk.parameters}: {type(error).__name__}: {message}; traceback in {path}"
     return Failure(line, (type(error), place.filename, place.lineno))
-
-
-@functools.lru_cache(maxsize=32)
-def _program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Program:
-    """Compile `train.train_stretch` for `width` runs spread over devices, donating the state."""
-    mesh = Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
-    runs, all_runs = PartitionSpec("runs"), PartitionSpec()
-    function = jax.shard_map(
-        train.batched(shape),
-        mesh=mesh,
-        in_specs=(runs, runs, all_runs, all_runs),
-        out_specs=(runs, PartitionSpec(None, "runs")),
-        check_vma=False,
-    )
-    sharding = NamedSharding(mesh, runs)
-    everywhere = NamedSharding(mesh, all_runs)
-    started = time.perf_counter()
-    with train.precision(shape):
-        traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in shape.traced_types.items()}
-        state = jax.eval_shape(functools.partial(train.start_batch, shape), traced)
-        place = functools.partial(_placed, sharding)
-        stops = jax.ShapeDtypeStruct((train.MAX_STOPS + 1,), jnp.int32, sharding=everywhere)
-        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-        compiled = (
-            jax.jit(function, donate_argnums=0)
-            .lower(jax.tree.map(place, state), jax.tree.map(place, traced), stops, count)
-            .compile()
-        )
-    return Program(compiled, sharding, time.perf_counter() - started)
-
-
-def _placed(sharding: NamedSharding, array: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)

@@ -24,7 +24,7 @@ import pytest
 from ghostsweep import Run, plan
 from ghostsweep.machine import memory, resources
 from ghostsweep.spec import shape_of
-from ghostsweep.training import engine, train
+from ghostsweep.training import engine, programs, train
 
 DEVICES = engine.local_devices(resources.cores())  # before anything else uses JAX
 TURN_SECONDS, TURNS = 1.0, 4
@@ -76,7 +76,7 @@ class Ours:
 
     def __init__(self, run: Run, n_runs: int) -> None:
         self.shape, self.at = shape_of(run.fields), 0
-        self.program = engine._program(self.shape, n_runs, tuple(DEVICES))
+        self.program = programs.program(self.shape, n_runs, tuple(DEVICES))
         columns = {name: np.full(n_runs, getattr(run, name)) for name in self.shape.traced}
         started = train.start(self.shape, columns | {"seed": np.arange(n_runs)})
         self.params = {name: np.array(value) for name, value in started[0].params.items()}

@@ -68,10 +68,10 @@ def _trainer(run: Any, width: int, devices: tuple[Any, ...]) -> tuple[Callable[[
     import jax.numpy as jnp
     import numpy as np
 
-    from ghostsweep.training import engine, train
+    from ghostsweep.training import programs, train
 
     shape = shape_of(run.fields)
-    program = engine._program(shape, width, devices)
+    program = programs.program(shape, width, devices)
     columns = {name: np.full(width, getattr(run, name)) for name in shape.traced}
     state, traced = train.start(shape, columns | {"seed": np.arange(width), "first_epoch": np.zeros(width)})
     with train.precision(shape):

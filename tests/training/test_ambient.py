@@ -16,7 +16,7 @@ import ghostsweep
 from ghostsweep import plan
 from ghostsweep.machine import ambient
 from ghostsweep.spec import Record, Run, loads, shape_of
-from ghostsweep.training import engine, train
+from ghostsweep.training import engine, programs, train
 
 SWEEP = """
 [run]
@@ -83,7 +83,7 @@ def compiled_here(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def trained(out: Path, setting: Setting) -> ghostsweep.Tables:
     """The sweep under a setting, with nothing left of what was compiled before."""
-    engine._program.cache_clear()
+    programs._kept.cache_clear()
     jax.clear_caches()
     with setting():
         return ghostsweep.run(loads(SWEEP, name="x"), out=out)

@@ -11,7 +11,7 @@ import pytest
 import ghostsweep
 from ghostsweep.spec import Run, loads, shape_of
 from ghostsweep.store import tables
-from ghostsweep.training import chunk, engine, train
+from ghostsweep.training import chunk, programs, train
 from ghostsweep.training.evaluation import evaluate
 
 CANONICAL = """
@@ -33,16 +33,15 @@ def run(text: str, folder: Path, worthwhile: float, monkeypatch: pytest.MonkeyPa
     """Tables, and the widths that were trained, when narrowing is worth it above `worthwhile` seconds."""
     monkeypatch.setattr(chunk, "WORTHWHILE_SECONDS", worthwhile)
     widths: list[int] = []
-    original = engine._program
+    original = programs.program
 
     def seen(shape: Any, width: int, devices: Any) -> Any:
         widths.append(width)
         return original(shape, width, devices)
 
-    seen.cache_info = original.cache_info  # type: ignore[attr-defined]
-    monkeypatch.setattr(engine, "_program", seen)
+    monkeypatch.setattr(programs, "program", seen)
     found = ghostsweep.run(loads(text, name="sweep"), out=folder)
-    monkeypatch.setattr(engine, "_program", original)
+    monkeypatch.setattr(programs, "program", original)
     return found, widths
 
 

@@ -1,0 +1,101 @@
+"""Compiled programs: one for each shape and width, and on GPUs those of later chunks while an earlier one trains."""
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ghostsweep.declare import Shape
+from ghostsweep.plan import Chunk
+from ghostsweep.training import train
+
+AHEAD = 6
+"""Programs that are compiled before they are needed. Each takes one core and 10 to 30 s for a GPU."""
+KEPT = 32
+"""Programs that a process holds."""
+
+
+class Program(NamedTuple):
+    """A compiled training program and where its arrays go."""
+
+    call: Callable[..., tuple[train.State, train.Report]]
+    sharding: NamedSharding
+    compile_seconds: float
+
+
+def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Program:
+    """`train.train_stretch` for `width` runs spread over devices, compiled, donating the state."""
+    mesh = Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
+    runs, all_runs = PartitionSpec("runs"), PartitionSpec()
+    function = jax.shard_map(
+        train.batched(shape),
+        mesh=mesh,
+        in_specs=(runs, runs, all_runs, all_runs),
+        out_specs=(runs, PartitionSpec(None, "runs")),
+        check_vma=False,
+    )
+    sharding = NamedSharding(mesh, runs)
+    everywhere = NamedSharding(mesh, all_runs)
+    started = time.perf_counter()
+    with train.precision(shape):
+        traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in shape.traced_types.items()}
+        state = jax.eval_shape(functools.partial(train.start_batch, shape), traced)
+        place = functools.partial(_placed, sharding)
+        stops = jax.ShapeDtypeStruct((train.MAX_STOPS + 1,), jnp.int32, sharding=everywhere)
+        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
+        call = (
+            jax.jit(function, donate_argnums=0)
+            .lower(jax.tree.map(place, state), jax.tree.map(place, traced), stops, count)
+            .compile()
+        )
+    return Program(call, sharding, time.perf_counter() - started)
+
+
+def program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Program:
+    """The compiled program, waited for where it is not there yet. Raises what compiling it did."""
+    key = shape, width, devices
+    if devices[0].platform == "cpu":
+        return _kept(*key)
+    try:
+        return _begun(*key).result()
+    except Exception:  # memory may have been short beside what was training
+        _begun.cache_clear()
+        return _begun(*key).result()
+
+
+def ahead(chunks: Iterable[Chunk], devices: list[jax.Device]) -> None:
+    """Begin to compile what the next chunks need, on GPUs, where the cores are idle. For the thread that trains."""
+    if devices[0].platform == "cpu":
+        return
+    wanted = dict.fromkeys((chunk.shape, chunk.width, tuple(devices[: chunk.width])) for chunk in chunks)
+    for key in itertools.islice(wanted, AHEAD):
+        _begun(*key)
+
+
+def made() -> int:
+    """How many programs were compiled, or begun to be, so far."""
+    return _kept.cache_info().misses + _begun.cache_info().misses
+
+
+_kept = functools.lru_cache(maxsize=KEPT)(compiled)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _begun(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Future[Program]:
+    return _compilers().submit(compiled, shape, width, devices)
+
+
+@functools.cache
+def _compilers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(AHEAD, thread_name_prefix="compile")
+
+
+def _placed(sharding: NamedSharding, array: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
