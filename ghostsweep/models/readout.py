@@ -44,7 +44,7 @@ def before_epoch(params: Params, traced: Traced) -> "dict[str, jax.Array]":
 
 
 def cost(shape: Shape) -> Cost:
-    """Rank K 2.2 + 0.33 K ns and full rank 3 + 0.12 N ns per unit, step, trial and epoch, and 9 ns per random number.
+    """Rank K 2.2 + 0.33 K ns and full rank 3 + 0.12 N ns per unit, step, trial and epoch; a random number 9 ns, or 1.
 
     Such networks are fastest when the matrices of a batch stay in a core's cache. Us per run and epoch, N = 100, two
     cores, for 1, 4, 8, 16, 64, 150 runs a device: full rank on dcdt (30/80/50 ms) 60, 47, 45, 45, 67, 77; on delayed
@@ -60,7 +60,8 @@ def cost(shape: Shape) -> Cost:
     weights = units * (2 * rank if rank else units)
     seconds = states * (2.2e-9 + 0.33e-9 * rank if rank else 3e-9 + 0.12e-9 * units) * slower
     lanes = int(min(max(CACHE_BYTES // (size * weights), 4), 150))
-    noise = 9e-9 * states * ("noise_sigma" in shape.random)
+    number = 1e-9 if shape.get("rng") == "hash" else 9e-9
+    noise = number * states * ("noise_sigma" in shape.random)
     return Cost(lanes, seconds + noise, size * (8 * states + 8 * weights + 32 * units))
 
 
