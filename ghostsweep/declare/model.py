@@ -2,8 +2,8 @@
 
 A function of a model or task gets `shape`, what the program is compiled for (`shape.n_units`: whole numbers and texts),
 and `traced`, a JAX scalar by name for every other field of the run that is not null; where an epoch draws random
-numbers also `traced["key"]`, a key of the run and the epoch. The trainer vectorises over runs, takes the gradient and
-updates. Functions are traced by JAX: no side effects, no Python branches on traced numbers.
+numbers also `traced["key"]`, a key of the run and the epoch, for `noise.normal`. The trainer vectorises over runs,
+takes the gradient and updates. Functions are traced by JAX: no side effects, no Python branches on traced numbers.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -80,7 +80,7 @@ class Task:
     trials(shape, traced): the same every epoch, or `drawn` from traced["key"]. activation: from the model's readout to
     its output. loss(shape, output, trials), by default the (weighted) mean squared error; accuracy(shape, output,
     trials), by default the share of outputs on the same side of 1/2 as their targets. channels: of inputs and targets.
-    learned_loss: default of the field of that name, which every task has. sizes(fields): the whole numbers that a
+    learned_loss: default of the field of that name, which every task has. sizes(fields): the numbers and texts that a
     program is compiled for, by default its fields that are not traced. levels(fields): the losses and the accuracy
     that outputs reach which know nothing; by default computed from the trials. check(fields) yields what is wrong with
     a combination of values of the fields `together`. version: raised by hand with what changes its numbers; "" for the
@@ -96,7 +96,7 @@ class Task:
     channels: tuple[int, int] = (1, 1)
     drawn: bool = False
     learned_loss: float = 0.1
-    sizes: Callable[[Values], dict[str, int]] | None = None
+    sizes: Callable[[Values], dict[str, Any]] | None = None
     levels: Callable[[Values], Levels] | None = None
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
@@ -146,7 +146,7 @@ class Model:
     channels: tuple[int | None, int | None] = (None, None)
     noise: tuple[str, ...] = ()
     defaults: Mapping[str, Any] | None = None
-    sizes: Callable[[Values], dict[str, int]] | None = None
+    sizes: Callable[[Values], dict[str, Any]] | None = None
     sizes_from: tuple[str, ...] = ()
     normed: tuple[str, ...] = ()
     bounded: bool = False

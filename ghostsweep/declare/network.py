@@ -27,6 +27,14 @@ R0_SIGMA = Field(
     random=True,
     noise=True,
 )
+RNG = Field(
+    "rng",
+    "generator of the noise: 'threefry' is JAX's; 'hash' takes a tenth of its time on a CPU, for many trials",
+    kind=str,
+    default="threefry",
+    options=("threefry", "hash"),
+    traced=False,
+)
 CONFIDENCE = Field(
     "confidence",
     "steepness c of the output: act(c (r . w_out + b_out)) with a trained readout",

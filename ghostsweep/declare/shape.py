@@ -8,11 +8,11 @@ from typing import Any
 class Shape:
     """What a compiled program is specialised to.
 
-    sizes: whole numbers and truth values by name, which are attributes too (`shape.n_units`). traced: the fields that
-    enter the program as one number a run. A field that is null for the run is not among them, so that what it would
-    add (momentum, clipping ...) is left out of the program. random: what draws random numbers every epoch: the
-    fields that do so where above 0, and "trials". texts: digests of the texts of a user's model and task, so that no
-    program of an edited file is used again, whatever version it declares.
+    sizes: whole numbers, truth values and texts by name, which are attributes too (`shape.n_units`). traced: the
+    fields that enter the program as one number a run. A field that is null for the run is not among them, so that what
+    it would add (momentum, clipping ...) is left out of the program. random: what draws random numbers every epoch:
+    the fields that do so where above 0, and "trials". texts: digests of the texts of a user's model and task, so that
+    no program of an edited file is used again, whatever version it declares.
     """
 
     model: str
@@ -20,7 +20,7 @@ class Shape:
     optimizer: str
     dtype: str
     schedule: str = "constant"
-    sizes: tuple[tuple[str, int], ...] = ()
+    sizes: tuple[tuple[str, Any], ...] = ()
     traced: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
     texts: tuple[str, str] = ("", "")

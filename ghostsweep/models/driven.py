@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ghostsweep.declare import noise
 from ghostsweep.declare.model import Params, Traced, Trials
 from ghostsweep.declare.shape import Shape
 from ghostsweep.models import recurrence
@@ -40,21 +41,19 @@ def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax
     """Readouts c (r . w_out + b_out), shaped like the targets; the update after the last output is left out.
 
     r(0) = tanh(r0_sigma N(0, 1)), and noise_sigma N(0, 1) is added inside tanh, both drawn anew for every trial
-    and epoch, in float32 and then widened.
+    and epoch by the generator `rng`.
     """
     targets = trials.targets
     inputs = jnp.asarray(trials.inputs[:-1] if trials.read == "before" else trials.inputs, shape.dtype)
     steps, n_trials = inputs.shape[:2]
-    start, noise = jnp.full((n_trials, shape.n_units), trials.x_start, shape.dtype), jnp.zeros((), shape.dtype)
+    start, added = jnp.full((n_trials, shape.n_units), trials.x_start, shape.dtype), jnp.zeros((), shape.dtype)
     if "r0_sigma" in shape.random:
-        drawn = jax.random.normal(jax.random.fold_in(traced["key"], 0), start.shape, jnp.float32)
-        start = jnp.tanh(traced["r0_sigma"] * drawn.astype(shape.dtype))
+        start = jnp.tanh(traced["r0_sigma"] * noise.normal(shape, traced, start.shape, purpose=0))
     if "noise_sigma" in shape.random:
-        drawn = jax.random.normal(jax.random.fold_in(traced["key"], 1), (steps, *start.shape), jnp.float32)
-        noise = traced["noise_sigma"] * drawn.astype(shape.dtype)
+        added = traced["noise_sigma"] * noise.normal(shape, traced, (steps, *start.shape), purpose=1)
     w_in, w_out, b_out = params["w_in"], params["w_out"], params["b_out"]
     driven = inputs @ w_in if w_in.ndim == 2 else inputs.reshape(steps, n_trials, 1) * w_in[None, None]
-    drive = driven + params["b_in"][None, None] + noise
+    drive = driven + params["b_in"][None, None] + added
     leak = traced["dt_ms"] / traced["tau_ms"]
     if shape.get("rank") is None:
         read = recurrence.full_rank(params["w_rec"], w_out, drive, start, leak)

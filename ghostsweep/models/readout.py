@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 320_000
 """Weights of a CPU core's batch that stay in its cache from step to step."""
+STATE_BYTES = 70_000
+"""States of a CPU core's batch of full-rank networks, all trials of one step."""
 
 
 def initial(shape: Shape, traced: Traced, key: "jax.Array") -> "dict[str, jax.Array]":
@@ -44,12 +46,13 @@ def before_epoch(params: Params, traced: Traced) -> "dict[str, jax.Array]":
 
 
 def cost(shape: Shape) -> Cost:
-    """Rank K 2.2 + 0.33 K ns and full rank 3 + 0.12 N ns per unit, step, trial and epoch, and 9 ns per random number.
+    """Rank K 2.2 + 0.33 K ns and full rank 3 + 0.12 N ns per unit, step, trial and epoch; a random number 9 ns, or 1.
 
     Such networks are fastest when the matrices of a batch stay in a core's cache. Us per run and epoch, N = 100, two
     cores, for 1, 4, 8, 16, 64, 150 runs a device: full rank on dcdt (30/80/50 ms) 60, 47, 45, 45, 67, 77; on delayed
     activation (T = 20) full rank -, 37, 35, 36, 42, 52. Rank 1 took twice as long at 300 runs as at 150. One run after
-    the other (`lax.map`) took 50 and 44 for the two full-rank tasks.
+    the other (`lax.map`) took 50 and 44 for the two full-rank tasks. With 128 trials of dcdt, whose states no longer
+    stay there, 1, 2, 4, 8 runs a device took MANY ms.
     """
     size, slower = (8, 2.2) if shape.dtype == "float64" else (4, 1.0)
     from ghostsweep.models.sizes import trial_sizes
@@ -60,7 +63,10 @@ def cost(shape: Shape) -> Cost:
     weights = units * (2 * rank if rank else units)
     seconds = states * (2.2e-9 + 0.33e-9 * rank if rank else 3e-9 + 0.12e-9 * units) * slower
     lanes = int(min(max(CACHE_BYTES // (size * weights), 4), 150))
-    noise = 9e-9 * states * ("noise_sigma" in shape.random)
+    if not rank:
+        lanes = max(min(lanes, STATE_BYTES // (size * trials * units)), 1)
+    number = 1e-9 if shape.get("rng") == "hash" else 9e-9
+    noise = number * states * ("noise_sigma" in shape.random)
     return Cost(lanes, seconds + noise, size * (8 * states + 8 * weights + 32 * units))
 
 

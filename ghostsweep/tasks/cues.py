@@ -5,13 +5,13 @@ with target 1 where the cues match; pairs (+, +), (-, -), (-, +), (+, -). All el
 """
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ghostsweep.declare.field import Field, steps, whole_steps
 from ghostsweep.declare.model import Levels, Mistakes, Task, Traced, Trials, Values
-from ghostsweep.declare.network import DT_MS, NOISE_SIGMA, R0_SIGMA
+from ghostsweep.declare.network import DT_MS, NOISE_SIGMA, R0_SIGMA, RNG
 from ghostsweep.declare.shape import Shape
 
 if TYPE_CHECKING:
@@ -43,13 +43,15 @@ FIELDS = (
     ),
     NOISE_SIGMA,
     R0_SIGMA,
+    RNG,
 )
 
 
-def sizes(fields: Values, task: str) -> dict[str, int]:
+def sizes(fields: Values, task: str) -> dict[str, Any]:
     """Durations in steps, and the steps and trials of an epoch.
 
-    Where nothing is random all trials of a kind are the same, and one of each gives their mean.
+    Where nothing is random all trials of a kind are the same, and one of each gives their mean; else `rng` says by
+    which generator.
     """
     cue, delay, reaction = (steps(fields[f"{name}_ms"], fields["dt_ms"]) for name in ("input", "delay", "reaction"))
     random = any((fields.get(name) or 0) > 0 for name in ("noise_sigma", "r0_sigma"))
@@ -61,7 +63,7 @@ def sizes(fields: Values, task: str) -> dict[str, int]:
         "trials_per_class": each,
         "n_steps": cue * len(CUES[task][0]) + delay + reaction,
         "n_trials": len(CUES[task]) * (each if random else 1),
-    }
+    } | ({"rng": fields["rng"]} if random else {})
 
 
 def trials(shape: Shape, traced: Traced) -> Trials:
