@@ -39,22 +39,16 @@ def initial(shape: Shape, traced: Traced, key: jax.Array) -> dict[str, jax.Array
 def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax.Array:
     """Readouts c (r . w_out + b_out), shaped like the targets; the update after the last output is left out.
 
-    r(0) = tanh(r0_sigma N(0, 1)), and noise_sigma N(0, 1) is added inside tanh, both drawn anew for every trial
-    and epoch, in float32 and then widened.
+    With a recurrent bias b_rec (N,) among the parameters that is added to b_in.
     """
     targets = trials.targets
     inputs = jnp.asarray(trials.inputs[:-1] if trials.read == "before" else trials.inputs, shape.dtype)
     steps, n_trials = inputs.shape[:2]
-    start, noise = jnp.full((n_trials, shape.n_units), trials.x_start, shape.dtype), jnp.zeros((), shape.dtype)
-    if "r0_sigma" in shape.random:
-        drawn = jax.random.normal(jax.random.fold_in(traced["key"], 0), start.shape, jnp.float32)
-        start = jnp.tanh(traced["r0_sigma"] * drawn.astype(shape.dtype))
-    if "noise_sigma" in shape.random:
-        drawn = jax.random.normal(jax.random.fold_in(traced["key"], 1), (steps, *start.shape), jnp.float32)
-        noise = traced["noise_sigma"] * drawn.astype(shape.dtype)
+    start, noise = drawn(shape, traced, steps, n_trials, trials.x_start)
     w_in, w_out, b_out = params["w_in"], params["w_out"], params["b_out"]
     driven = inputs @ w_in if w_in.ndim == 2 else inputs.reshape(steps, n_trials, 1) * w_in[None, None]
-    drive = driven + params["b_in"][None, None] + noise
+    bias = params["b_in"] + params["b_rec"] if "b_rec" in params else params["b_in"]
+    drive = driven + bias[None, None] + noise
     leak = traced["dt_ms"] / traced["tau_ms"]
     if shape.get("rank") is None:
         read = recurrence.full_rank(params["w_rec"], w_out, drive, start, leak)
@@ -63,3 +57,19 @@ def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax
     read = read + (b_out[0] if w_out.ndim == 1 else b_out[None, None])
     argument = traced["confidence"] * (read if trials.read == "before" else read[1:])
     return argument if argument.ndim == targets.ndim else argument[..., None]
+
+
+def drawn(shape: Shape, traced: Traced, steps: int, n_trials: int, x_start: float) -> tuple[jax.Array, jax.Array]:
+    """The first states (trials, N) and what is added inside tanh, (steps, trials, N), or a zero without noise.
+
+    r(0) = tanh(r0_sigma N(0, 1)), and noise_sigma N(0, 1) is added inside tanh, both drawn anew for every trial
+    and epoch, in float32 and then widened.
+    """
+    start, noise = jnp.full((n_trials, shape.n_units), x_start, shape.dtype), jnp.zeros((), shape.dtype)
+    if "r0_sigma" in shape.random:
+        normal = jax.random.normal(jax.random.fold_in(traced["key"], 0), start.shape, jnp.float32)
+        start = jnp.tanh(traced["r0_sigma"] * normal.astype(shape.dtype))
+    if "noise_sigma" in shape.random:
+        normal = jax.random.normal(jax.random.fold_in(traced["key"], 1), (steps, *start.shape), jnp.float32)
+        noise = traced["noise_sigma"] * normal.astype(shape.dtype)
+    return start, noise
