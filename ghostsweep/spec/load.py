@@ -16,6 +16,7 @@ from ghostsweep.machine.terminal import visible
 from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
 from ghostsweep.spec.code import Code, is_reference
 from ghostsweep.spec.code import read as read_code
+from ghostsweep.spec.expressions import written_out
 from ghostsweep.spec.initial import Initial, read_initial
 from ghostsweep.spec.parts import CHOICES, every_field, every_part, given_fields, inherited, likely_fields
 from ghostsweep.spec.problems import Problems
@@ -100,7 +101,11 @@ def loads(
     problems.unknown("run", shared, given_fields())
     for place, table in zip(where, tables, strict=True):
         problems.unknown(place, table, given_fields())
-    grids = tuple(_grid(problems, shared, table, place) for place, table in zip(where, tables, strict=True))
+    grids = tuple(
+        _grid(problems, *pair, place)
+        for place, table in zip(where, tables, strict=True)
+        for pair in written_out(problems, shared, table, place)
+    )
     record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
@@ -253,12 +258,14 @@ def _quick(
     chosen = record if own_record is None else read_record(problems, own_record, "quick.record")
     # Mistakes in all else are reported for the full grid, unless a change made them.
     own = overrides.keys() if problems.lines else None
-    grids = tuple(_grid(problems, *_override(shared, table, overrides), "quick", own) for table in tables)
+    changes = [_override(shared, table, overrides) for table in tables]
+    pairs = [pair for change in changes for pair in written_out(problems, *change, "quick")]
+    grids = tuple(_grid(problems, *pair, "quick", own) for pair in pairs)
     if problems.lines or chosen is None:
         return None
     changed = []
-    pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(phases, own_phases, fillvalue={})
-    for index, (table, change) in enumerate(pairs):
+    both: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(phases, own_phases, fillvalue={})
+    for index, (table, change) in enumerate(both):
         own_axes = problems.table(f"quick.phases[{index}].axes", change.get("axes", {}))
         fields = {key: value for key, value in table.items() if key in every_field()}
         changes = {key: value for key, value in change.items() if key in every_field()} | own_axes
