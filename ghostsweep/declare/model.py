@@ -64,8 +64,8 @@ class Tally:
     measures: functions (shape, output, trials) of an epoch's outputs by name, each a mean over trials; taken before the
     update of the epoch, as the loss is. start(shape, traced): the numbers before the first epoch, by name, each a
     scalar. update(shape, traced, tally, epoch, measured): those after an epoch, counted from 0, with `measured` the
-    measures and "loss" and "accuracy". traced["epochs"] is the number of epochs. Both pure and traced by JAX. A run that
-    is no longer finite keeps its numbers. results: what the last ones mean, columns of runs.parquet.
+    measures and "loss" and "accuracy". traced["epochs"] is the number of epochs. Both pure and traced by JAX. A run
+    that is no longer finite keeps its numbers. results: what the last ones mean, columns of runs.parquet.
     """
 
     results: tuple[Result, ...]
@@ -95,6 +95,18 @@ class Levels(NamedTuple):
     chance: float
 
 
+class Outcomes(NamedTuple):
+    """What may become of a run of a task, where that is not only whether its loss comes down.
+
+    meanings: a sentence for each outcome, by name, from mild to bad. of(columns): the outcome of every run by name, an
+    array, from columns of a table of runs, an array each with NaN for null. Judged when tables are read: nothing of it
+    is stored.
+    """
+
+    meanings: Mapping[str, str]
+    of: "Callable[[Mapping[str, np.ndarray]], np.ndarray]"
+
+
 class Cost(NamedTuple):
     """Measured cost of one run, for chunk widths and estimates; never part of a result."""
 
@@ -122,7 +134,7 @@ class Task:
     program is compiled for, by default its fields that are not traced. levels(fields): the losses and the accuracy
     that outputs reach which know nothing; by default computed from the trials. check(fields) yields what is wrong with
     a combination of values of the fields `together`. tally: numbers of its own that are kept up through the epochs.
-    version: raised by hand with what changes its numbers; "" for the
+    outcomes: of its own, for its phase diagrams. version: raised by hand with what changes its numbers; "" for the
     digest of its file. about: what it is, in a line; "" for the first of its file.
     """
 
@@ -140,6 +152,7 @@ class Task:
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
     tally: Tally | None = None
+    outcomes: Outcomes | None = None
     version: str = ""
     about: str = ""
 

@@ -11,9 +11,10 @@ def power_index(states: jax.Array) -> dict[str, jax.Array]:
     """The index of arXiv 2502.17433 of a path of states (steps, units), and with one component's sign turned.
 
     States are projected, not centred, on the first two principal components of the path. Rows of two numbers have
-    correlations of +-1, so that the matrix of correlations of all time points is s s^T with s = sign(PC1 - PC2), and the
-    share of its two-dimensional Fourier power within three bins of the centre is sum over k^2 + l^2 <= 9 of P_k P_l /
-    (sum P)^2, P = |FFT s|^2. Components have no sign of their own: here the largest weight of each is positive.
+    correlations of +-1, so that the matrix of correlations of all time points is s s^T with s = sign(PC1 - PC2), and
+    the share of its two-dimensional Fourier power within three bins of the centre is sum over k^2 + l^2 <= 9 of
+    P_k P_l / (sum P)^2, P = |FFT s|^2. Components have no sign of their own: here the largest weight of each is
+    positive.
     """
     centred = states - states.mean(axis=0)
     _, vectors = jnp.linalg.eigh(centred.T @ centred)  # in rising order
@@ -35,7 +36,8 @@ def motion(states: jax.Array, dt_ms: jax.Array, tau_ms: jax.Array) -> dict[str, 
 
     Amplitude: root mean square distance from the mean of the quarter, divided by sqrt N. Decay: that of the last
     quarter over the one before. Rises: where the projection of the last half on its first principal component passes
-    its mean from below, so far from it that rounding does not count as one. Speed: |r(t) - r(t - dt)| tau / dt / sqrt N.
+    its mean from below, so far from it that rounding does not count as one. Speed: |r(t) - r(t - dt)| tau / dt,
+    divided by sqrt N.
     """
     steps, units = states.shape
     quarters = states[-(steps // 4) * 4 :].reshape(4, -1, units)

@@ -120,7 +120,9 @@ class Code:
         results = [result.name for result in declared.results] if declared else []
         for name in results:
             if not name.isidentifier() or name in {*TAKEN, *names} or results.count(name) > 1:
-                raise self._wrong(f"{part.name}, {of}, result {name}: found a name that is taken; allowed: another name")
+                raise self._wrong(
+                    f"{part.name}, {of}, result {name}: found a name that is taken; allowed: another name"
+                )
         wanted = ["initial"] if isinstance(part, Model) else ["trials"]
         ways = [name for name in ("outputs", "step", "loss") if isinstance(part, Model) and getattr(part, name)]
         if isinstance(part, Model) and not part.evaluate and ("loss" in ways) == bool({"outputs", "step"} & {*ways}):

@@ -8,7 +8,7 @@ import ast
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ghostsweep.spec.mistakes import nearest
@@ -82,7 +82,9 @@ def _names(node: ast.expr) -> Iterable[str]:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             wanted = _FUNCTIONS[name][1]
             if len(args) != wanted if wanted else len(args) < 2:
-                raise ValueError(f"{name} of {len(args)}; allowed: {name} of {'one number' if wanted else 'two or more'}")
+                raise ValueError(
+                    f"{name} of {len(args)}; allowed: {name} of {'one number' if wanted else 'two or more'}"
+                )
             for each in args:
                 yield from _names(each)
         case _:
@@ -131,7 +133,9 @@ def written_out(problems: Problems, shared: Mapping[str, Any], axes: Mapping[str
     if len(found) < len(given) or not all(values.values()):  # of an axis the caller says what is wrong
         return failed
     if math.prod(map(len, values.values())) > MAX_GRIDS * 100:
-        problems.say(next(iter(place.values())), f"found more than {MAX_GRIDS * 100} combinations of {', '.join(named)}")
+        problems.say(
+            next(iter(place.values())), f"found more than {MAX_GRIDS * 100} combinations of {', '.join(named)}"
+        )
         return failed
     grids: dict[tuple[Any, ...], list[Any]] = {}
     others = {name: value[0] for name, value in ((n, axis_values(Problems(""), n, axes[n])) for n in axes) if value}
@@ -154,8 +158,8 @@ def written_out(problems: Problems, shared: Mapping[str, Any], axes: Mapping[str
         fixed = dict(zip(named[:-1], ([value] for value in key), strict=False))
         if named:
             fixed[named[-1]] = [value for (value,) in last]
-        numbers = dict(zip(found, key[len(named[:-1]) :], strict=True))
-        result.append((plain | numbers, {name: fixed.get(name, value) for name, value in axes.items()}))
+        number_of = dict(zip(found, key[len(named[:-1]) :], strict=True))
+        result.append((plain | number_of, {name: fixed.get(name, value) for name, value in axes.items()}))
     return result
 
 

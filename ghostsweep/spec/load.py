@@ -186,8 +186,8 @@ def _outline(
     change = problems.table("quick", data.get("quick", {})) if quick else {}
     grids = []
     for table in problems.tables("axes", axes if isinstance(axes, list) else [axes]):
-        fields, own_axes = _override(shared, table, plain(change))
-        grids.append(Grid(fields, written(own_axes, "axes")))
+        for fields, own_axes in written_out(Problems(""), *_override(shared, table, plain(change)), "axes"):
+            grids.append(Grid(fields, written(own_axes, "axes")))
     record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
@@ -258,9 +258,8 @@ def _quick(
     chosen = record if own_record is None else read_record(problems, own_record, "quick.record")
     # Mistakes in all else are reported for the full grid, unless a change made them.
     own = overrides.keys() if problems.lines else None
-    changes = [_override(shared, table, overrides) for table in tables]
-    pairs = [pair for change in changes for pair in written_out(problems, *change, "quick")]
-    grids = tuple(_grid(problems, *pair, "quick", own) for pair in pairs)
+    written = [written_out(problems, *_override(shared, table, overrides), "quick") for table in tables]
+    grids = tuple(_grid(problems, *pair, "quick", own) for pairs in written for pair in pairs)
     if problems.lines or chosen is None:
         return None
     changed = []

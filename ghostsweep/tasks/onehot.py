@@ -5,12 +5,13 @@ one, a window in which the answer is to end. All else is 0. onehot_cue: the cue 
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ghostsweep.declare.field import Field, steps, whole_steps
-from ghostsweep.declare.model import Levels, Mistakes, Result, Tally, Task, Traced, Trials, Values
+from ghostsweep.declare.model import Levels, Mistakes, Outcomes, Result, Tally, Task, Traced, Trials, Values
 from ghostsweep.declare.network import DT_MS, NOISE_SIGMA, R0_SIGMA
 from ghostsweep.declare.shape import Shape
 from ghostsweep.tasks import cues
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 HIGH, LOW = 0.8, 0.6
 """Accuracy and reliability above which an epoch counts as good, and below which, after a good one, as lost again."""
+STABLE = 0.1
+"""Share of lost values to kept ones below which a run is stable."""
+CYCLE = 0.5
+"""Index of the mechanism below which it is a limit cycle."""
 LAST_SHARE = 10
 """The means are over the last epochs / LAST_SHARE epochs."""
 
@@ -80,7 +85,7 @@ def loss(shape: Shape, output: "jax.Array", trials: Trials) -> "jax.Array":
 
 
 def accuracy(shape: Shape, output: "jax.Array", trials: Trials) -> "jax.Array":
-    """Share of steps and trials of the reaction in which the right output is the larger; the first of two equal ones."""
+    """Share of steps and trials of the reaction with the right output the larger, of two equal ones the first."""
     window = due(shape)
     return (output[window].argmax(axis=-1) == trials.targets[window].argmax(axis=-1)).mean(dtype=output.dtype)
 
@@ -103,9 +108,7 @@ def start(shape: Shape, traced: Traced) -> "dict[str, jax.Array]":
     return {result.name: zero - 1 if result.name == "good_epoch" else zero for result in RESULTS}
 
 
-def update(
-    shape: Shape, traced: Traced, tally: Traced, epoch: "jax.Array", measured: Traced
-) -> "dict[str, jax.Array]":
+def update(shape: Shape, traced: Traced, tally: Traced, epoch: "jax.Array", measured: Traced) -> "dict[str, jax.Array]":
     """The counters behind `stable` and the means behind `learned` (arXiv 2502.17433) after an epoch."""
     import jax.numpy as jnp
 
@@ -135,6 +138,43 @@ RESULTS = (
     Result("good_epoch", "first epoch with accuracy and reliability above 0.8; -1 if never", "epochs"),
     Result("low_count", "accuracies and reliabilities below 0.6 from that epoch on, both counted"),
     Result("high_count", "accuracies and reliabilities above 0.6 from that epoch on, both counted"),
+)
+
+
+def is_stable(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """From the first good epoch on, values below 0.6 are less than a tenth of those above; or there is none."""
+    low, high = columns["low_count"], columns["high_count"]
+    return (columns["good_epoch"] < 0) | (low < STABLE * high)
+
+
+def is_learned(columns: Mapping[str, np.ndarray], *, lasting: bool = True) -> np.ndarray:
+    """Both means over the last tenth of the epochs are above 0.8 and, if `lasting`, the run is stable."""
+    good = (columns["late_accuracy"] > HIGH) & (columns["late_reliability"] > HIGH)
+    return good & is_stable(columns) if lasting else good
+
+
+def outcome(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What became of every run, by the definitions of arXiv 2502.17433; "learned" where no mechanism was looked for."""
+    index = columns.get("power_index", np.full(len(columns["good_epoch"]), np.nan))
+    found = np.select([index < CYCLE, index >= CYCLE], ["limit_cycle", "slow_point_manifold"], "learned")
+    return np.where(is_learned(columns), found, "no_solution")
+
+
+def cue_outcome(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether a run of the control learned, by the means alone."""
+    return np.where(is_learned(columns, lasting=False), "learned", "no_solution")
+
+
+OUTCOMES = Outcomes(
+    {
+        "slow_point_manifold": "Learned, and what goes on without input does not come back: the index of its mechanism "
+        "is 0.5 or more.",
+        "limit_cycle": "Learned, and what goes on without input comes back: the index of its mechanism is below 0.5.",
+        "learned": "Mean accuracy and reliability of the last tenth of the epochs are above 0.8, and were not lost "
+        "again for long.",
+        "no_solution": "Not learned, or lost again for more than a tenth of the time.",
+    },
+    outcome,
 )
 
 
@@ -179,6 +219,7 @@ TASK = Task(
     together=("dt_ms", "input_ms", "delay_ms", "reaction_ms", "post_ms"),
     check=check,
     tally=Tally(RESULTS, start, update, {"reliability": reliability}),
+    outcomes=OUTCOMES,
     version="1",
     about="delayed cue discrimination with a channel for each cue: which of two cues was it",
 )
@@ -218,5 +259,6 @@ CONTROL = dataclasses.replace(
     levels=cue_levels,
     together=("dt_ms", "reaction_ms"),
     check=cue_check,
+    outcomes=Outcomes({name: OUTCOMES.meanings[name] for name in ("learned", "no_solution")}, cue_outcome),
     about="which of two cues is it, while it lasts: a task without memory",
 )

@@ -71,8 +71,11 @@ def _results(shape: Shape, params: Any, traced: Any, found: Evaluation) -> None:
     if model.evidence is not None:
         of = functools.partial(model.evidence.of, shape)
         _numbers(
-            model, "evidence", _traced(model, "evidence", lambda: jax.eval_shape(of, traced, params)),
-            model.evidence.results, shape,
+            model,
+            "evidence",
+            _traced(model, "evidence", lambda: jax.eval_shape(of, traced, params)),
+            model.evidence.results,
+            shape,
         )
 
 
