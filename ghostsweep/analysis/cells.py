@@ -8,7 +8,7 @@ import pandas as pd
 
 from ghostsweep.analysis.outcomes import CRITERIA, OUTCOMES, Criteria, numbers, outcomes, require_columns
 from ghostsweep.errors import UsageError
-from ghostsweep.store.tables import result_names
+from ghostsweep.store.columns import result_names
 
 # A field that is not listed must split cells, never be pooled in silence: hence the list of what is NOT one.
 # `parent`, the run that one goes on from, is told apart by its seed.

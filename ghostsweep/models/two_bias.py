@@ -93,16 +93,14 @@ def evidence(shape: Shape, traced: Traced, params: Params) -> "dict[str, jax.Arr
 RESULTS = (
     Result(
         "power_index",
-        "index of arXiv 2502.17433 of the trial run on to 9 times its length: share of slow power; below 0.5 it calls "
-        "the mechanism a limit cycle; the largest weight of either component is positive",
+        "index of arXiv 2502.17433, trial run on to 9 times its length: below 0.5 a limit cycle, else slow points",
     ),
     Result("power_index_flipped", "the same with the sign of one of the two components turned"),
     Result("free_amplitude", "size of the motion of the state, per unit, in the last quarter of 36 times a trial"),
     Result("free_decay", "the same divided by that of the quarter before: 1 for a cycle, below for what settles"),
     Result(
         "free_period",
-        "time between rises of the state through its mean, along its main direction, in the last half of 36 times a "
-        "trial; null with fewer than two",
+        "time between rises of the state through its mean in the last half of 36 times a trial; null: fewer than two",
         "ms",
     ),
     Result("free_cycles", "number of such rises"),

@@ -16,7 +16,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
 from ghostsweep.spec import Record, every_field, fragment, parts_of, shape_of
 from ghostsweep.spec.code import Code
-from ghostsweep.store import files, tables
+from ghostsweep.store import columns, files, tables
 from ghostsweep.store.ends import Ends
 from ghostsweep.store.tables import Stored
 
@@ -98,7 +98,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
     fields = {
         name: _as_given(name, _plain(row[name].iloc[0]))
         for name in map(str, row)
-        if name not in ("run_id", *tables.result_names())
+        if name not in ("run_id", *columns.result_names())
     }
     return Shown(
         whole,
@@ -181,7 +181,7 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
 
 def _results(row: pd.DataFrame) -> list[tables.Column]:
     """The columns of results that a run has."""
-    return [column for column in (*tables.RESULTS, *tables.own_results()) if column.name in row]
+    return [column for column in (*tables.RESULTS, *columns.own_results()) if column.name in row]
 
 
 def _alone(run: pd.DataFrame) -> plan.Chunk:

@@ -67,6 +67,11 @@ def parse(text: str) -> Expression:
     return Expression(text, tree, tuple(dict.fromkeys(_names(tree))))
 
 
+def _is_word(text: str) -> bool:
+    """Whether a text is one word or number, which is no expression but the mistake of a value as text."""
+    return text.strip().replace(".", "").replace("_", "").isalnum()
+
+
 def _names(node: ast.expr) -> Iterable[str]:
     """Names of the fields in a tree; whatever is not allowed in it is an error."""
     match node:
@@ -117,7 +122,8 @@ def written_out(problems: Problems, shared: Mapping[str, Any], axes: Mapping[str
     expressions are the same stay together. Where one is wrong, 1 stands for it.
     """
     known = every_field()
-    given = {n: v for n, v in shared.items() if isinstance(v, str) and n in known and known[n].kind in (int, float)}
+    numeric = {name for name in shared if name in known and known[name].kind in (int, float)}
+    given = {n: v for n, v in shared.items() if n in numeric and isinstance(v, str) and (v in known or not _is_word(v))}
     if not given:
         return [(dict(shared), dict(axes))]
     plain, found = {name: value for name, value in shared.items() if name not in given}, dict[str, Expression]()

@@ -101,11 +101,9 @@ def loads(
     problems.unknown("run", shared, given_fields())
     for place, table in zip(where, tables, strict=True):
         problems.unknown(place, table, given_fields())
-    grids = tuple(
-        _grid(problems, *pair, place)
-        for place, table in zip(where, tables, strict=True)
-        for pair in written_out(problems, shared, table, place)
-    )
+    placed = zip(where, tables, strict=True)
+    written = [(place, pair) for place, table in placed for pair in written_out(problems, shared, table, place)]
+    grids = tuple(_grid(problems, *pair, place) for place, pair in written)
     record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
@@ -186,8 +184,8 @@ def _outline(
     change = problems.table("quick", data.get("quick", {})) if quick else {}
     grids = []
     for table in problems.tables("axes", axes if isinstance(axes, list) else [axes]):
-        for fields, own_axes in written_out(Problems(""), *_override(shared, table, plain(change)), "axes"):
-            grids.append(Grid(fields, written(own_axes, "axes")))
+        own_pairs = written_out(Problems(""), *_override(shared, table, plain(change)), "axes")
+        grids += [Grid(fields, written(own_axes, "axes")) for fields, own_axes in own_pairs]
     record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None

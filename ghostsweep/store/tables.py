@@ -26,34 +26,12 @@ import pyarrow.compute as pc
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import Record
 from ghostsweep.store import files, manifest, parts, recovery
-from ghostsweep.store.columns import (
-    CURVES,
-    RESULT_NAMES,
-    RESULTS,
-    Column,
-    all_columns,
-    empty,
-    frame,
-    own_results,
-    result_names,
-    together,
-)
+from ghostsweep.store.columns import CURVES, RESULT_NAMES, RESULTS, Column, all_columns, empty, frame, together
 from ghostsweep.store.files import Damaged
 from ghostsweep.store.manifest import Changed, Manifest
 from ghostsweep.store.parts import Part
 
-__all__ = [
-    "CURVES",
-    "RESULTS",
-    "RESULT_NAMES",
-    "Column",
-    "Stored",
-    "Tables",
-    "own_results",
-    "read",
-    "result_names",
-    "stored",
-]
+__all__ = ["CURVES", "RESULTS", "RESULT_NAMES", "Column", "Stored", "Tables", "read", "stored"]
 
 READ_SECONDS = 60.0
 """How long a reader tries again while others put the tables together."""
