@@ -11,6 +11,7 @@ from ghostsweep.analysis.outcomes import (
     Criteria,
     mean_sem,
     outcomes,
+    own_outcomes,
     shares,
     trapped,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "local_exponent",
     "mean_sem",
     "outcomes",
+    "own_outcomes",
     "first_rates",
     "refined",
     "scales",

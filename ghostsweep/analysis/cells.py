@@ -8,20 +8,29 @@ import pandas as pd
 
 from ghostsweep.analysis.outcomes import CRITERIA, OUTCOMES, Criteria, numbers, outcomes, require_columns
 from ghostsweep.errors import UsageError
-from ghostsweep.store.tables import RESULT_NAMES
+from ghostsweep.store.columns import result_names
 
 # A field that is not listed must split cells, never be pooled in silence: hence the list of what is NOT one.
 # `parent`, the run that one goes on from, is told apart by its seed.
-_NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", *CRITERIA, *RESULT_NAMES)
+_NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", *CRITERIA)
 _ALWAYS_FIELDS = ("model", "timescale")
 """Fields that tell cells apart also where they do not vary, if there."""
 
 
 def cell_fields(runs: pd.DataFrame) -> list[str]:
-    """Fields that tell the cells of a table apart: model, timescale, and all else that varies but rate and seed."""
-    others = [column for column in runs.columns if column not in (*_NOT_FIELDS, *_ALWAYS_FIELDS)]
-    always = [field for field in _ALWAYS_FIELDS if field in runs]
-    return [*always, *(field for field in others if runs[field].nunique(dropna=False) > 1)]
+    """Fields that tell the cells of a table apart: model, timescale, and all else that varies but rate and seed.
+
+    Not the epochs where they follow the learning rate, as in sweeps that train longer at a lower one.
+    """
+    others = [column for column in runs.columns if column not in {*_NOT_FIELDS, *_ALWAYS_FIELDS, *result_names()}]
+    varying = [field for field in others if runs[field].nunique(dropna=False) > 1]
+    found = [*(field for field in _ALWAYS_FIELDS if field in runs), *varying]
+    rest = [field for field in found if field != "epochs"]
+    if "epochs" in found and "learning_rate" in runs and rest:
+        lengths = [runs.groupby(by, dropna=False)["epochs"].nunique().max() for by in ([*rest, "learning_rate"], rest)]
+        if lengths[0] == 1 < lengths[1]:
+            return rest
+    return found
 
 
 def is_closed_form(table: pd.DataFrame) -> bool:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ghostsweep.analysis.levels import levels
 from ghostsweep.errors import UsageError
+from ghostsweep.store import declared
 
 OUTCOME_MEANING = {
     "plateau": "Never learned, and its loss has not risen, or rests where an output that knows nothing has it: not "
@@ -187,6 +188,20 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     return judged
 
 
+def own_outcomes(runs: pd.DataFrame) -> pd.DataFrame | None:
+    """Return a copy of the runs with a column `outcome` of those that their task declares; None where it does not.
+
+    An ordered categorical, from mild to bad; what they mean is in `.attrs["meanings"]`.
+    """
+    found = declared.outcomes(runs)
+    if found is None:
+        return None
+    meanings, outcome = found
+    judged = runs.assign(outcome=pd.Categorical(outcome, categories=list(meanings), ordered=True))
+    judged.attrs = runs.attrs | {"meanings": dict(meanings)}
+    return judged
+
+
 def trapped(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of the first phase that had begun to learn and ended trapped, those kept in Fig. 8b.
 
@@ -201,19 +216,21 @@ def trapped(runs: pd.DataFrame) -> pd.DataFrame:
 def shares(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return the share of runs with each outcome, a row for each combination of the columns `by`.
 
-    runs: as `outcomes` returns it. Columns: `by`, share_<outcome> for every outcome, n_seeds, majority, the most
-    frequent outcome (a tie goes to the worse), and the criteria. Raises UsageError for missing columns.
+    runs: as `outcomes` or `own_outcomes` returns it. Columns: `by`, share_<outcome> for every outcome, n_seeds,
+    majority, the most frequent outcome (a tie goes to the worse), and the criteria. Raises UsageError for missing
+    columns.
     """
     by = list(by)
     require_columns(runs, [*by, "outcome"], "shares")
-    columns = [f"share_{name}" for name in OUTCOMES]
-    is_outcome = np.column_stack([(runs["outcome"] == name).to_numpy(dtype=float) for name in OUTCOMES])
+    names = list(getattr(runs["outcome"].dtype, "categories", OUTCOMES))
+    columns = [f"share_{name}" for name in names]
+    is_outcome = np.column_stack([(runs["outcome"] == name).to_numpy(dtype=float) for name in names])
     indicator = pd.DataFrame(is_outcome, columns=columns, index=runs.index)
     groups = pd.concat([runs[by], indicator], axis=1).groupby(by, sort=True, dropna=False, observed=True)
     table = groups[columns].mean()
     table["n_seeds"] = groups.size()
-    last_maximum = len(OUTCOMES) - 1 - table[columns].to_numpy()[:, ::-1].argmax(axis=1)
-    table["majority"] = pd.Categorical(np.array(OUTCOMES)[last_maximum], categories=list(OUTCOMES), ordered=True)
+    last_maximum = len(names) - 1 - table[columns].to_numpy()[:, ::-1].argmax(axis=1)
+    table["majority"] = pd.Categorical(np.array(names)[last_maximum], categories=names, ordered=True)
     table = table.reset_index()
     table.attrs = dict(runs.attrs)
     return with_criteria(table, runs.attrs.get("criteria", {}))

@@ -1,7 +1,34 @@
 """What models, tasks and update rules declare: fields and the contract. No JAX, no pandas, no files."""
 
 from ghostsweep.declare.field import Field, is_null
-from ghostsweep.declare.model import Cost, Evaluation, Levels, Model, Rule, Task, Trials
+from ghostsweep.declare.model import (
+    Cost,
+    Evaluation,
+    Evidence,
+    Levels,
+    Model,
+    Outcomes,
+    Result,
+    Rule,
+    Tally,
+    Task,
+    Trials,
+)
 from ghostsweep.declare.shape import Shape
 
-__all__ = ["Cost", "Evaluation", "Field", "Levels", "Model", "Rule", "Shape", "Task", "Trials", "is_null"]
+__all__ = [
+    "Cost",
+    "Evaluation",
+    "Evidence",
+    "Field",
+    "Levels",
+    "Model",
+    "Outcomes",
+    "Result",
+    "Rule",
+    "Shape",
+    "Tally",
+    "Task",
+    "Trials",
+    "is_null",
+]

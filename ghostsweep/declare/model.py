@@ -7,7 +7,7 @@ takes the gradient and updates. Functions are traced by JAX: no side effects, no
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ghostsweep.declare.field import Field
@@ -41,11 +41,49 @@ class Trials(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """One epoch's forward and backward pass of one run."""
+    """One epoch's forward and backward pass of one run; `measured` has what the task's tally measures of its output."""
 
     loss: "jax.Array"
     accuracy: "jax.Array"
     grads: "dict[str, jax.Array]"
+    measured: "dict[str, jax.Array]" = {}
+
+
+class Result(NamedTuple):
+    """A number that a task or model adds to the row of each of its runs: a column of runs.parquet."""
+
+    name: str
+    meaning: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Numbers of a task's own that are kept up from epoch to epoch, as loss and accuracy are.
+
+    measures: functions (shape, output, trials) of an epoch's outputs by name, each a mean over trials; taken before the
+    update of the epoch, as the loss is. start(shape, traced): the numbers before the first epoch, by name, each a
+    scalar. update(shape, traced, tally, epoch, measured): those after an epoch, counted from 0, with `measured` the
+    measures and "loss" and "accuracy". traced["epochs"] is the number of epochs. Both pure and traced by JAX. A run
+    that is no longer finite keeps its numbers. results: what the last ones mean, columns of runs.parquet.
+    """
+
+    results: tuple[Result, ...]
+    start: "Callable[[Shape, Traced], dict[str, jax.Array]]"
+    update: "Callable[[Shape, Traced, Traced, jax.Array, Traced], dict[str, jax.Array]]"
+    measures: "Mapping[str, Callable[[Shape, jax.Array, Trials], jax.Array]]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Numbers that are computed once of the parameters after the last update.
+
+    of(shape, traced, params): scalars by name, pure and traced by JAX; NaN for what there is not. results: what they
+    mean, columns of runs.parquet, null where a run diverged.
+    """
+
+    results: tuple[Result, ...]
+    of: "Callable[[Shape, Traced, Params], dict[str, jax.Array]]"
 
 
 class Levels(NamedTuple):
@@ -55,6 +93,18 @@ class Levels(NamedTuple):
     blind: float
     wrong: float
     chance: float
+
+
+class Outcomes(NamedTuple):
+    """What may become of a run of a task, where that is not only whether its loss comes down.
+
+    meanings: a sentence for each outcome, by name, from mild to bad. of(columns): the outcome of every run by name, an
+    array, from columns of a table of runs, an array each with NaN for null. Judged when tables are read: nothing of it
+    is stored.
+    """
+
+    meanings: Mapping[str, str]
+    of: "Callable[[Mapping[str, np.ndarray]], np.ndarray]"
 
 
 class Cost(NamedTuple):
@@ -83,7 +133,8 @@ class Task:
     learned_loss: default of the field of that name, which every task has. sizes(fields): the numbers and texts that a
     program is compiled for, by default its fields that are not traced. levels(fields): the losses and the accuracy
     that outputs reach which know nothing; by default computed from the trials. check(fields) yields what is wrong with
-    a combination of values of the fields `together`. version: raised by hand with what changes its numbers; "" for the
+    a combination of values of the fields `together`. tally: numbers of its own that are kept up through the epochs.
+    outcomes: of its own, for its phase diagrams. version: raised by hand with what changes its numbers; "" for the
     digest of its file. about: what it is, in a line; "" for the first of its file.
     """
 
@@ -100,6 +151,8 @@ class Task:
     levels: Callable[[Values], Levels] | None = None
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
+    tally: Tally | None = None
+    outcomes: Outcomes | None = None
     version: str = ""
     about: str = ""
 
@@ -126,7 +179,7 @@ class Model:
     are there; none: all. bounded: whether loss and gradient are finite whatever the parameters. unroll: epochs per turn
     of the training loop. accuracy_of(loss), where accuracy is a falling function of it. cost(shape) and
     n_parameters(shape), else from the sizes of parameters and trials. before_epoch(params, traced): parameters as an
-    epoch begins. check(fields) and version as of a task.
+    epoch begins. evidence: numbers of its own from the parameters at the end. check(fields) and version as of a task.
 
     Plain numbers of a run's fields, for its analysis: theory(fields), the learning rate at which theory puts the upper
     boundary of what can be learned (NaN: it says nothing); floor(fields), a loss that no parameters can undercut;
@@ -158,6 +211,7 @@ class Model:
     theory: Callable[[Values], float] | None = None
     floor: Callable[[Values], float] | None = None
     gradient_unit: Callable[[Values], float] | None = None
+    evidence: Evidence | None = None
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
     version: str = ""

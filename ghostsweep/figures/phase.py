@@ -43,9 +43,11 @@ def phase_diagram(
     critical: table of `analysis.critical_lr`, computed here if None; drawn if y is "learning_rate", each
     boundary with its 95% interval: the upper as filled, the lower as open points; an arrow where an interval is open,
     and a shade between neighbours of which neither is. theory: where the model says so, the rate at which theory puts
-    the upper boundary (exact for the canonical form). width: inches. title: of the figure; model, task, epochs and
-    seeds stand beneath it, or its further lines. note: what must not be missed, as that runs are missing. ax: axes to
-    draw into, where there is one panel. Raises UsageError for an empty table, missing columns, or too many panels.
+    the upper boundary (exact for the canonical form). Where the task declares outcomes of its own these are drawn,
+    without boundaries, which are of the usual ones; where there is a column `outcome`, what stands there. width:
+    inches. title: of the figure; model, task, epochs and seeds stand beneath it, or its further lines. note: what must
+    not be missed, as that runs are missing. ax: axes to draw into, where there is one panel. Raises UsageError for an
+    empty table, missing columns, or too many panels.
     """
     style.require(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
     if x == y:
@@ -54,12 +56,17 @@ def phase_diagram(
     if kept.empty:
         raise UsageError(f"phase diagram: no run has both {x} and {y}")
     if "outcome" not in kept.columns:
-        kept = analysis.outcomes(kept)
+        own = analysis.own_outcomes(kept)
+        kept, of_task = (analysis.outcomes(kept), False) if own is None else (own, True)
+    else:
+        of_task = not set(kept["outcome"].dropna()) <= set(analysis.OUTCOMES)
     facets = facet_fields(kept, x, y)
     panels = _split(kept, facets)
     if ax is not None and len(panels) > 1:
         raise UsageError(f"phase diagram: ax takes one panel, and {', '.join(facets)} would make {len(panels)}")
-    if critical is None and y == "learning_rate":
+    if of_task:  # boundaries are of the usual outcomes
+        critical = None
+    elif critical is None and y == "learning_rate":
         critical = analysis.critical_lr(kept)
     if critical is not None and x not in critical.columns:  # the same in all runs
         critical = critical.assign(**{x: kept[x].iloc[0]})
@@ -168,7 +175,7 @@ def _cells(ax: Axes, table: pd.DataFrame, x: str, y: str, words: Mapping[str, An
     x_edges = edges(centres, log_x)
     share = np.zeros(len(table))
     base = np.zeros((len(table), 3))
-    for outcome, color in style.OUTCOME_COLORS.items():
+    for outcome, color in style.outcome_colors(list(table["majority"].cat.categories)).items():
         mine = (table["majority"] == outcome).to_numpy()
         share[mine] = table[f"share_{outcome}"].to_numpy(dtype=float)[mine]
         base[mine] = to_rgb(color)
@@ -261,13 +268,14 @@ def _theory_line(ax: Axes, panel: pd.DataFrame, x: str) -> bool:
 
 def _legend_handles(cells: list[pd.DataFrame], drawn: set[str]) -> list[Artist | tuple[Artist, ...]]:
     table = pd.concat(cells)
-    present = [o for o in style.OUTCOME_COLORS if (table["majority"] == o).any()]
+    colors = style.outcome_colors(list(cells[0]["majority"].cat.categories))
+    present = [o for o in colors if (table["majority"] == o).any()]
     handles: list[Artist | tuple[Artist, ...]] = [
-        Patch(facecolor=style.OUTCOME_COLORS[o], label=style.outcome_text(o)) for o in present
+        Patch(facecolor=colors[o], label=style.outcome_text(o)) for o in present
     ]
     mixed = [o for o in present if ((table["majority"] == o) & (table[f"share_{o}"] < 1)).any()]
     if mixed:  # in an outcome's own colour: a gray one would look like another outcome
-        base = np.array(to_rgb(style.OUTCOME_COLORS[mixed[0]]))
+        base = np.array(to_rgb(colors[mixed[0]]))
         shades = [tuple((1 - share * (1 - base)).tolist()) for share in (1.0, 0.7, 0.4)]
         handles.append(tuple(Patch(facecolor=shade, label="paler: seeds disagree") for shade in shades))
     for boundary in ("upper", "lower"):

@@ -42,6 +42,8 @@ OUTCOME_COLORS = {
     "diverged": "#000000",
 }
 SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # where colour tells series apart
+OWN_COLORS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2")  # of a task's own outcomes, faded too
+WORST_COLOR = "#3F3F3F"  # of the last of a task's own outcomes, the worst
 MUTED = "#6E6E6E"  # reference lines and remarks, which carry no meaning of their own
 
 _RC: Any = {
@@ -174,6 +176,14 @@ def symbol(table: pd.DataFrame, field: str) -> str:
     known = {"timescale": "T", "confidence": "c", "n_units": "N", "rank": "K"} | table.attrs.get("symbols", {})
     words = field.removesuffix(f"_{_UNITS.get(field, '')}").split("_")
     return str(known.get(field) or r"\mathrm{" + r"\ ".join(words) + "}")
+
+
+def outcome_colors(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each outcome: the usual ones have theirs, those of a task their own by their order."""
+    if set(names) <= set(OUTCOME_COLORS):
+        return {name: OUTCOME_COLORS[name] for name in OUTCOME_COLORS if name in names}
+    own = [OWN_COLORS[i % len(OWN_COLORS)] for i in range(len(names) - 1)]
+    return dict(zip(names, [*own, WORST_COLOR], strict=True))
 
 
 def outcome_text(outcome: str) -> str:

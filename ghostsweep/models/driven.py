@@ -40,20 +40,16 @@ def initial(shape: Shape, traced: Traced, key: jax.Array) -> dict[str, jax.Array
 def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax.Array:
     """Readouts c (r . w_out + b_out), shaped like the targets; the update after the last output is left out.
 
-    r(0) = tanh(r0_sigma N(0, 1)), and noise_sigma N(0, 1) is added inside tanh, both drawn anew for every trial
-    and epoch by the generator `rng`.
+    With a recurrent bias b_rec (N,) among the parameters that is added to b_in.
     """
     targets = trials.targets
     inputs = jnp.asarray(trials.inputs[:-1] if trials.read == "before" else trials.inputs, shape.dtype)
     steps, n_trials = inputs.shape[:2]
-    start, added = jnp.full((n_trials, shape.n_units), trials.x_start, shape.dtype), jnp.zeros((), shape.dtype)
-    if "r0_sigma" in shape.random:
-        start = jnp.tanh(traced["r0_sigma"] * noise.normal(shape, traced, start.shape, purpose=0))
-    if "noise_sigma" in shape.random:
-        added = traced["noise_sigma"] * noise.normal(shape, traced, (steps, *start.shape), purpose=1)
+    start, added = drawn(shape, traced, steps, n_trials, trials.x_start)
     w_in, w_out, b_out = params["w_in"], params["w_out"], params["b_out"]
     driven = inputs @ w_in if w_in.ndim == 2 else inputs.reshape(steps, n_trials, 1) * w_in[None, None]
-    drive = driven + params["b_in"][None, None] + added
+    bias = params["b_in"] + params["b_rec"] if "b_rec" in params else params["b_in"]
+    drive = driven + bias[None, None] + added
     leak = traced["dt_ms"] / traced["tau_ms"]
     if shape.get("rank") is None:
         read = recurrence.full_rank(params["w_rec"], w_out, drive, start, leak)
@@ -62,3 +58,17 @@ def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax
     read = read + (b_out[0] if w_out.ndim == 1 else b_out[None, None])
     argument = traced["confidence"] * (read if trials.read == "before" else read[1:])
     return argument if argument.ndim == targets.ndim else argument[..., None]
+
+
+def drawn(shape: Shape, traced: Traced, steps: int, n_trials: int, x_start: float) -> tuple[jax.Array, jax.Array]:
+    """The first states (trials, N) and what is added inside tanh, (steps, trials, N), or a zero without noise.
+
+    r(0) = tanh(r0_sigma N(0, 1)), and noise_sigma N(0, 1) is added inside tanh, both drawn anew for every trial
+    and epoch by the generator `rng`.
+    """
+    start, added = jnp.full((n_trials, shape.n_units), x_start, shape.dtype), jnp.zeros((), shape.dtype)
+    if "r0_sigma" in shape.random:
+        start = jnp.tanh(traced["r0_sigma"] * noise.normal(shape, traced, start.shape, purpose=0))
+    if "noise_sigma" in shape.random:
+        added = traced["noise_sigma"] * noise.normal(shape, traced, (steps, *start.shape), purpose=1)
+    return start, added

@@ -7,12 +7,19 @@ import inspect
 from ghostsweep.declare.model import Model, Task
 from ghostsweep.declare.shape import Shape
 from ghostsweep.errors import UsageError
-from ghostsweep.models import canonical, rank_one, readout
+from ghostsweep.models import canonical, rank_one, readout, two_bias
 from ghostsweep.tasks import TASKS
 
 MODELS: dict[str, Model] = {
     model.name: model
-    for model in (canonical.MODEL, canonical.SIMULATED, rank_one.MODEL, readout.LOW_RANK, readout.FULL_RANK)
+    for model in (
+        canonical.MODEL,
+        canonical.SIMULATED,
+        rank_one.MODEL,
+        readout.LOW_RANK,
+        readout.FULL_RANK,
+        two_bias.MODEL,
+    )
 }
 _OWN_MODELS: dict[str, Model] = {}
 _OWN_TASKS: dict[str, Task] = {}

@@ -57,7 +57,8 @@ def _columns(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     chosen = runs[[name for name in CHOICES if name in runs]].drop_duplicates()
     kinds = [dict(zip(map(str, chosen), row, strict=True)) for row in chosen.itertuples(index=False)]
     meant = {name: field.meaning for name, field in fields_of(kinds).items()}
-    meant |= {column.name: column.meaning for column in (columns.RUN_ID, *columns.RESULTS, *columns.LEVELS)}
+    known = (columns.RUN_ID, *columns.RESULTS, *columns.own_results(), *columns.LEVELS)
+    meant |= {column.name: column.meaning for column in known}
     meant["outcome"] = " ".join(f"{name}: {said}" for name, said in OUTCOME_MEANING.items())
     of_curves = {column.name: column.meaning for column in columns.CURVES}
     rows = [

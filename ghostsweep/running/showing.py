@@ -16,7 +16,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
 from ghostsweep.spec import Record, every_field, fragment, parts_of, shape_of
 from ghostsweep.spec.code import Code
-from ghostsweep.store import files, tables
+from ghostsweep.store import columns, files, tables
 from ghostsweep.store.ends import Ends
 from ghostsweep.store.tables import Stored
 
@@ -98,7 +98,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
     fields = {
         name: _as_given(name, _plain(row[name].iloc[0]))
         for name in map(str, row)
-        if name not in ("run_id", *tables.RESULT_NAMES)
+        if name not in ("run_id", *columns.result_names())
     }
     return Shown(
         whole,
@@ -106,7 +106,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         tuple(other.name for other in others),
         _said(fields),
         str(analysis.outcomes(row)["outcome"].iloc[0]),
-        {column.name: _plain(row[column.name].iloc[0]) for column in tables.RESULTS if column.name in row},
+        {column.name: _plain(row[column.name].iloc[0]) for column in _results(row)},
         curve,
         origin | {"sessions": meta.get("sessions", [])},
         _rerun(folder, found, runs, row, curve) if rerun else None,
@@ -179,6 +179,11 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
     )
 
 
+def _results(row: pd.DataFrame) -> list[tables.Column]:
+    """The columns of results that a run has."""
+    return [column for column in (*tables.RESULTS, *columns.own_results()) if column.name in row]
+
+
 def _alone(run: pd.DataFrame) -> plan.Chunk:
     fields: Mapping[str, Any] = {name: run[name].iloc[0] for name in every_field() if name in run}
     own = run[["run_id", *fields]].reset_index(drop=True)
@@ -188,7 +193,7 @@ def _alone(run: pd.DataFrame) -> plan.Chunk:
 def _differences(stored: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
     """Every result of two rows, and by what share of the first numbers differ."""
     rows = []
-    for column in tables.RESULTS:
+    for column in _results(stored):
         before, after = (_plain(table[column.name].iloc[0]) for table in (stored, again))
         difference = None
         if isinstance(before, int | float) and isinstance(after, int | float):

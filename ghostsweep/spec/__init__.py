@@ -3,7 +3,7 @@
 from ghostsweep.spec.initial import Initial
 from ghostsweep.spec.load import load, loads
 from ghostsweep.spec.making import sweep
-from ghostsweep.spec.parts import CHOICES, every_field, fields_of, parts_of
+from ghostsweep.spec.parts import CHOICES, every_field, every_result, fields_of, parts_of
 from ghostsweep.spec.run import ENGINE_VERSION, Run, fragment, run_id, shape_of
 from ghostsweep.spec.sweep import RECENT_EPOCHS, Axis, Fit, Grid, Phase, Record, Refine, Snapshots, Sweep, spans
 
@@ -22,6 +22,7 @@ __all__ = [
     "Snapshots",
     "Sweep",
     "every_field",
+    "every_result",
     "fields_of",
     "fragment",
     "load",

@@ -19,7 +19,7 @@ from ghostsweep.declare.field import RESULTS
 from ghostsweep.declare.model import Model, Task
 from ghostsweep.errors import UsageError
 from ghostsweep.models import registry
-from ghostsweep.spec.parts import FIRST, LAST
+from ghostsweep.spec.parts import FIRST, LAST, every_result
 
 KINDS: dict[str, type[Model] | type[Task]] = {"model": Model, "task": Task}
 TAKEN = RESULTS | {field.name for field in (*FIRST, *LAST)} | {"run_id", "outcome", "learned_loss"}
@@ -103,7 +103,7 @@ class Code:
         for field, name in zip(part.fields, names, strict=True):
             if not isinstance(name, str) or not name.isidentifier():
                 raise self._wrong(f"{part.name}, fields: found {field!r}; allowed: Field(NAME, MEANING, ...)")
-            if name in TAKEN:
+            if name in TAKEN | every_result(own=False).keys():
                 raise self._wrong(f"{part.name}, field {name}: found a name that all runs have; allowed: another name")
             if names.count(name) > 1:
                 raise self._wrong(f"{part.name}, fields: found {name} twice; allowed: every name once")
@@ -115,6 +115,14 @@ class Code:
                     raise self._wrong(
                         f"{part.name}, default of {name}: found {field.default!r}; allowed: {allowed}"
                     ) from None
+        declared = part.evidence if isinstance(part, Model) else part.tally
+        of = "evidence" if isinstance(part, Model) else "tally"
+        results = [result.name for result in declared.results] if declared else []
+        for name in results:
+            if not name.isidentifier() or name in {*TAKEN, *names} or results.count(name) > 1:
+                raise self._wrong(
+                    f"{part.name}, {of}, result {name}: found a name that is taken; allowed: another name"
+                )
         wanted = ["initial"] if isinstance(part, Model) else ["trials"]
         ways = [name for name in ("outputs", "step", "loss") if isinstance(part, Model) and getattr(part, name)]
         if isinstance(part, Model) and not part.evaluate and ("loss" in ways) == bool({"outputs", "step"} & {*ways}):

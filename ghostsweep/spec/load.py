@@ -16,6 +16,7 @@ from ghostsweep.machine.terminal import visible
 from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
 from ghostsweep.spec.code import Code, is_reference
 from ghostsweep.spec.code import read as read_code
+from ghostsweep.spec.expressions import written_out
 from ghostsweep.spec.initial import Initial, read_initial
 from ghostsweep.spec.parts import CHOICES, every_field, every_part, given_fields, inherited, likely_fields
 from ghostsweep.spec.problems import Problems
@@ -100,7 +101,9 @@ def loads(
     problems.unknown("run", shared, given_fields())
     for place, table in zip(where, tables, strict=True):
         problems.unknown(place, table, given_fields())
-    grids = tuple(_grid(problems, shared, table, place) for place, table in zip(where, tables, strict=True))
+    placed = zip(where, tables, strict=True)
+    written = [(place, pair) for place, table in placed for pair in written_out(problems, shared, table, place)]
+    grids = tuple(_grid(problems, *pair, place) for place, pair in written)
     record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
@@ -181,8 +184,8 @@ def _outline(
     change = problems.table("quick", data.get("quick", {})) if quick else {}
     grids = []
     for table in problems.tables("axes", axes if isinstance(axes, list) else [axes]):
-        fields, own_axes = _override(shared, table, plain(change))
-        grids.append(Grid(fields, written(own_axes, "axes")))
+        own_pairs = written_out(Problems(""), *_override(shared, table, plain(change)), "axes")
+        grids += [Grid(fields, written(own_axes, "axes")) for fields, own_axes in own_pairs]
     record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
     refine = problems.model(Refine, "refine", data["refine"]) if "refine" in data else None
@@ -253,12 +256,13 @@ def _quick(
     chosen = record if own_record is None else read_record(problems, own_record, "quick.record")
     # Mistakes in all else are reported for the full grid, unless a change made them.
     own = overrides.keys() if problems.lines else None
-    grids = tuple(_grid(problems, *_override(shared, table, overrides), "quick", own) for table in tables)
+    written = [written_out(problems, *_override(shared, table, overrides), "quick") for table in tables]
+    grids = tuple(_grid(problems, *pair, "quick", own) for pairs in written for pair in pairs)
     if problems.lines or chosen is None:
         return None
     changed = []
-    pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(phases, own_phases, fillvalue={})
-    for index, (table, change) in enumerate(pairs):
+    both: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(phases, own_phases, fillvalue={})
+    for index, (table, change) in enumerate(both):
         own_axes = problems.table(f"quick.phases[{index}].axes", change.get("axes", {}))
         fields = {key: value for key, value in table.items() if key in every_field()}
         changes = {key: value for key, value in change.items() if key in every_field()} | own_axes

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ghostsweep.declare.field import Field, is_null
-from ghostsweep.declare.model import Model, Rule, Task
+from ghostsweep.declare.model import Model, Result, Rule, Task
 from ghostsweep.models import registry
 from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
 from ghostsweep.tasks import TASKS
@@ -130,6 +130,16 @@ def every_field(*, own: bool = True) -> dict[str, Field]:
                 found.setdefault(field.name, field)
     for field in (*LAST[3:-1], _learned_loss(0.1), LAST[-1]):
         found.setdefault(field.name, field)
+    return found
+
+
+def every_result(*, own: bool = True) -> dict[str, Result]:
+    """The results that tasks and models declare, by name; without `own` the built-in ones alone."""
+    tasks, models = (registry.tasks(), registry.models()) if own else (TASKS, registry.MODELS)
+    parts = [*(task.tally for task in tasks.values()), *(model.evidence for model in models.values())]
+    found: dict[str, Result] = {}
+    for result in (result for part in parts if part for result in part.results):
+        found.setdefault(result.name, result)
     return found
 
 

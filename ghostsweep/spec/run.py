@@ -22,7 +22,7 @@ from ghostsweep.spec.parts import PHASE_FIELDS, Parts, every_field, given_fields
 ENGINE_VERSION = 1
 """Raised by hand when the numbers of unchanged runs of all models change; part of every run id."""
 _NEVER_TRACED = {"model", "task", *PHASE_FIELDS, "seed", "epochs"}
-"""The seed becomes a key, the epochs a loop bound."""
+"""The seed becomes a key, the epochs a loop bound; where a task keeps a tally that is told them, a number too."""
 
 
 def check(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
@@ -246,6 +246,7 @@ def shape_of(fields: Mapping[str, Any]) -> Shape:
     if found.model.sizes is not None and found.task is not None:
         untraced -= {f.name for f in found.task.fields}
     random = tuple(f.name for f in found.fields.values() if f.random and (known[f.name] or 0) > 0)
+    never = _NEVER_TRACED - ({"epochs"} if found.task and found.task.tally else set())
     return Shape(
         found.model.name,
         found.task.name if found.task else None,
@@ -253,7 +254,7 @@ def shape_of(fields: Mapping[str, Any]) -> Shape:
         str(known["dtype"]),
         known["schedule"] or "constant",
         tuple(sorted(sizes.items())),
-        tuple(name for name in given if name not in untraced | _NEVER_TRACED),
+        tuple(name for name in given if name not in untraced | never),
         (*random, *(("trials",) if found.task and found.task.drawn else ())),
         (registry.text_of(found.model.name), registry.text_of(found.task.name if found.task else None)),
     )

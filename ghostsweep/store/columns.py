@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ghostsweep.declare import Field
-from ghostsweep.spec import CHOICES, every_field, fields_of, parts_of
+from ghostsweep.spec import CHOICES, every_field, every_result, fields_of, parts_of
 
 
 class Column(NamedTuple):
@@ -68,6 +68,16 @@ RUN_ID = Column("run_id", "string", "", "identity of the run: a hash of its fiel
 TYPES = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 
 
+def own_results() -> tuple[Column, ...]:
+    """Columns of the results that models and tasks declare: tallies, and evidence of the parameters at the end."""
+    return tuple(Column(r.name, "float64", r.unit, r.meaning) for r in every_result().values())
+
+
+def result_names() -> set[str]:
+    """Names of all columns of a table of runs that are no fields."""
+    return RESULT_NAMES | every_result().keys()
+
+
 def of_field(field: Field) -> Column:
     """The column of a field; truth values are 0 and 1."""
     kind = {str: "string", int: "int64"}.get(field.kind, "float64")
@@ -108,7 +118,7 @@ def from_frame(frame: pd.DataFrame, columns: tuple[Column, ...]) -> pa.Table:
 def from_runs(frame: pd.DataFrame) -> pa.Table:
     """A frame of runs as an arrow table of the columns that it has, of those that a table of runs may have."""
     kinds = frame.reindex(columns=CHOICES).drop_duplicates().to_dict("records")
-    columns = (*_columns(kinds), *LEVELS)
+    columns = (*_columns(kinds), *own_results(), *LEVELS)
     return from_frame(frame, tuple(c for c in columns if c.name in frame))
 
 
@@ -133,7 +143,7 @@ def conformed_runs(table: pa.Table) -> pa.Table:
     table says. Raises KeyError if others are missing, and arrow's own errors for columns of another type.
     """
     kinds, applying = _kinds(table), set[str]()
-    known = {c.name: c for c in (*_columns(kinds), *LEVELS)}
+    known = {c.name: c for c in (*_columns(kinds), *own_results(), *LEVELS)}
     strange = False  # runs of a model or task that is not known here
     for kind in kinds:
         try:
@@ -141,7 +151,8 @@ def conformed_runs(table: pa.Table) -> pa.Table:
         except KeyError:
             strange = True
     unknown = [name for name in table.column_names if name not in known]
-    optional = every_field().keys() | DIGESTS | {c.name for c in LEVELS}
+    results = result_names()
+    optional = every_field().keys() | DIGESTS | {c.name for c in LEVELS} | every_result().keys()
     required = {"model", "learning_rate", "epochs"}
     lost = [n for n in known if n not in table.column_names and (n not in optional or n in required)]
     newer = [n for n in known if n not in table.column_names and n in applying | DIGESTS]
@@ -153,8 +164,8 @@ def conformed_runs(table: pa.Table) -> pa.Table:
         table = table.append_column(field, pa.array(filled, field.type, from_pandas=True))
     kept = [n for n in known if n in table.column_names and (n not in every_field() or n in applying or strange)]
     own = [table.schema.field(name) for name in unknown]
-    first = [name for name in kept if name not in RESULT_NAMES]
-    fields = [*arrow_fields(known[n] for n in first), *own, *arrow_fields(known[n] for n in kept if n in RESULT_NAMES)]
+    first = [name for name in kept if name not in results]
+    fields = [*arrow_fields(known[n] for n in first), *own, *arrow_fields(known[n] for n in kept if n in results)]
     wanted = pa.schema(fields)
     return table.select(wanted.names).cast(wanted)
 
@@ -184,9 +195,9 @@ def _defaults(name: str, table: pa.Table) -> list[object]:
 def together(tables: list[pa.Table]) -> pa.Table:
     """Tables of runs one after the other, with every column that one of them has, in the order of a table of runs."""
     found = pa.concat_tables(tables, promote_options="default")
-    own = [c.name for c in all_columns() if c.name not in RESULT_NAMES]
-    strange = [name for name in found.column_names if name not in own and name not in RESULT_NAMES]
-    results = [c.name for c in (*RESULTS, *LEVELS)]
+    results = [c.name for c in (*RESULTS, *own_results(), *LEVELS)]
+    own = [c.name for c in all_columns() if c.name not in results]
+    strange = [name for name in found.column_names if name not in own and name not in results]
     return found.select([name for name in (*own, *strange, *results) if name in found.column_names])
 
 
@@ -211,9 +222,15 @@ def frame(table: pa.Table) -> pd.DataFrame:
 def data_dictionary() -> str:
     """The columns of both tables beside the fields of runs, in Markdown, from the lists the code itself uses."""
     parts = []
-    for title, found in (("runs", (RUN_ID, *RESULTS)), ("curves", CURVES)):
+    own = tuple(Column(r.name, "float64", r.unit, r.meaning) for r in every_result(own=False).values())
+    tables = (
+        ("`runs.parquet`", (RUN_ID, *RESULTS)),
+        ("`runs.parquet`, of models and tasks that declare results of their own", own),
+        ("`curves.parquet`", CURVES),
+    )
+    for title, found in tables:
         rows = [(f"`{column.name}`", column.unit, column.meaning) for column in found]
-        parts.append(f"`{title}.parquet`:\n\n" + markdown(pd.DataFrame(rows, columns=["column", "unit", "meaning"])))
+        parts.append(f"{title}:\n\n" + markdown(pd.DataFrame(rows, columns=["column", "unit", "meaning"])))
     return "\n\n".join(parts)
 
 

@@ -51,6 +51,34 @@ def numbers(runs: pd.DataFrame, *, users: bool = False) -> dict[str, np.ndarray]
     return found
 
 
+def outcomes(runs: pd.DataFrame) -> tuple[Mapping[str, str], np.ndarray] | None:
+    """The meanings of the outcomes that the task of the runs declares, and the outcome of each; None without any.
+
+    And where runs are of several tasks, or lack what their outcomes are judged by.
+    """
+    kinds = [name for name in ("model", "task", "optimizer", "schedule") if name in runs]
+    found = []
+    for _, values in _alike(runs, np.arange(len(runs)), kinds):
+        try:
+            task = parts_of(values).task
+        except KeyError:  # of a model or task that is not known here
+            return None
+        found.append(task.outcomes if task else None)
+    if not found or found[0] is None or any(each != found[0] for each in found):
+        return None
+    columns = {
+        str(name): column.to_numpy(float, na_value=np.nan) for name, column in runs.items() if _is_number(column)
+    }
+    try:
+        return found[0].meanings, np.asarray(found[0].of(columns))
+    except KeyError:
+        return None
+
+
+def _is_number(column: pd.Series) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(column))
+
+
 def _alike(runs: pd.DataFrame, rows: np.ndarray, fields: list[str]) -> list[tuple[np.ndarray, Mapping[str, Any]]]:
     """Those of the rows that have the same values in all of the fields, and these values, null ones as None."""
     part = runs[fields] if len(rows) == len(runs) else runs[fields].iloc[rows]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ghostsweep import plan
 from ghostsweep.declare import Shape
-from ghostsweep.models import task_of
+from ghostsweep.models import model_of, task_of
 from ghostsweep.plan import Chunk
 from ghostsweep.spec import RECENT_EPOCHS, Record
 from ghostsweep.store import declared
@@ -66,14 +66,16 @@ def train_chunk(
     reviews = np.searchsorted(stops, np.linspace(0, epochs, REVIEWS + 1)[1:])
     pauses = np.union1d(reviews, np.searchsorted(stops, album.epochs))
     log = _Log(n_runs, epochs, record.schedule(epochs))
-    totals = {name: np.zeros(n_runs) for name in TOTALS}
+    tally, evidence = train.tally_of(shape), model_of(shape).evidence
+    own = [result.name for part in (tally, evidence) if part for result in part.results]
+    totals = {name: np.zeros(n_runs) for name in TOTALS} | {name: np.full(n_runs, np.nan) for name in own}
     stopped = np.zeros(n_runs, bool)  # dropped, and finite
     lanes = np.arange(n_runs)  # which run each lane trains; lanes beyond these are padding
     at, width = 0, chunk.width
     saved = checkpoint.read()
     if saved is not None:
         at, width, lanes, stopped = int(saved["at"]), int(saved["width"]), saved["lanes"], saved["stopped"]
-        totals = {name: saved[f"totals/{name}"] for name in TOTALS}
+        totals = {name: saved[f"totals/{name}"] for name in totals}
         log.restore(saved)
         album.restore(saved)
     padded_lanes = lanes[np.minimum(np.arange(width), len(lanes) - 1)]
@@ -121,9 +123,14 @@ def train_chunk(
             if at in reviews:
                 for name in TOTALS:
                     totals[name][lanes] = np.asarray(getattr(state, name))[: len(lanes)]
+                for name, array in state.tally.items():
+                    totals[name][lanes] = np.asarray(array)[: len(lanes)]
                 needs = needed | (album.chosen & (stops[at] < album.epochs.max(initial=0)))
                 kept = np.flatnonzero(~_settled(shape, log.last, lanes) | needs[lanes])
                 before, width = width, _narrower(chunk, len(kept), width, n_devices, epochs - int(stops[at]))
+                if at == len(stops) - 1 or len(kept) == 0 or width < before:
+                    for name, array in train.evidence(shape, state, traced).items():
+                        totals[name][lanes] = np.asarray(array)[: len(lanes)]
                 if len(kept) == 0 or width < before:
                     dropped = np.delete(lanes, kept)
                     stopped[dropped[np.isfinite(log.last.loss[dropped] + log.last.grad_norm[dropped])]] = True
@@ -137,6 +144,8 @@ def train_chunk(
         ends = {name: np.asarray(leaf)[index] for name, leaf in train.ends(shape, state).items()} if len(index) else {}
     log.add(stops[at:], lanes[:0], None)
     totals["epochs_done"][stopped] = epochs  # had they gone on, nothing would have changed
+    for result in evidence.results if evidence else ():
+        totals[result.name][totals["epochs_done"] < epochs] = np.nan
     runs = chunk.runs.assign(**_levels(shape, chunk.runs, columns))
     rows = _run_rows(runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
     return Trained(*rows, ends, album.by_run())
@@ -302,6 +311,7 @@ def _run_rows(
         "learned_epoch": learned.mask(learned < 0),
         "final_weight_norm": last.weight_norm,
     }
+    results |= {name: values for name, values in totals.items() if name not in TOTALS}
     return runs.assign(**results)
 
 

@@ -53,7 +53,8 @@ def through_outputs(model: Model, task: Task, shape: Shape, params: Params, trac
         return jax.tree.map(jnp.add, total, _evaluate(model, task, shape, params, own, part)), None
 
     zero = jnp.zeros((), shape.dtype)
-    empty = Evaluation(zero, zero, jax.tree.map(jnp.zeros_like, dict(params)))
+    measured = dict.fromkeys(task.tally.measures if task.tally else (), zero)
+    empty = Evaluation(zero, zero, jax.tree.map(jnp.zeros_like, dict(params)), measured)
     total, _ = lax.scan(add, empty, (jnp.arange(count // size), *parts))
     mean: Evaluation = jax.tree.map(lambda value: value * (size / count), total)
     return mean
@@ -77,7 +78,9 @@ def _evaluate(model: Model, task: Task, shape: Shape, params: Params, traced: Tr
         return loss_of(task, shape, output, trials), output
 
     (value, output), grads = jax.value_and_grad(loss, has_aux=True)(params)
-    return Evaluation(value, accuracy_of(task, shape, output, trials), grads)
+    measures = task.tally.measures if task.tally else {}
+    measured = {name: measure(shape, output, trials) for name, measure in measures.items()}
+    return Evaluation(value, accuracy_of(task, shape, output, trials), grads, measured)
 
 
 def typed(shape: Shape, trials: Trials) -> Trials:

@@ -1,13 +1,13 @@
 """Users' models and tasks tried before anything is compiled: what they return, traced for its types alone."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from ghostsweep.declare import Evaluation, Model, Shape, Task, Trials
+from ghostsweep.declare import Evaluation, Model, Result, Shape, Task, Trials
 from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of, steps, task_of
 from ghostsweep.models.sizes import arguments
@@ -53,6 +53,39 @@ def _prove(shape: Shape) -> None:
         raise _wrong(part, "evaluate", f"a {type(found).__name__}", "a ghostsweep.Evaluation")
     for name in ("loss", "accuracy"):
         _same(part, name, getattr(found, name), (), shape.dtype)
+    _results(shape, params, traced, found)
+
+
+def _results(shape: Shape, params: Any, traced: Any, found: Evaluation) -> None:
+    """A tally and evidence give a number for each result that they declare."""
+    model, task = model_of(shape), task_of(shape)
+    if task is not None and task.tally is not None:
+        tally = task.tally
+        told = {"loss": found.loss, "accuracy": found.accuracy, **found.measured}
+        begun = _traced(task, "tally.start", lambda: jax.eval_shape(functools.partial(tally.start, shape), traced))
+        _numbers(task, "tally.start", begun, tally.results, shape)
+        epoch = jax.ShapeDtypeStruct((), np.int32)
+        update = functools.partial(tally.update, shape)
+        after = _traced(task, "tally.update", lambda: jax.eval_shape(update, traced, begun, epoch, told))
+        _numbers(task, "tally.update", after, tally.results, shape)
+    if model.evidence is not None:
+        of = functools.partial(model.evidence.of, shape)
+        _numbers(
+            model,
+            "evidence",
+            _traced(model, "evidence", lambda: jax.eval_shape(of, traced, params)),
+            model.evidence.results,
+            shape,
+        )
+
+
+def _numbers(part: Model | Task, name: str, found: Any, results: Sequence[Result], shape: Shape) -> None:
+    wanted = [result.name for result in results]
+    if not isinstance(found, dict) or set(found) != set(wanted):
+        said = sorted(found) if isinstance(found, dict) else f"a {type(found).__name__}"
+        raise _wrong(part, name, str(said), f"a dict of the results that it declares, {', '.join(wanted)}")
+    for key, value in found.items():
+        _same(part, f"{name}, {key}", value, (), shape.dtype)
 
 
 def _steps(model: Model, shape: Shape, params: Any, traced: Any) -> None:

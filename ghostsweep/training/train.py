@@ -14,9 +14,9 @@ import numpy as np
 import optax
 from jax import lax
 
-from ghostsweep.declare import Shape
+from ghostsweep.declare import Shape, Tally
 from ghostsweep.machine import ambient
-from ghostsweep.models import model_of
+from ghostsweep.models import model_of, task_of
 from ghostsweep.spec import Run, shape_of
 from ghostsweep.spec.parts import inherited
 from ghostsweep.training import optimizers
@@ -50,6 +50,7 @@ class State(NamedTuple):
     learned_epoch: jax.Array  # -1 until the loss is first below `learned_loss`
     loss_sum: jax.Array  # since the last report
     grad_norm_sum: jax.Array
+    tally: dict[str, jax.Array]  # of the task, where it keeps one
 
 
 class Report(NamedTuple):
@@ -72,6 +73,7 @@ def precision(shape: Shape) -> contextlib.AbstractContextManager[None]:
 def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[str, jax.Array]) -> State:
     """State of one run before its first epoch."""
     zero, count = jnp.zeros((), shape.dtype), jnp.zeros((), jnp.int32)
+    tally = tally_of(shape)
     return State(
         params=params,
         opt_state=optimizers.build(shape, traced).init(params),
@@ -82,7 +84,14 @@ def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[st
         learned_epoch=count - 1,
         loss_sum=zero,
         grad_norm_sum=zero,
+        tally=tally.start(shape, traced) if tally else {},
     )
+
+
+def tally_of(shape: Shape) -> Tally | None:
+    """The tally that the task of a shape keeps."""
+    task = task_of(shape)
+    return task.tally if task else None
 
 
 def initial_params(shape: Shape, traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -146,10 +155,11 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     if shape.stochastic:
         epochs_before = traced["first_epoch"] + epoch.astype(jnp.uint32)
         traced = {**traced, "key": jax.random.fold_in(run_key(traced, NOISE), epochs_before)}
-    loss, accuracy, grads = evaluate(shape, state.params, traced)
+    loss, accuracy, grads, measured = evaluate(shape, state.params, traced)
     grad_norm = optax.tree.norm({name: grads[name] for name in model.normed if name in grads} or grads)
     updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    tally, measured = tally_of(shape), {"loss": loss, "accuracy": accuracy, **measured}
     better = loss < state.min_loss
     learned = (state.learned_epoch < 0) & (loss < traced["learned_loss"])
     new = State(
@@ -162,6 +172,7 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         learned_epoch=jnp.where(learned, epoch, state.learned_epoch),
         loss_sum=state.loss_sum + loss,
         grad_norm_sum=state.grad_norm_sum + grad_norm,
+        tally=tally.update(shape, traced, state.tally, epoch, measured) if tally else {},
     )
     norms = optax.tree.norm(state.params), new.loss_sum, new.grad_norm_sum, optax.tree.norm(grads)
     report = Report(loss, grad_norm, accuracy, *norms)
@@ -231,6 +242,26 @@ def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray
     return state._replace(params=new_params, opt_state=opt_state)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _evidence_batch(shape: Shape, params: Any, traced: Any) -> Any:
+    found = model_of(shape).evidence
+    assert found is not None
+    return jax.vmap(functools.partial(found.of, shape))(traced, params)
+
+
+def evidence(shape: Shape, state: State, traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """What the model finds out about the parameters of a batch of runs, (runs,) by name; empty for most models.
+
+    On one device, whatever number the batch is spread over: what it takes is little, and some of what it may call
+    (eigenvectors, say) is not cut along the runs by JAX.
+    """
+    if model_of(shape).evidence is None:
+        return {}
+    params, numbers = jax.device_get((state.params, dict(traced)))
+    found: dict[str, jax.Array] = _evidence_batch(shape, params, numbers)
+    return found
+
+
 def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
     """`train_stretch` over a batch: states and traced fields (runs, ...), reports (stops, runs)."""
     function = functools.partial(train_stretch, shape)
@@ -262,19 +293,22 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
     state, traced = start(shape, columns)
     if initial is not None:
         state = state._replace(params=_given(shape, state.params, initial))
-    rows = []
+    rows, tallies = [], []
+    at_once = 1 if state.tally else MAX_STOPS  # a tally is looked at after every epoch
     with precision(shape):
         if after is not None:
             state = continued(shape, state, [after.end])
-        for first in range(0, run.epochs or 0, MAX_STOPS):
-            count = min(MAX_STOPS, (run.epochs or 0) - first)
+        for first in range(0, run.epochs or 0, at_once):
+            count = min(at_once, (run.epochs or 0) - first)
             stops = jnp.arange(first, first + MAX_STOPS + 1, dtype=jnp.int32)
             state, report = _train_batch(shape, state, traced, stops, jnp.asarray(count, jnp.int32))
             rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
+            tallies.append({name: float(value[0]) for name, value in state.tally.items()})
         end = {name: np.asarray(value)[0] for name, value in ends(shape, state).items()}
     params = {name.removeprefix("params/"): end[name] for name in end if name.startswith("params/")}
     loss, grad_norm, accuracy, weight_norm = np.concatenate(rows, axis=1)
-    return History(run, loss, grad_norm, accuracy, weight_norm, params, end)
+    tally = {name: np.array([each[name] for each in tallies]) for name in state.tally}
+    return History(run, loss, grad_norm, accuracy, weight_norm, params, end, tally)
 
 
 def _later(run: Run, before: Run) -> Run:
