@@ -1,6 +1,7 @@
 """The flow of any model that declares a step: its derivatives by JAX, in float64."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,8 @@ class StepFlow:
             raise UsageError("u: found an input that is not 0; the model has none, so only 0 is allowed")
         if u.shape[-1:] != (n_inputs,) or u.ndim != y.ndim:
             u = np.broadcast_to(u[..., None], (*y.shape[:-1], n_inputs))
-        rows = [a.reshape(-1, a.shape[-1]) for a in (y, u, y if v is None else np.broadcast_to(v, y.shape))]
-        count = len(rows[0])
+        count = math.prod(y.shape[:-1])
+        rows = [a.reshape(count, a.shape[-1]) for a in (y, u, y if v is None else np.broadcast_to(v, y.shape))]
         size = 1 << max(count - 1, 0).bit_length()
         padded = [np.concatenate([a, np.repeat(a[:1], size - count, axis=0)]) for a in rows]
         program = _program(self.shape, what)

@@ -89,7 +89,7 @@ def test_fixed_points_of_an_own_file() -> None:
 def test_what_is_no_flow_is_refused(params: dict[str, np.ndarray]) -> None:
     flow = dynamics.step_flow(RUN, params)
     with pytest.raises(UsageError, match="found no step"):
-        dynamics.step_flow(Run(model="full_rank", **FIELDS), params)
+        dynamics.step_flow(Run(model="canonical", timescale=4, learning_rate=0.1, epochs=9), {"r": np.ones(())})
     with pytest.raises(UsageError, match=r"params: found \{'w_rec'"):
         dynamics.step_flow(RUN, {"w_rec": params["w_rec"]})
     with pytest.raises(UsageError, match="leak: found 0.5; allowed: none"):
