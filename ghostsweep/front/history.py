@@ -126,5 +126,6 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
     states = None
     given_inputs = inputs if inputs.ndim == 2 or inputs.shape[-1] else np.zeros(targets.shape[:2])
     if model.step is not None:
-        states = dynamics.trajectories(dynamics.step_flow(run, arrays), given_inputs)
+        flow = dynamics.step_flow(run, {name: np.array(value) for name, value in given.items()})
+        states = dynamics.trajectories(flow, given_inputs, start=flow.start(trials.x_start))
     return Simulated(float(loss), float(accuracy), inputs, targets, out, states)
