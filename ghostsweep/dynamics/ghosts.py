@@ -30,43 +30,7 @@ N_STARTS = 16
 SMALL = 3
 X_START = -0.3
 """State of every unit before the first step of delayed activation (paper, section 2)."""
-VERDICTS = ("ghost", "fixed point", "passed at once", "not passed", "out of reach")
-COLUMNS = (
-    ("place", "", "number of the place in its network, fixed points first, then by speed"),
-    ("verdict", "", "ghost, fixed point, passed at once, not passed, or out of reach; decided by the criteria"),
-    ("stability", "", "stable, saddle or unstable: by the eigenvalues that are not 0"),
-    ("position", "", "the state, in the coordinates of the model's step"),
-    ("speed", "1/tau", "size of the velocity there; at most 1e-9 at a fixed point"),
-    ("reachable", "", "criterion: states can be at both ends of the bottleneck"),
-    ("passed", "", "criterion: distance is at most half_width"),
-    ("lasting", "", "criterion: passage is at least `separation` times next_time"),
-    ("distance", "", "to the nearest trajectory of the task, of its steps at the same input"),
-    ("trial", "", "the trial of that trajectory"),
-    ("eigenvalue", "1/tau", "real part of the eigenvalue of the Jacobian nearest to 0"),
-    ("next_eigenvalue", "1/tau", "real part of the next one, of the whole network"),
-    ("next_time", "tau", "one over the size of that one"),
-    ("v", "", "right null vector of the Jacobian, the slow direction; size 1"),
-    ("w", "", "left null vector, with w . v = 1"),
-    ("r", "1/tau", "w . F, first order"),
-    ("a", "1/tau", "w . D2F(v, v) / 2, first order"),
-    ("half_width", "", "sqrt(r / a), along v"),
-    ("passage", "tau", "pi / sqrt(r a), the time of a whole passage, first order"),
-    ("r_bent", "1/tau", "r of second order, with the slow manifold bent and shifted"),
-    ("a_bent", "1/tau", "a of second order"),
-    ("cubic", "1/tau", "coefficient of s^3 in the reduced flow"),
-    ("bend", "", "how far the slow manifold bends off v over a half-width, in half-widths"),
-    ("passage_bent", "tau", "time of a whole passage, second order"),
-    ("passage_steps", "steps", "steps of the network of a whole passage, second order"),
-    ("discrete", "", "passage_steps over those of the flow, less 1: what steps of finite length change"),
-    ("enters", "", "where the trajectory enters the bottleneck, in half-widths from the place"),
-    ("leaves", "", "where it leaves"),
-    ("crossing", "steps", "steps of the trajectory from there to there"),
-    ("crossing_canonical", "steps", "the same by the arctangent of r and a"),
-    ("crossing_bent", "steps", "the same in second order, of steps of finite length"),
-    ("to_switch", "steps", "steps from where it enters to where its output changes, at the same input"),
-    ("to_switch_canonical", "steps", "the same by the arctangent of r and a"),
-)
-"""Name, unit and meaning of each column of `judge`."""
+VERDICTS = ("ghost", "fixed point", "passed at once", "slow but not passed", "out of reach")
 
 
 class Trajectories(NamedTuple):
@@ -85,7 +49,7 @@ def judge(
     u: float = 0.0,
     separation: float = SEPARATION,
 ) -> pd.DataFrame:
-    """A row for each place, with a column `network`, its number, before those of COLUMNS; all else is in .attrs."""
+    """A row for each place, with a column `network`, its number, before those of `ghostsweep.ghosts`."""
     reduced = reduction.reduce(networks, found.at, found.points, u)
     tau = networks.traced["tau"][found.at]
     slow = ~found.fixed
@@ -111,7 +75,7 @@ def judge(
             "network": found.at,
             "place": np.arange(len(found.at)) - np.searchsorted(found.at, found.at),
             "verdict": np.select(
-                conditions, ["fixed point", "out of reach", "not passed", "passed at once"], default="ghost"
+                conditions, ["fixed point", "out of reach", "slow but not passed", "passed at once"], default="ghost"
             ),
             "stability": stability(reduced.eigenvalues, NEUTRAL_TOLERANCE)[0],
             "position": list(found.points),
@@ -270,7 +234,7 @@ def ghosts(
     along: ArrayLike | None = None,
     separation: float = SEPARATION,
 ) -> pd.DataFrame:
-    """Say of each slow place of one network what it is: a row each, with the COLUMNS, and `ghost`, true or false.
+    """Say of each slow place of one network what it is: a row each, with the columns of `ghostsweep.ghosts` and `ghost`, true or false.
 
     params: as `flow_of` takes them, or a `step_flow`, whose time is in steps. points (P, D): minima of the speed that
     are no zeros, at constant input u. paths (steps + 1, trials, D): the task's own trajectories. along (steps, trials):

@@ -6,6 +6,7 @@ state, times the steps in a time constant. Its derivatives are JAX's. Below, L l
 
 import functools
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
-from ghostsweep.models import model_of, steps
+from ghostsweep.machine import resources
+from ghostsweep.models import model_of
 
 if TYPE_CHECKING:
     import jax
@@ -48,33 +50,44 @@ class Networks:
     def lanes(self, what: str, at: NDArray[np.intp], u: Array, *arrays: Array) -> tuple[Array, ...]:
         """A quantity of `program` at lanes (L, ...), of networks at (L,), at inputs u (inputs,) or (L, inputs).
 
-        In calls of one size, filled up with the first lane, so that few programs are compiled.
+        In calls of a power of eight, filled up with their first lane, so that few programs are compiled.
         """
         from ghostsweep.machine import ambient
 
-        program, count = lane_program(self.kind, what), len(at)
+        program, count, held = lane_program(self.kind, what), len(at), self._held
         if not self.n_inputs and np.any(u):
-            raise UsageError("u: found an input that is not 0; the network has no w_in and no other, so only 0 is allowed")
-        u = np.broadcast_to(np.asarray(u, np.float64), (count, self.n_inputs))
-        if not count:
-            at, arrays, u = (
-                np.zeros(1, np.intp),
-                tuple(np.zeros((1, *a.shape[1:])) for a in arrays),
-                np.zeros((1, self.n_inputs)),
+            raise UsageError(
+                "u: found an input that is not 0; the network has no w_in and no other, so only 0 is allowed"
             )
-        size = min(max(1, LANES // self.dimension**2), 1 << max(count - 1, 0).bit_length())
-        parts = []
+        u = np.broadcast_to(np.asarray(u, np.float64), (count, self.n_inputs))
+        if not count:  # the shapes of what is found are those of any lane
+            u, arrays = np.zeros((1, self.n_inputs)), tuple(np.zeros((1, *array.shape[1:])) for array in arrays)
+            at = np.zeros(1, np.intp)
+        largest = max(1, LANES // self.dimension**2)
+        size = next(size for size in (*(8**k for k in range(1, 12)), largest) if size >= min(count, largest))
+        size = min(size, largest)
+
+        def call(first: int) -> list[Array]:
+            rows = np.arange(first, first + size)
+            rows[rows >= max(count, 1)] = first
+            with ambient.pinned(x64=True):  # of this thread
+                found = program(*held, at[rows], u[rows], *(array[rows] for array in arrays))
+                return [np.array(value)[: count - first] for value in found]
+
+        firsts = range(0, max(count, 1), size)
+        with ThreadPoolExecutor(min(len(firsts), resources.cores())) as pool:  # a call takes about one core
+            parts = list(pool.map(call, firsts))
+        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+
+    @functools.cached_property
+    def _held(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Parameters and numbers where they are computed with."""
+        from ghostsweep.machine import ambient
+
         with ambient.pinned(x64=True):
             import jax.numpy as jnp
 
-            held = {name: jnp.asarray(value) for name, value in self.params.items()}
-            traced = {name: jnp.asarray(value) for name, value in self.traced.items()}
-            for first in range(0, max(count, 1), size):
-                rows = np.arange(first, first + size)
-                rows[rows >= max(count, 1)] = first
-                found = program(held, traced, at[rows], u[rows], *(array[rows] for array in arrays))
-                parts.append([np.array(value)[: count - first] for value in found])
-        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+            return tuple({name: jnp.asarray(v) for name, v in part.items()} for part in (self.params, self.traced))
 
 
 def velocity_of(kind: Shape | None) -> Velocity:

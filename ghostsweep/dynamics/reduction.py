@@ -81,7 +81,8 @@ class Reduction(NamedTuple):
                 s = s - _value(g, s) / _value(_slope(g), s)
             rate = _value(_slope(g), s)
             rate = rate if alpha is None else np.log1p(alpha * rate)
-            return np.abs((2j * np.pi / rate).real)
+            there = np.abs(_value(g, s)) <= 1e-9 * np.abs(self.r)  # else the reduced flow has no such zero
+            return np.where(there, np.abs((2j * np.pi / rate).real), np.nan)
 
 
 def reduce(networks: Networks, at: NDArray[np.intp], points: Array, u: float = 0.0) -> Reduction:

@@ -1,7 +1,5 @@
 """Fixed and slow points in two and more dimensions: all that is there is found, and all that is found is there."""
 
-
-
 import numpy as np
 import pytest
 from scipy.optimize import brentq, root
