@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ghostsweep.declare import Shape
 from ghostsweep.dynamics import reduction, visits
 from ghostsweep.dynamics.fixed_points import fixed_points_of_all
 from ghostsweep.dynamics.flow import THRESHOLD, Flow, Params, any_flow, flow_of
-from ghostsweep.dynamics.programs import Array, Networks
+from ghostsweep.dynamics.programs import Array, Networks, closed_form
 from ghostsweep.dynamics.search import Places, chosen, places
 from ghostsweep.dynamics.slow_points import NEUTRAL_TOLERANCE, stability
 from ghostsweep.errors import UsageError
@@ -140,11 +141,13 @@ def _next(eigenvalues: NDArray[np.complex128], networks: Networks) -> tuple[Arra
 def _reachable(networks: Networks, at: NDArray[np.intp], ends: Array) -> NDArray[np.bool_]:
     """Whether rates of tanh can make both of the states ends (P, 2, D); True for a model of which that is not known."""
     found = np.ones(len(at), bool)
-    if networks.kind is not None and networks.kind.model not in ("rank_one", "low_rank", "full_rank"):
+    closed = networks.kind is closed_form
+    built_in = isinstance(networks.kind, Shape) and networks.kind.model in ("rank_one", "low_rank", "full_rank")
+    if not closed and not built_in:
         return found
     for i in np.unique(at):
         params = {name: values[i] for name, values in networks.params.items()}
-        flow = flow_of(params) if networks.kind else Flow(**{"into": None, "w_in": None} | params)
+        flow = Flow(**{"into": None, "w_in": None} | params) if closed else flow_of(params)
         for row in np.flatnonzero(at == i):
             found[row] = all(flow.reachable(end[: flow.dimension]) for end in ends[row])
     return found
@@ -294,7 +297,7 @@ def ghosts_over_training(
     paths = np.stack(kappas, axis=1)
     count, units = stored["m"].shape
     networks = Networks(
-        None,
+        closed_form,
         {"back": stored["m"][:, None], "into": stored["n"][:, :, None], "bias": stored["b"]},
         {"tau": np.full(count, 1.0)},
         1,

@@ -32,12 +32,12 @@ SHIFT = 1e-6  # 1/tau^2; a Hessian that is positive but for this is that of a mi
 class Networks:
     """B networks of one kind, for programs.
 
-    kind: a shape, whose model declares a step, or None for the closed form of `Flow`. params (B, ...) and traced (B,)
+    kind: a shape, whose model declares a step, or a velocity itself, as `closed_form`. params (B, ...) and traced (B,)
     by name, `tau` among the latter: steps in a time constant. dimension, D: numbers in a state. n_inputs: channels.
     n_units, N: units that these numbers are of, D where they are the units.
     """
 
-    kind: Shape | None
+    kind: Shape | Velocity
     params: Mapping[str, Array]
     traced: Mapping[str, Array]
     dimension: int
@@ -50,7 +50,7 @@ class Networks:
     def lanes(self, what: str, at: NDArray[np.intp], u: Array, *arrays: Array) -> tuple[Array, ...]:
         """A quantity of `program` at lanes (L, ...), of networks at (L,), at inputs u (inputs,) or (L, inputs).
 
-        In calls of a power of eight, filled up with their first lane, so that few programs are compiled.
+        In calls of 64, 512, ... lanes, filled up with their first one: to compile a program takes longer than to run it.
         """
         from ghostsweep.machine import ambient
 
@@ -64,8 +64,7 @@ class Networks:
             u, arrays = np.zeros((1, self.n_inputs)), tuple(np.zeros((1, *array.shape[1:])) for array in arrays)
             at = np.zeros(1, np.intp)
         largest = max(1, LANES // self.dimension**2)
-        size = next(size for size in (*(8**k for k in range(1, 12)), largest) if size >= min(count, largest))
-        size = min(size, largest)
+        size = min(largest, next(8**k for k in range(2, 22) if 8**k >= count))
 
         def call(first: int) -> list[Array]:
             rows = np.arange(first, first + size)
@@ -90,10 +89,10 @@ class Networks:
             return tuple({name: jnp.asarray(v) for name, v in part.items()} for part in (self.params, self.traced))
 
 
-def velocity_of(kind: Shape | None) -> Velocity:
+def velocity_of(kind: Shape | Velocity) -> Velocity:
     """The velocity of a kind of network, in 1/tau."""
-    if kind is None:
-        return closed_form
+    if not isinstance(kind, Shape):
+        return kind
     step = model_of(kind).step
     assert step is not None
 
@@ -113,7 +112,7 @@ def closed_form(p: Any, t: Any, y: "jax.Array", u: "jax.Array") -> "jax.Array":
 
 
 @functools.lru_cache(maxsize=64)
-def lane_program(kind: Shape | None, what: str) -> "Callable[..., tuple[jax.Array, ...]]":
+def lane_program(kind: Shape | Velocity, what: str) -> "Callable[..., tuple[jax.Array, ...]]":
     """A quantity of L lanes, compiled: (params, traced, networks (L,), u (L, inputs), arrays (L, ...)) -> arrays.
 
     - velocity (y); jacobian (y): velocity and Jacobian (D, D); readout (y): what the model reads;
@@ -130,7 +129,7 @@ def lane_program(kind: Shape | None, what: str) -> "Callable[..., tuple[jax.Arra
             return velocity(p, t, y, u)  # type: ignore[no-any-return]
 
         if what == "readout":
-            assert kind is not None and (readout := model_of(kind).readout) is not None
+            assert isinstance(kind, Shape) and (readout := model_of(kind).readout) is not None
             return (readout(kind, p, t, *arrays),)
         return _QUANTITIES[what](flow, *arrays)  # type: ignore[no-any-return]
 

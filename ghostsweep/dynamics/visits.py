@@ -87,7 +87,7 @@ def visits(networks: Networks, u: float = 0.0) -> Visits:
     """Follow B networks through the trials of their task, at most MAX_TRIALS, from where the task has them begin."""
     from ghostsweep.machine import ambient
 
-    assert networks.kind is not None
+    assert isinstance(networks.kind, Shape)
     program = _program(networks.kind)
     parts = list[list[np.ndarray]]()
     with ambient.pinned(x64=True):
