@@ -6,7 +6,6 @@ state, times the steps in a time constant. Its derivatives are JAX's. Below, L l
 
 import functools
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
-from ghostsweep.machine import resources
 from ghostsweep.models import model_of
 
 if TYPE_CHECKING:
@@ -66,16 +64,13 @@ class Networks:
         largest = max(1, LANES // self.dimension**2)
         size = min(largest, next(8**k for k in range(2, 22) if 8**k >= count))
 
-        def call(first: int) -> list[Array]:
-            rows = np.arange(first, first + size)
-            rows[rows >= max(count, 1)] = first
-            with ambient.pinned(x64=True):  # of this thread
+        parts = []
+        with ambient.pinned(x64=True):
+            for first in range(0, max(count, 1), size):
+                rows = np.arange(first, first + size)
+                rows[rows >= max(count, 1)] = first
                 found = program(*held, at[rows], u[rows], *(array[rows] for array in arrays))
-                return [np.array(value)[: count - first] for value in found]
-
-        firsts = range(0, max(count, 1), size)
-        with ThreadPoolExecutor(min(len(firsts), resources.cores())) as pool:  # a call takes about one core
-            parts = list(pool.map(call, firsts))
+                parts.append([np.array(value)[: count - first] for value in found])
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
     @functools.cached_property
