@@ -12,6 +12,7 @@ SPEED_TOLERANCE = 1e-9
 MERGE_DISTANCE = 1e-3
 """Of two places closer than this the slower one is kept."""
 FIRST_DAMPING, MAX_CALLS = 0.1, 60
+SETTLED = 1e-7  # 1/tau; minima of what is slower are rounding's
 SLOPE_TOLERANCE = 1e-6  # 1/tau; a minimum that is no zero has a slope below it
 
 
@@ -90,15 +91,16 @@ def chosen(states: Array, speed: Array, n_starts: int) -> Array:
     """The states (B, n, D) from which searches begin, of those visited (B, steps, trials, D) with their speed.
 
     First where the speed is least along a trajectory, its ends included, the slowest first; then states spread over all
-    others. States that an earlier trial has too come last.
+    others. States that an earlier trial has too come last, and those of a trajectory that has settled, but for its end.
     """
     count, n_steps, n_trials = speed.shape
     padded = np.pad(speed, ((0, 0), (1, 1), (0, 0)), constant_values=np.inf)
     least = (speed <= padded[:, :-2]) & (speed <= padded[:, 2:])
-    again = np.zeros_like(least)
+    again = speed <= SETTLED
+    again[:, -1] = False
     for trial in range(1, n_trials):
         apart = np.abs(states[:, :, :trial] - states[:, :, trial : trial + 1]).max(axis=-1).min(axis=-1)
-        again[:, :, trial] = apart < MERGE_DISTANCE
+        again[:, :, trial] |= apart < MERGE_DISTANCE
     spread = (np.arange(n_steps * n_trials) * (np.sqrt(5) - 1) / 2) % 1
     rank = np.where(least, speed / (1 + speed), 1 + spread.reshape(n_steps, n_trials)) + 2.0 * again
     first = np.argsort(rank.reshape(count, -1), axis=1)[:, :n_starts]
