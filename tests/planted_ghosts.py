@@ -56,7 +56,7 @@ def networks(n_units: int, count: int, seed: int, kinds: tuple[str, ...] = KINDS
 
             if not lowest(0.0) < height < lowest(1.5):
                 continue
-            beta = brentq(lambda x: lowest(x) - height, 0.0, 1.5)
+            beta = brentq(lambda x, height=height, lowest=lowest: lowest(x) - height, 0.0, 1.5)
             bias = beta * along
             flow = flow_1d(low, m, n, bias)
             inner = np.flatnonzero((flow[1:-1] <= flow[:-2]) & (flow[1:-1] <= flow[2:])) + 1
@@ -64,7 +64,9 @@ def networks(n_units: int, count: int, seed: int, kinds: tuple[str, ...] = KINDS
                 continue
             at = low[inner[flow[inner].argmin()]]
             kappa = np.nan if kind == "two states" else at
-        began = rng.uniform(-2, 2) if kind == "one state" else at + rng.uniform(0.8, 1.5) * (1 if "beyond" in kind else -1)
+        began = (
+            rng.uniform(-2, 2) if kind == "one state" else at + rng.uniform(0.8, 1.5) * (1 if "beyond" in kind else -1)
+        )
         free = -began / 0.3 - n.sum()  # of the unit without feedback
         if not np.isfinite(free):
             continue
@@ -115,4 +117,3 @@ def embedded(p: Any, t: Any, y: Any, u: Any) -> Any:
     inner = jnp.concatenate([s[None], z - p["q"] * s**2])
     velocity = jnp.concatenate([(p["r"] + s**2)[None], -p["rates"] * inner[1:]])
     return jax.jvp(out, (inner,), (velocity,))[1]
-

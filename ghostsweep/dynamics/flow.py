@@ -99,7 +99,9 @@ class Flow:
         """The one network, for `programs`."""
         held = {"back": self.back, "bias": self.bias, "into": self.into, "w_in": self.w_in}
         params = {name: value[None] for name, value in held.items() if value is not None}
-        return Networks(closed_form, params, {"tau": np.ones(1)}, self.dimension, int(self.w_in is not None), self.n_units)
+        return Networks(
+            closed_form, params, {"tau": np.ones(1)}, self.dimension, int(self.w_in is not None), self.n_units
+        )
 
 
 def any_flow(params: "Params | StepFlow") -> "Flow | StepFlow":

@@ -1,8 +1,8 @@
 """Slow places and what they are: ghosts, fixed points, places that nothing passes, places that no state can be at.
 
-A ghost is a slow place that (a) states can be at, with its whole bottleneck, (b) a trajectory of the task comes to within
-the half-width of, and (c) takes at least `separation` times the next time scale to pass. The numbers are those of
-`reduction`.
+A ghost is a slow place that (a) states can be at, with its whole bottleneck, (b) a trajectory of the task comes to
+within the half-width of, and (c) takes at least `separation` times the next time scale to pass. The numbers are those
+of `reduction`.
 """
 
 from collections.abc import Mapping
@@ -237,7 +237,9 @@ def ghosts(
     along: ArrayLike | None = None,
     separation: float = SEPARATION,
 ) -> pd.DataFrame:
-    """Say of each slow place of one network what it is: a row each, with the columns of `ghostsweep.ghosts` and `ghost`, true or false.
+    """Say of each slow place of one network what it is: a row each, with `ghost`, true or false.
+
+    The other columns are those of `ghostsweep.ghosts`, less run_id and epoch.
 
     params: as `flow_of` takes them, or a `step_flow`, whose time is in steps. points (P, D): minima of the speed that
     are no zeros, at constant input u. paths (steps + 1, trials, D): the task's own trajectories. along (steps, trials):

@@ -46,9 +46,9 @@ class Networks:
         return len(self.traced["tau"])
 
     def lanes(self, what: str, at: NDArray[np.intp], u: Array, *arrays: Array) -> tuple[Array, ...]:
-        """A quantity of `program` at lanes (L, ...), of networks at (L,), at inputs u (inputs,) or (L, inputs).
+        """A quantity of `program` at lanes (L, ...), of networks at (L,), at u (inputs,) or (L, inputs).
 
-        In calls of 64, 512, ... lanes, filled up with their first one: to compile a program takes longer than to run it.
+        In calls of 64, 512, ... lanes, filled up with their first one: to compile a program takes longer than a call.
         """
         from ghostsweep.machine import ambient
 
@@ -81,7 +81,8 @@ class Networks:
         with ambient.pinned(x64=True):
             import jax.numpy as jnp
 
-            return tuple({name: jnp.asarray(v) for name, v in part.items()} for part in (self.params, self.traced))
+            params, traced = ({n: jnp.asarray(v) for n, v in part.items()} for part in (self.params, self.traced))
+            return params, traced
 
 
 def velocity_of(kind: Shape | Velocity) -> Velocity:
@@ -91,7 +92,7 @@ def velocity_of(kind: Shape | Velocity) -> Velocity:
     step = model_of(kind).step
     assert step is not None
 
-    def velocity(p: Any, t: Any, y: "jax.Array", u: "jax.Array") -> "jax.Array":
+    def velocity(p: Any, t: Any, y: Any, u: Any) -> Any:
         return (step(kind, p, t, y, u) - y) * t["tau"]
 
     return velocity
@@ -158,8 +159,8 @@ def _search(flow: Of, y: "jax.Array", damping: "jax.Array") -> "tuple[jax.Array,
     """A few turns of a damped Newton search on half the squared speed q.
 
     The step is -(H + damping)^-1 grad q, the Hessian H with a damping that makes the sum positive definite, so that it
-    goes downhill. The damping falls tenfold with a step that lowers q and rises tenfold with one that does not. A search
-    ends where the slope or the speed is 0 but for rounding, or where a step that rounding swallows does not lower q.
+    goes downhill. The damping falls tenfold with a step that lowers q and rises tenfold with one that does not. A
+    search ends where the slope or the speed is 0 but for rounding, or where a step that rounding swallows lowers no q.
     """
     import jax
     import jax.numpy as jnp
@@ -206,8 +207,8 @@ def _derivatives(function: Of, order: int) -> "list[Of]":
     return found
 
 
-def _reduce(flow: Of, y: "jax.Array", v: "jax.Array", w: "jax.Array") -> "tuple[jax.Array, ...]":
-    """See `reduction`: velocity along w, and the five coefficients of the reduced flow with the bend of its manifold."""
+def _reduce(flow: Of, y: Any, v: Any, w: Any) -> "tuple[jax.Array, ...]":
+    """See `reduction`: r and a, and the five coefficients of the reduced flow with the bend of its manifold."""
     import jax
     import jax.numpy as jnp
 
@@ -216,12 +217,12 @@ def _reduce(flow: Of, y: "jax.Array", v: "jax.Array", w: "jax.Array") -> "tuple[
     bordered = jnp.block([[jacobian, v[:, None]], [w[None], jnp.zeros((1, 1), y.dtype)]])
     factor = jax.scipy.linalg.lu_factor(bordered)
 
-    def across(right: "jax.Array") -> "jax.Array":
+    def across(right: Any) -> Any:
         """The z with w . z = 0 for which J z = right but for a part along v."""
         padded = jnp.concatenate([right, jnp.zeros(1, y.dtype)])
         return jax.scipy.linalg.lu_solve(factor, padded)[:n]
 
-    def second(one: "jax.Array", other: "jax.Array") -> "jax.Array":
+    def second(one: Any, other: Any) -> Any:
         """D2F(one, other)."""
         return jax.jvp(lambda y: jax.jvp(flow, (y,), (one,))[1], (y,), (other,))[1]
 
@@ -235,7 +236,7 @@ def _reduce(flow: Of, y: "jax.Array", v: "jax.Array", w: "jax.Array") -> "tuple[
     third = _derivatives(lambda s: flow(y + s * v + s * s / 2 * y2), 3)[3](zero)
     y3 = across(6 * a * y2 - third)
 
-    def reduced(s: "jax.Array") -> "jax.Array":
+    def reduced(s: Any) -> Any:
         along = y + y0 + s * (v + y1 + s / 2 * (y2 + s / 3 * y3))
         return w @ flow(along)
 

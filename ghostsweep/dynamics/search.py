@@ -11,6 +11,8 @@ SPEED_TOLERANCE = 1e-9
 """1/tau; a place at most so fast is a fixed point."""
 MERGE_DISTANCE = 1e-3
 """Of two places closer than this the slower one is kept."""
+SAME = 1e-5
+"""Of two searches that are so close, one goes on."""
 FIRST_DAMPING, MAX_CALLS = 0.1, 60
 SETTLED = 1e-7  # 1/tau; minima of what is slower are rounding's
 SLOPE_TOLERANCE = 1e-6  # 1/tau; a minimum that is no zero has a slope below it
@@ -35,17 +37,24 @@ class Places(NamedTuple):
 def search(networks: Networks, at: NDArray[np.intp], starts: Array, u: float) -> Array:
     """The ends (L, D) of a damped Newton search of network at[i] from each of starts (L, D).
 
-    All go on side by side; those that are at their end leave after every call.
+    All go on side by side; those that are at their end leave after every call, as do those that have come to where
+    another search of the same network is, in the same cell of SAME: they end where it does.
     """
     y, damping = starts.copy(), np.full(len(starts), FIRST_DAMPING)
-    active = np.arange(len(starts))
+    leader, active = np.arange(len(starts)), np.arange(len(starts))
     for _ in range(MAX_CALLS):
         if not len(active):
             break
         found = networks.lanes("search", at[active], np.array(u), y[active], damping[active])
         y[active], damping[active], ended = found
+        cells = np.column_stack([at[active], np.rint(y[active] / SAME).astype(np.int64)])
+        _, first, which = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+        leader[active] = active[first][which.ravel()]
         active = active[~ended.astype(bool)]
-    return y
+        active = active[leader[active] == active]
+    while (leader != leader[leader]).any():
+        leader = leader[leader]
+    return np.asarray(y[leader])
 
 
 def places(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghostsweep.declare import Shape, is_null
-from ghostsweep.dynamics.flow import DCDT_CUT
+from ghostsweep.dynamics.flow import DCDT_CUT, singular_basis
 from ghostsweep.dynamics.programs import Array, Networks
 from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of, steps, task_of
@@ -53,7 +53,8 @@ def tau_of(fields: Mapping[str, Any]) -> float:
 def networks_of(runs: Sequence[Mapping[str, Any]], params: Mapping[str, np.ndarray]) -> Networks:
     """B networks of runs of one shape: their fields, (B,), and parameters by name, (B, ...).
 
-    Parameters are as a forward pass has them, `before_epoch` of the model included. Raises UsageError for a model
+    Parameters are as a forward pass has them, `before_epoch` of the model included; those of rank K on a task of one
+    input and output in their `singular_basis`. Raises UsageError for a model
     without steps, for parameters that are not its own, and for values that are not finite.
     """
     from ghostsweep.machine import ambient
@@ -67,6 +68,9 @@ def networks_of(runs: Sequence[Mapping[str, Any]], params: Mapping[str, np.ndarr
         raise UsageError(f"params: found {found}; allowed: {allowed}")
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise UsageError("params: found values that are not finite; a diverged network has no flow")
+    if "s_l" in arrays and arrays["w_out"].ndim == 2:  # distances do not depend on how the weights are split in two
+        each = [singular_basis({name: value[i] for name, value in arrays.items()}) for i in range(len(runs))]
+        arrays = {name: np.stack([one[name] for one in each]) for name in arrays}
     traced = {name: np.array([float(run[name]) for run in runs]) for name in shape.traced}
     traced["tau"] = np.array([tau_of(run) for run in runs])
     with ambient.pinned(x64=True):

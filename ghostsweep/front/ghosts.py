@@ -44,23 +44,24 @@ def ghosts(
 
     what: the end of a History; a Run with `params`, as `train_one` gives them, or as snapshots with `epochs` (S,); or
     results, of which all snapshots that are kept are taken, of the `runs` named or of all. A model must declare a
-    step; u is the constant input, at which searches begin from the states that the noiseless trajectories of the task
-    visit, in a network of more than three coordinates from n_starts of them (16), the slowest first.
+    step; positions are its states, of rank K those of `dynamics.singular_basis`. u: the constant input. Searches begin
+    from the states that the noiseless trajectories of the task visit, in a network of more than three coordinates from
+    n_starts of them (16), the slowest first.
 
-    Columns, with their units in `.attrs["units"]`: those of `store.columns.GHOSTS`, which says what each means. Verdict:
-    "fixed point" where the speed is 0, else "out of reach", "slow but not passed", "passed at once" for the first of
-    the criteria reachable, passed and lasting that fails, "ghost" where none does; separation (3) is what passing takes
-    at least, in next time scales. Times are those of a whole passage, pi / sqrt(r a), of the flow (tau) and of the
-    steps that the network takes, of first and of second order (`dynamics.reduction`); `crossing` is what the
-    trajectory took through its part of the bottleneck, and beside it what was to be expected. Of a model that says
-    nothing of dt_ms and tau_ms, tau is a step. Snapshots that are not finite are left out. Raises UsageError for a
-    model without steps or without a task, and where nothing is kept.
+    Columns, with their units in `.attrs["units"]`: those of `store.columns.GHOSTS`, which says what each means.
+    Verdict: "fixed point" where the speed is 0, else "out of reach", "slow but not passed", "passed at once" for the
+    first of the criteria reachable, passed and lasting that fails, "ghost" where none does. To be lasting passing takes
+    at least `separation` (3) of the next time scales. Times are those of a whole passage, pi / sqrt(r a), of the flow
+    (tau) and of the steps that the network takes, in first and second order (`dynamics.reduction`); `crossing` is what
+    the trajectory took through its part of the bottleneck, and beside it what was to be expected. Where a model knows
+    of no dt_ms and tau_ms, tau is a step. Snapshots that are not finite are left out. Raises UsageError for a model
+    without steps or without a task, and where nothing is kept.
     """
     resources.load_jax()
     from ghostsweep.dynamics import visits
     from ghostsweep.dynamics.ghosts import N_STARTS, SEPARATION, ghosts_of
 
-    options = {
+    options: dict[str, Any] = {
         "u": u,
         "n_starts": N_STARTS if n_starts is None else n_starts,
         "separation": SEPARATION if separation is None else separation,

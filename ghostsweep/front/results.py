@@ -92,7 +92,7 @@ class Tables(tables.Tables):
         return figures.loss_against_learning_rate(self, title, **options)
 
     def ghosts(self, *runs: str, **options: Any) -> pd.DataFrame:
-        """The slow places of the networks of which snapshots are kept, of these runs or all: see `ghostsweep.ghosts`."""
+        """The slow places of networks of which snapshots are kept, of these runs or all: see `ghostsweep.ghosts`."""
         from ghostsweep.front import ghosts
 
         return ghosts.ghosts(self, runs=runs, **options)

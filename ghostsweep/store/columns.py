@@ -2,13 +2,16 @@
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ghostsweep.declare import Field
 from ghostsweep.spec import CHOICES, every_field, fields_of, parts_of
+from ghostsweep.store import files
 
 
 class Column(NamedTuple):
@@ -259,6 +262,13 @@ def frame(table: pa.Table) -> pd.DataFrame:
             symbols[field.name] = said["symbol"]
     found.attrs |= {"units": units, "symbols": symbols}
     return found
+
+
+def write_parquet(path: Path, table: pd.DataFrame, columns: tuple[Column, ...]) -> None:
+    """Write a frame of these columns, each with its unit and its meaning, whole or not at all."""
+    arrow = pa.Table.from_pandas(table, schema(columns), preserve_index=False)
+    arrow = arrow.replace_schema_metadata({"about": "ghostsweep"})
+    files.write(path, lambda file: pq.write_table(arrow, file))
 
 
 def data_dictionary() -> str:
