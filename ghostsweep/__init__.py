@@ -16,6 +16,7 @@ if _TYPE_CHECKING:
     from ghostsweep.analysis import Criteria
     from ghostsweep.errors import UsageError
     from ghostsweep.figures import learning_curves
+    from ghostsweep.front.ghosts import ghosts
     from ghostsweep.front.history import History, Simulated, simulate, train_one
     from ghostsweep.front.results import Tables
     from ghostsweep.front.verbs import (
@@ -54,6 +55,7 @@ __all__ = [
     "compare_scaling",
     "critical_lr",
     "fit_power_law",
+    "ghosts",
     "learnable_band",
     "learning_curves",
     "list_sweeps",
@@ -78,6 +80,7 @@ _ROOMS = {
     "ghostsweep.analysis": ("Criteria",),
     "ghostsweep.errors": ("UsageError",),
     "ghostsweep.figures": ("learning_curves",),
+    "ghostsweep.front.ghosts": ("ghosts",),
     "ghostsweep.front.history": ("History", "Simulated", "simulate", "train_one"),
     "ghostsweep.front.results": ("Tables",),
     "ghostsweep.front.verbs": (

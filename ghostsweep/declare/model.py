@@ -165,8 +165,8 @@ class Model:
 
     - step(shape, params, traced, x, u), the state (units,) after one time step with the inputs u (inputs,), and
       readout(shape, params, traced, x), what is read (outputs,) from a state. The trainer takes the steps of any task
-      and fixed points, slow points and trajectories are found. start(shape, params, traced): the state before the
-      first step; by default `x_start` of the trials in each of `shape.n_units`;
+      and fixed points, ghosts and trajectories are found. start(shape, params, traced): the state before the first
+      step, where units begin at traced["x_start"] of the trials; by default that in each of `shape.n_units`;
     - outputs(shape, params, traced, trials), readouts shaped like `trials.targets` of any task; preferred to steps;
     - evaluate(shape, params, traced), loss, accuracy and gradient written by hand, for the tasks named in `tasks`;
       preferred to all others;

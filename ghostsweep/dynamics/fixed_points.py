@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
-from ghostsweep.dynamics.flow import Array, Params, any_flow, flow_of
+from ghostsweep.dynamics.flow import Params, any_flow, flow_of
+from ghostsweep.dynamics.programs import Array
 from ghostsweep.errors import UsageError
 
 if TYPE_CHECKING:

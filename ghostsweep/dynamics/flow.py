@@ -19,12 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from scipy.special import expit
 
+from ghostsweep.dynamics.programs import Array, Networks, closed_form
 from ghostsweep.errors import UsageError
 
 if TYPE_CHECKING:
     from ghostsweep.dynamics.steps import StepFlow
 
-Array = NDArray[np.float64]
 Params = Mapping[str, np.ndarray]
 
 THRESHOLD = 1.0  # rank-one networks are read as sigmoid(c (kappa - 1))
@@ -95,34 +95,13 @@ class Flow:
             return slopes[..., :, None] * self.back.T - np.eye(self.dimension)
         return (self.into.T * slopes[..., None, :]) @ self.back.T - np.eye(self.dimension)
 
-    def bend(self, y: Array, v: Array, u: ArrayLike = 0.0) -> Array:
-        """The second derivative of the velocity at y along v (..., D), D2F(v, v), (..., D)."""
-        rates = self._rates(y, u)
-        return self.coordinates(-2.0 * rates * (1.0 - rates**2) * (v @ self.back) ** 2)
-
-    def half_squared_speed(self, y: Array, u: ArrayLike = 0.0) -> tuple[Array, Array]:
-        """q = |dy/dt|^2 / 2, (...), and its gradient J^T dy/dt, (..., D)."""
-        rates = self._rates(y, u)
-        velocity = self.coordinates(rates) - y
-        by_unit = velocity if self.into is None else velocity @ self.into.T
-        gradient = ((1.0 - rates**2) * by_unit) @ self.back.T - velocity
-        return 0.5 * (velocity**2).sum(axis=-1), gradient
-
-    def curvature(self, y: Array, u: ArrayLike = 0.0) -> Array:
-        """The Hessian of q, J^T J + sum_j (dy_j/dt) d^2(dy_j/dt)/dy^2, (..., D, D)."""
-        rates = self._rates(y, u)
-        slopes = 1.0 - rates**2
-        velocity = self.coordinates(rates) - y
-        if self.into is not None:
-            jacobian = self.jacobian(y, u)
-            bend = -2.0 * rates * slopes * (velocity @ self.into.T)
-            return np.swapaxes(jacobian, -1, -2) @ jacobian + (self.back * bend[..., None, :]) @ self.back.T
-        # Full rank, J^T = w S - 1 with the diagonal S of slopes: both terms are w (...) w^T, one product for all y.
-        # A product for each y, of 100 units, took ten times as long where BLAS threads had to share their cores.
-        linear = self.back * slopes[..., None, :]
-        weighted = self.back * (slopes**2 - 2.0 * rates * slopes * velocity)[..., None, :]
-        squared = (weighted.reshape(-1, self.dimension) @ self.back.T).reshape(weighted.shape)
-        return squared - linear - np.swapaxes(linear, -1, -2) + np.eye(self.dimension)
+    def networks(self) -> Networks:
+        """The one network, for `programs`."""
+        held = {"back": self.back, "bias": self.bias, "into": self.into, "w_in": self.w_in}
+        params = {name: value[None] for name, value in held.items() if value is not None}
+        return Networks(
+            closed_form, params, {"tau": np.ones(1)}, self.dimension, int(self.w_in is not None), self.n_units
+        )
 
 
 def any_flow(params: "Params | StepFlow") -> "Flow | StepFlow":

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import minimum_filter
 
-from ghostsweep.dynamics.flow import Array, Flow, Params, any_flow, decision, output
+from ghostsweep.dynamics.flow import Flow, Params, any_flow, decision, output
+from ghostsweep.dynamics.programs import Array
+from ghostsweep.dynamics.search import MERGE_DISTANCE, SPEED_TOLERANCE
 from ghostsweep.dynamics.slow_points import (
-    MERGE_DISTANCE,
     NEUTRAL_TOLERANCE,
-    SPEED_TOLERANCE,
     SlowPoints,
     minima_of_speed,
 )

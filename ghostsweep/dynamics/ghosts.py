@@ -1,22 +1,24 @@
-"""Which slow places are ghosts: reachable, passed by the task's own trajectories, and slow for how long they take.
+"""Slow places and what they are: ghosts, fixed points, places that nothing passes, places that no state can be at.
 
-At a minimum y0 of the speed of dy/dt = F(y) that is no zero, the Jacobian J has a right and a left null vector, J v = 0
-and w J = 0, and along v the flow is ds/dt = r + a s^2 to second order (paper, section 1), with
-
-    r = w . F / (w . v)        a = w . D2F(v, v) / (2 w . v)
-
-Where r a > 0 that is a bottleneck: passing it takes pi / sqrt(r a), most of it within its half-width sqrt(r / a) of y0.
+A ghost is a slow place that (a) states can be at, with its whole bottleneck, (b) a trajectory of the task comes to
+within the half-width of, and (c) takes at least `separation` times the next time scale to pass. The numbers are those
+of `reduction`.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ghostsweep.declare import Shape
+from ghostsweep.dynamics import reduction, visits
 from ghostsweep.dynamics.fixed_points import fixed_points_of_all
-from ghostsweep.dynamics.flow import THRESHOLD, Array, Params, any_flow
+from ghostsweep.dynamics.flow import THRESHOLD, Flow, Params, any_flow, flow_of
+from ghostsweep.dynamics.programs import Array, Networks, closed_form
+from ghostsweep.dynamics.search import Places, chosen, places
+from ghostsweep.dynamics.slow_points import NEUTRAL_TOLERANCE, stability
 from ghostsweep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,11 +26,206 @@ if TYPE_CHECKING:
 
 SEPARATION = 3.0
 """The least ratio of a ghost's passage time to the next time scale of the network there."""
+N_STARTS = 16
+"""Searches in a network, where it has more coordinates than SMALL; else one from every state visited."""
+SMALL = 3
 X_START = -0.3
 """State of every unit before the first step of delayed activation (paper, section 2)."""
-GHOST_FIELDS = (
-    "speed", "r", "a", "half_width", "passage", "next_time", "distance", "reachable", "passed", "lasting", "ghost",
-)  # fmt: skip
+VERDICTS = ("ghost", "fixed point", "passed at once", "slow but not passed", "out of reach")
+
+
+class Trajectories(NamedTuple):
+    """Of a network: states (steps + 1, trials, D), steps that count (steps, trials), answers (steps + 1, trials, n)."""
+
+    states: Array
+    along: NDArray[np.bool_]
+    answers: NDArray[np.int64] | None = None
+
+
+def judge(
+    networks: Networks,
+    found: Places,
+    visited: "Mapping[int, Trajectories] | list[Trajectories]",
+    *,
+    u: float = 0.0,
+    separation: float = SEPARATION,
+) -> pd.DataFrame:
+    """A row for each place, with a column `network`, its number, before those of `ghostsweep.ghosts`."""
+    reduced = reduction.reduce(networks, found.at, found.points, u)
+    tau = networks.traced["tau"][found.at]
+    slow = ~found.fixed
+    sizes, nexts = _next(reduced.eigenvalues, networks)
+    half_width, passage = reduced.half_width, reduced.passage
+    steps = reduced.residue(1 / tau)
+    passage_bent = reduced.residue()
+    r_bent, a_bent = reduced.bent
+    reach = np.where(np.isfinite(half_width), half_width, 0.0)[:, None] * reduced.v * slow[:, None]
+    reachable = _reachable(networks, found.at, np.stack([found.points - reach, found.points + reach], axis=1))
+    rows = [
+        _along(visited[int(i)], point, v, w, width if is_slow else 0.0, centre)
+        for i, point, v, w, width, centre, is_slow in zip(
+            found.at, found.points, reduced.v, reduced.w, half_width, reduced.centre, slow, strict=True
+        )
+    ]
+    way = _Way(*(np.array(each) for each in zip(*rows, strict=True))) if rows else _Way(*[np.empty(0)] * 7)
+    passed = np.where(slow, way.distance <= half_width, False)
+    lasting = slow & (passage >= separation * nexts)
+    conditions = (found.fixed, ~reachable, ~passed, ~lasting)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns: dict[str, Any] = {
+            "network": found.at,
+            "place": np.arange(len(found.at)) - np.searchsorted(found.at, found.at),
+            "verdict": np.select(
+                conditions, ["fixed point", "out of reach", "slow but not passed", "passed at once"], default="ghost"
+            ),
+            "stability": stability(reduced.eigenvalues, NEUTRAL_TOLERANCE)[0],
+            "position": list(found.points),
+            "speed": found.speed,
+            "reachable": reachable,
+            "passed": passed,
+            "lasting": lasting,
+            "distance": way.distance,
+            "trial": way.trial.astype(np.int64),
+            "eigenvalue": reduced.eigenvalues[:, 0].real,
+            "next_eigenvalue": sizes,
+            "next_time": nexts,
+            "v": list(reduced.v),
+            "w": list(reduced.w),
+        }
+        of_slow = {
+            "r": reduced.r,
+            "a": reduced.a,
+            "half_width": half_width,
+            "passage": passage,
+            "r_bent": r_bent,
+            "a_bent": a_bent,
+            "cubic": reduced.g[:, 3],
+            "bend": np.linalg.norm(reduced.bend, axis=1) * half_width / 2,
+            "passage_bent": passage_bent,
+            "passage_steps": steps,
+            "discrete": steps / (passage_bent * tau) - 1,
+            "enters": way.enters / half_width,
+            "leaves": way.leaves / half_width,
+            "crossing": way.steps,
+            "crossing_canonical": _forward(reduction.crossing(reduced.r, reduced.a, way.enters, way.leaves) * tau),
+            "crossing_bent": _forward(reduction.crossing_steps(reduced.g, 1 / tau, way.enters, way.leaves, half_width)),
+            "to_switch": way.to_switch,
+            "to_switch_canonical": _forward(reduction.crossing(reduced.r, reduced.a, way.enters, way.switches) * tau),
+        }
+    columns |= {name: np.where(slow, values, np.nan) for name, values in of_slow.items()}
+    table = pd.DataFrame(columns)
+    table.attrs = {"separation": separation, "u": u}
+    return table
+
+
+def _forward(steps: Array) -> Array:
+    """Times that are none, since the trajectory goes against the flow of the reduction, as NaN."""
+    return np.where(steps > 0, steps, np.nan)
+
+
+def _next(eigenvalues: NDArray[np.complex128], networks: Networks) -> tuple[Array, Array]:
+    """The real part of the second eigenvalue of the whole network, nearest to 0 first, and one over its size.
+
+    The other N - D ones of a network of N units that lives on D numbers are -1; a single number is held against tau.
+    """
+    if networks.dimension < max(networks.n_units, 2):
+        rest = np.full((len(eigenvalues), 1), -1.0 + 0j)
+        eigenvalues = np.concatenate([eigenvalues, rest], axis=1)
+        order = np.abs(eigenvalues).argsort(axis=1)
+        eigenvalues = np.take_along_axis(eigenvalues, order, axis=1)
+    second = eigenvalues[:, 1]
+    with np.errstate(divide="ignore"):
+        return second.real, 1.0 / np.abs(second)
+
+
+def _reachable(networks: Networks, at: NDArray[np.intp], ends: Array) -> NDArray[np.bool_]:
+    """Whether rates of tanh can make both of the states ends (P, 2, D); True for a model of which that is not known."""
+    found = np.ones(len(at), bool)
+    closed = networks.kind is closed_form
+    built_in = isinstance(networks.kind, Shape) and networks.kind.model in ("rank_one", "low_rank", "full_rank")
+    if not closed and not built_in:
+        return found
+    for i in np.unique(at):
+        params = {name: values[i] for name, values in networks.params.items()}
+        flow = Flow(**{"into": None, "w_in": None} | params) if closed else flow_of(params)
+        for row in np.flatnonzero(at == i):
+            found[row] = all(flow.reachable(end[: flow.dimension]) for end in ends[row])
+    return found
+
+
+class _Way(NamedTuple):
+    """How the trajectory nearest to a place goes by it; enters, leaves and switches by s."""
+
+    distance: Any
+    trial: Any
+    enters: Any
+    leaves: Any
+    steps: Any
+    switches: Any
+    to_switch: Any
+
+
+def _along(visited: Trajectories, point: Array, v: Array, w: Array, width: float, centre: float) -> _Way:
+    """How the trajectory nearest to a place goes by it.
+
+    It is in the bottleneck while s, by w, is within a half-width of the centre and the rest of the state within one of
+    the line along v.
+    """
+    states, along = visited.states, visited.along
+    begin, move = states[:-1], states[1:] - states[:-1]
+    length, away = (move**2).sum(axis=-1), point - begin
+    share = np.clip((away * move).sum(axis=-1) / np.where(length > 0, length, 1.0), 0.0, 1.0)
+    apart = np.where(along, np.linalg.norm(away - share[..., None] * move, axis=-1), np.inf)
+    step, trial = np.unravel_index(apart.argmin(), apart.shape)
+    none = _Way(float(apart[step, trial]), int(trial), *[np.nan] * 5)
+    if not none.distance <= width:
+        return none
+    offset = states[:, trial] - point
+    s = offset @ w
+    inside = (np.abs(s - centre) <= width) & (np.linalg.norm(offset - s[:, None] * v, axis=1) <= width)
+    near = step + int(share[step, trial] > 0.5)
+    if not inside[near]:
+        return none
+    # The stretch of states about that one which are inside, by steps at the same input.
+    goes_on = inside[:-1] & inside[1:] & along[:, trial]
+    first = last = int(near)
+    while first > 0 and goes_on[first - 1]:
+        first -= 1
+    while last < len(goes_on) and goes_on[last]:
+        last += 1
+    if first == last:
+        return none
+    switches = to_switch = np.nan
+    if visited.answers is not None:
+        answer = visited.answers[:, trial]
+        changed = np.flatnonzero((answer[first + 1 :] != answer[first]).any(axis=1))
+        if len(changed) and along[first : first + 1 + changed[0], trial].all():
+            to_switch = float(changed[0] + 1)
+            switches = s[first + 1 + changed[0]]
+    return none._replace(
+        enters=s[first], leaves=s[last], steps=float(last - first), switches=switches, to_switch=to_switch
+    )
+
+
+def ghosts_of(
+    networks: Networks, *, u: float = 0.0, n_starts: int = N_STARTS, separation: float = SEPARATION
+) -> pd.DataFrame:
+    """The places of B networks of a model with steps, found from where its task takes it: `judge` of each."""
+    visited = visits.visits(networks, u)
+    count, n_steps, n_trials, dimension = visited.states.shape
+    at = np.repeat(np.arange(count), n_steps * n_trials)
+    (velocity,) = networks.lanes("velocity", at, np.array(u), visited.states.reshape(-1, dimension))
+    speed = np.linalg.norm(velocity, axis=1).reshape(count, n_steps, n_trials)
+    wanted = n_steps * n_trials if dimension <= SMALL else min(n_starts, n_steps * n_trials)
+    starts = chosen(visited.states, speed, wanted)
+    found = places(networks, np.repeat(np.arange(count), wanted), starts.reshape(-1, dimension), u)
+    return judge(
+        networks,
+        found,
+        [Trajectories(*one) for one in zip(*visited, strict=True)],
+        u=u,
+        separation=separation,
+    )
 
 
 def ghosts(
@@ -40,17 +237,13 @@ def ghosts(
     along: ArrayLike | None = None,
     separation: float = SEPARATION,
 ) -> pd.DataFrame:
-    """Say of each slow place whether it is a ghost, a row each.
+    """Say of each slow place of one network what it is: a row each, with `ghost`, true or false.
 
-    params: as `flow_of` takes them, or a `step_flow`. points (P, D): minima of the speed that are no zeros, at constant
-    input u. paths (steps + 1, trials, D): the task's own trajectories. along (steps, trials): which of their steps are
-    taken at that input, all if left out; a step at another input is one in another flow.
+    The other columns are those of `ghostsweep.ghosts`, less run_id and epoch.
 
-    Columns: speed, 1/tau; r and a, of the reduction along the slow direction, 1/tau; half_width, sqrt(r / a), in units
-    of y; passage, pi / sqrt(r a), tau (both NaN where r a <= 0: the place holds no bottleneck); next_time, tau, one
-    over the size of the eigenvalue second nearest to 0 of the whole network, whose N - D other ones are -1; distance
-    of the nearest trajectory; reachable: tanh rates can be such that y is at either end of the half-width; passed: a
-    trajectory comes within the half-width; lasting: passage is at least `separation` next_times; ghost: all three.
+    params: as `flow_of` takes them, or a `step_flow`, whose time is in steps. points (P, D): minima of the speed that
+    are no zeros, at constant input u. paths (steps + 1, trials, D): the task's own trajectories. along (steps, trials):
+    which of their steps are taken at that input, all if left out; a step at another input is one in another flow.
     separation stands in `.attrs`. Raises UsageError for shapes that do not fit.
 
     Both ends must be reachable, since a bottleneck wider than the space of the state slows nothing in it: where one is
@@ -68,56 +261,22 @@ def ghosts(
     steps = np.ones((len(paths) - 1, paths.shape[1]), bool) if along is None else np.asarray(along, bool)
     if steps.shape != (len(paths) - 1, paths.shape[1]):
         raise UsageError(f"along: found shape {steps.shape}; allowed: {(len(paths) - 1, paths.shape[1])}")
-    velocity, jacobian = flow.velocity(points, u), flow.jacobian(points, u)
-    left, _, right = np.linalg.svd(jacobian)
-    w, v = left[:, :, -1], right[:, -1, :]
-    overlap = (w * v).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r = (w * velocity).sum(axis=1) / overlap
-        a = (w * flow.bend(points, v, u)).sum(axis=1) / (2.0 * overlap)
-        bottleneck = r * a > 0
-        half_width = np.where(bottleneck, np.sqrt(np.abs(r / a)), np.nan)
-        passage = np.where(bottleneck, np.pi / np.sqrt(np.abs(r * a)), np.nan)
-    sizes = np.abs(np.linalg.eigvals(jacobian))
-    if flow.dimension < max(flow.n_units, 2):  # a single unit is held against tau
-        sizes = np.concatenate([sizes, np.ones((len(points), 1))], axis=1)
-    next_time = 1.0 / np.sort(sizes, axis=1)[:, 1]
-    distance = _distances(points, paths, steps)
-    reach = np.where(bottleneck, half_width, 0.0)[:, None] * v
-    both_ends = zip(points - reach, points + reach, strict=True)
-    reachable = np.array([flow.reachable(low) and flow.reachable(high) for low, high in both_ends])
-    table = pd.DataFrame(
-        {
-            "speed": np.linalg.norm(velocity, axis=1),
-            "r": r,
-            "a": a,
-            "half_width": half_width,
-            "passage": passage,
-            "next_time": next_time,
-            "distance": distance,
-            "reachable": reachable.astype(bool),
-            "passed": distance <= half_width,  # False where that is NaN
-            "lasting": passage >= separation * next_time,
-        }
+    table = judge(
+        flow.networks(),
+        slow_places(points, flow.velocity(points, u)),
+        [Trajectories(paths, steps)],
+        u=u,
+        separation=separation,
     )
-    table["ghost"] = table["reachable"] & table["passed"] & table["lasting"]
-    table.attrs = {"separation": separation}
-    return table
+    return table.drop(columns="network").assign(ghost=table["verdict"] == "ghost")
 
 
-def _distances(points: Array, paths: Array, steps: NDArray[np.bool_]) -> Array:
-    """Distance (P,) of each point from the nearest of the straight steps of the paths; inf without any."""
-    begin = paths[:-1][steps]
-    move = paths[1:][steps] - begin
-    if not len(begin):
-        return np.full(len(points), np.inf)
-    length = (move**2).sum(axis=1)
-    found = []
-    for point in points:
-        away = point - begin
-        share = np.clip((away * move).sum(axis=1) / np.where(length > 0, length, 1.0), 0.0, 1.0)
-        found.append(np.linalg.norm(away - share[:, None] * move, axis=1).min())
-    return np.array(found, np.float64)
+def slow_places(points: Array, velocity: Array, at: NDArray[np.intp] | None = None) -> Places:
+    """Points (P, D) that are minima of the speed and no zeros, of networks at (P,) or of one."""
+    count = len(points)
+    at = np.zeros(count, np.intp) if at is None else at
+    nothing = np.zeros(count, np.int64)
+    return Places(at, points, np.linalg.norm(velocity, axis=1), np.zeros(count), nothing > 0, nothing, nothing)
 
 
 def ghosts_over_training(
@@ -137,32 +296,38 @@ def ghosts_over_training(
     for _ in range(2 * timescale):
         rates = np.tanh(stored["m"] * kappas[-1][:, None] + stored["b"])
         kappas.append((1.0 - leak) * kappas[-1] + leak * (stored["n"] * rates).sum(axis=1))
-    paths = np.stack(kappas)
-    places = dict(list(found.groupby("snapshot")))
-    rows: list[dict[str, Any]] = []
-    for index in np.argsort(snapshots["epochs"]):
-        here = places.get(index, found.iloc[:0])
-        slow = here.loc[here["kind"] == "ghost", "kappa"].to_numpy()
-        stable = here.loc[here["stability"] == "stable", "kappa"].to_numpy()
-        kept, passage, kappa = 0, np.nan, np.nan
-        if len(slow):
-            params = {name: values[index] for name, values in stored.items()}
-            judged = ghosts(params, slow[:, None], paths[:, index, None, None], separation=separation)
-            kept = int(judged["ghost"].sum())
-            if kept:
-                slowest = int(judged["passage"].where(judged["ghost"]).to_numpy().argsort()[kept - 1])
-                passage, kappa = float(judged["passage"].iloc[slowest]), float(slow[slowest])
-        rows.append(
-            {
-                "epoch": int(snapshots["epochs"][index]),
-                "fixed_points": int((here["kind"] == "fixed point").sum()),
-                "slow_points": len(slow),
-                "ghosts": kept,
-                "passage": passage,
-                "kappa": kappa,
-                "stable": stable[np.abs(stable - paths[-1, index]).argmin()] if len(stable) else np.nan,
-            }
-        )
-    table = pd.DataFrame(rows)
+    paths = np.stack(kappas, axis=1)
+    count, units = stored["m"].shape
+    networks = Networks(
+        closed_form,
+        {"back": stored["m"][:, None], "into": stored["n"][:, :, None], "bias": stored["b"]},
+        {"tau": np.full(count, 1.0)},
+        1,
+        0,
+        units,
+    )
+    slow = found[found["kind"] == "ghost"].reset_index(drop=True)
+    places = slow_places(slow[["kappa"]].to_numpy(), slow[["speed"]].to_numpy(), slow["snapshot"].to_numpy(np.intp))
+    along = np.ones((2 * timescale, 1), bool)
+    judged = judge(
+        networks, places, [Trajectories(path[:, None, None], along) for path in paths], separation=separation
+    )
+    kept = judged.assign(kappa=slow["kappa"])[judged["verdict"] == "ghost"]
+    slowest = kept.sort_values("passage").drop_duplicates("network", keep="last").set_index("network")
+    each = pd.RangeIndex(count)
+    stable = found[found["stability"] == "stable"]
+    away = (stable["kappa"] - paths[stable["snapshot"], -1]).abs()
+    nearest = stable.loc[away.sort_values(kind="stable").index].drop_duplicates("snapshot").set_index("snapshot")
+    table = pd.DataFrame(
+        {
+            "epoch": np.asarray(snapshots["epochs"], np.int64),
+            "fixed_points": np.bincount(found.loc[found["kind"] == "fixed point", "snapshot"], minlength=count),
+            "slow_points": np.bincount(slow["snapshot"], minlength=count),
+            "ghosts": np.bincount(kept["network"], minlength=count),
+            "passage": slowest["passage"].reindex(each).to_numpy(),
+            "kappa": slowest["kappa"].reindex(each).to_numpy(),
+            "stable": nearest["kappa"].reindex(each).to_numpy(),
+        }
+    ).sort_values("epoch", kind="stable", ignore_index=True)
     table.attrs = {"separation": separation, "threshold": THRESHOLD}
     return table

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep.dynamics.flow import Array, Params, flow_of, singular_basis
+from ghostsweep.dynamics.flow import Params, flow_of, singular_basis
 from ghostsweep.dynamics.flow_map import flow_map_points
 from ghostsweep.dynamics.ghosts import ghosts
+from ghostsweep.dynamics.programs import Array
 from ghostsweep.dynamics.slow_points import SlowPoints, slow_points
 from ghostsweep.dynamics.trajectories import trajectories
 from ghostsweep.errors import UsageError

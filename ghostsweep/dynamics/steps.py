@@ -1,21 +1,19 @@
 """The flow of any model that declares a step: its derivatives by JAX, in float64."""
 
-import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ghostsweep.declare import Shape
-from ghostsweep.dynamics.flow import Array, Params
+from ghostsweep.dynamics.flow import Params
+from ghostsweep.dynamics.programs import Array, Networks
 from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of, steps
 from ghostsweep.spec import Run, shape_of
-
-if TYPE_CHECKING:
-    import jax
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +38,13 @@ class StepFlow:
         """The state before the first step, (units,)."""
         return self._at(lambda p, t: steps.first_state(model_of(self.shape), self.shape, p, t, x_start))
 
+    def networks(self) -> Networks:
+        """The one network, for `programs`; time is in steps."""
+        own = {name: value[None] for name, value in self.params.items()}
+        traced = {name: np.array([value]) for name, value in self.traced.items()} | {"tau": np.ones(1)}
+        units = self.shape.get("n_units", self.dimension)
+        return Networks(self.shape, own, traced, self.dimension, self.shape.get("n_inputs", 0), units)
+
     def readout(self, y: Array) -> Array:
         """What the model reads from states (..., units), (..., outputs)."""
         return self._each("readout", y, 0.0)
@@ -52,19 +57,6 @@ class StepFlow:
         """J[..., j, k] = d(velocity_j) / dy_k, (..., units, units)."""
         return self._each("jacobian", y, u)
 
-    def bend(self, y: Array, v: Array, u: ArrayLike = 0.0) -> Array:
-        """The second derivative of the velocity at y along v, (..., units)."""
-        return self._each("bend", y, u, v)
-
-    def half_squared_speed(self, y: Array, u: ArrayLike = 0.0) -> tuple[Array, Array]:
-        """q = |velocity|^2 / 2, (...), and its gradient, (..., units)."""
-        found = self._each("speed", y, u)
-        return np.asarray(found[..., 0]), np.asarray(found[..., 1:])
-
-    def curvature(self, y: Array, u: ArrayLike = 0.0) -> Array:
-        """The Hessian of q, (..., units, units)."""
-        return self._each("curvature", y, u)
-
     def reachable(self, point: Array) -> bool:
         """True: nothing is known of where the states of a model can be."""
         return True
@@ -75,60 +67,18 @@ class StepFlow:
         with ambient.pinned(x64=True):
             return np.array(function(dict(self.params), dict(self.traced)))
 
-    def _each(self, what: str, y: ArrayLike, u: ArrayLike, v: ArrayLike | None = None) -> Array:
-        """A quantity at each of many states, in batches of powers of two, so that few programs are compiled."""
+    def _each(self, what: str, y: ArrayLike, u: ArrayLike) -> Array:
+        """A quantity at each of many states."""
         y, n_inputs = np.asarray(y, np.float64), self.shape.get("n_inputs", 0)
         u = np.asarray(u, np.float64)
         if not n_inputs and np.any(u):
             raise UsageError("u: found an input that is not 0; the model has none, so only 0 is allowed")
         if u.shape[-1:] != (n_inputs,) or u.ndim != y.ndim:
             u = np.broadcast_to(u[..., None], (*y.shape[:-1], n_inputs))
-        rows = [a.reshape(-1, a.shape[-1]) for a in (y, u, y if v is None else np.broadcast_to(v, y.shape))]
-        count = len(rows[0])
-        size = 1 << max(count - 1, 0).bit_length()
-        padded = [np.concatenate([a, np.repeat(a[:1], size - count, axis=0)]) for a in rows]
-        program = _program(self.shape, what)
-        found = self._at(lambda p, t: program(p, t, *padded))[:count]
+        count = math.prod(y.shape[:-1])
+        at, states, inputs = np.zeros(count, np.intp), y.reshape(count, y.shape[-1]), u.reshape(count, n_inputs)
+        found = self.networks().lanes(what, at, inputs, states)[-1]
         return found.reshape(*y.shape[:-1], *found.shape[1:])
-
-
-@functools.lru_cache(maxsize=64)
-def _program(shape: Shape, what: str) -> "Callable[..., jax.Array]":
-    """A quantity of states (n, units) at inputs (n, inputs), compiled; `bend` along (n, units)."""
-    import jax
-    import jax.numpy as jnp
-
-    model = model_of(shape)
-    step, readout = model.step, model.readout
-    assert step is not None and readout is not None
-
-    def velocity(p: Any, t: Any, y: jax.Array, u: jax.Array) -> jax.Array:
-        return step(shape, p, t, y, u) - y
-
-    def half_squared(p: Any, t: Any, y: jax.Array, u: jax.Array) -> jax.Array:
-        return (velocity(p, t, y, u) ** 2).sum() / 2
-
-    def along(p: Any, t: Any, y: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
-        def slope(y: jax.Array) -> jax.Array:
-            _, slope = jax.jvp(lambda y: velocity(p, t, y, u), (y,), (v,))
-            return jnp.asarray(slope)
-
-        _, bend = jax.jvp(slope, (y,), (v,))
-        return jnp.asarray(bend)
-
-    def speed(p: Any, t: Any, y: jax.Array, u: jax.Array) -> jax.Array:
-        value, gradient = jax.value_and_grad(half_squared, argnums=2)(p, t, y, u)
-        return jnp.concatenate([value[None], gradient])
-
-    found: dict[str, Callable[..., jax.Array]] = {
-        "readout": lambda p, t, y, u, v: readout(shape, p, t, y),
-        "velocity": lambda p, t, y, u, v: velocity(p, t, y, u),
-        "jacobian": lambda p, t, y, u, v: jax.jacfwd(velocity, argnums=2)(p, t, y, u),
-        "bend": along,
-        "speed": lambda p, t, y, u, v: speed(p, t, y, u),
-        "curvature": lambda p, t, y, u, v: jax.hessian(half_squared, argnums=2)(p, t, y, u),
-    }
-    return jax.jit(jax.vmap(found[what], in_axes=(None, None, 0, 0, 0)))
 
 
 def step_flow(run: Run, params: Params) -> StepFlow:

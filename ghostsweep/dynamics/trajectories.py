@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ghostsweep.dynamics.flow import Array, Flow, Params, any_flow
+from ghostsweep.dynamics.flow import Flow, Params, any_flow
+from ghostsweep.dynamics.programs import Array
 from ghostsweep.errors import UsageError
 
 if TYPE_CHECKING:

@@ -66,9 +66,10 @@ class Simulated:
     """What a model with given parameters does in the trials of its task.
 
     inputs and targets: (steps, trials), or (steps, trials, channels). outputs: shaped like the targets. states:
-    (steps + 1, trials, D), before each step and after the last, kappa of a network of rank D, else the units; None of
-    a model that declares no step. loss and accuracy, without the noise of training. Where the model has no outputs
-    (the canonical form, a model without a task) only loss and accuracy are there.
+    (steps + 1, trials, D), before each step and after the last, as the model's step has them: the units; of a network
+    of rank K kappa, and what is read where it is read from units; None of a model that declares no step. loss and
+    accuracy, without the noise of training. Where the model has no outputs (the closed form, a model without a task)
+    only loss and accuracy are there.
     """
 
     loss: float
@@ -89,7 +90,6 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
     params: as `train_one` or a snapshot gives them. Where trials are drawn anew every epoch, those of the run's first
     epoch are taken. Raises UsageError for parameters that are not the model's.
     """
-    resources.load_jax()
     resources.load_jax()
     import jax
     import jax.numpy as jnp
@@ -126,11 +126,6 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
     states = None
     given_inputs = inputs if inputs.ndim == 2 or inputs.shape[-1] else np.zeros(targets.shape[:2])
     if model.step is not None:
-        states = dynamics.trajectories(dynamics.step_flow(run, arrays), given_inputs)
-    elif "dt_ms" in fields:
-        try:
-            leak = float(fields["dt_ms"] / fields["tau_ms"])
-            states = dynamics.trajectories(arrays, given_inputs, leak=leak, start=trials.x_start)
-        except UsageError:  # of a model that is none of the networks here
-            states = None
+        flow = dynamics.step_flow(run, {name: np.array(value) for name, value in given.items()})
+        states = dynamics.trajectories(flow, given_inputs, start=flow.start(trials.x_start))
     return Simulated(float(loss), float(accuracy), inputs, targets, out, states)

@@ -91,6 +91,12 @@ class Tables(tables.Tables):
         title = options.pop("title", self.meta.get("title", self.name))
         return figures.loss_against_learning_rate(self, title, **options)
 
+    def ghosts(self, *runs: str, **options: Any) -> pd.DataFrame:
+        """The slow places of networks of which snapshots are kept, of these runs or all: see `ghostsweep.ghosts`."""
+        from ghostsweep.front import ghosts
+
+        return ghosts.ghosts(self, runs=runs, **options)
+
     def run(self, run_id: str) -> Run:
         """The run of a row, as `train_one` and `simulate` take it, users' models as they were trained."""
         rows = self.runs[self.runs["run_id"] == run_id]

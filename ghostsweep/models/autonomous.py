@@ -26,6 +26,32 @@ def initial(shape: Shape, traced: Traced, key: jax.Array) -> dict[str, jax.Array
     return drawn | {"b": jnp.zeros(n, shape.dtype)}
 
 
+def _into(shape: Shape, params: Params) -> jax.Array:
+    """m beside w_out, (N, K + outputs): what a network of rank K is projected on, kappa and what is read."""
+    return jnp.concatenate([params["m"], params["w_out"].reshape(shape.n_units, -1)], axis=1)
+
+
+def step(shape: Shape, params: Params, traced: Traced, x: jax.Array, u: jax.Array) -> jax.Array:
+    """x <- (1 - a) x + a tanh(recurrent + b) of the units (N,), of rank K of x [m, w_out] (K + outputs,)."""
+    rank, leak = shape.get("rank"), traced["dt_ms"] / traced["tau_ms"]
+    if rank is None:
+        return (1 - leak) * x + leak * jnp.tanh(x @ params["w"] + params["b"])
+    return (1 - leak) * x + leak * (jnp.tanh(x[:rank] @ params["n"] + params["b"]) @ _into(shape, params))
+
+
+def read(shape: Shape, params: Params, traced: Traced, x: jax.Array) -> jax.Array:
+    """c (x . w_out + b_out), (outputs,)."""
+    rank = shape.get("rank")
+    argument = x @ params["w_out"].reshape(shape.n_units, -1) if rank is None else x[rank:]
+    return traced["confidence"] * (argument + params["b_out"])
+
+
+def start(shape: Shape, params: Params, traced: Traced) -> jax.Array:
+    """The units at x_start, (N,), or what they are projected on (K + outputs,)."""
+    units = jnp.full(shape.n_units, traced["x_start"], shape.dtype)
+    return units if shape.get("rank") is None else units @ _into(shape, params)
+
+
 def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax.Array:
     """Readouts c (x . w_out + b_out) of x <- (1 - a) x + a tanh(recurrent + b), shaped like the targets."""
     w_out, b_out = params["w_out"], params["b_out"]

@@ -93,6 +93,23 @@ def simulate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
     return Evaluation(loss / shape.timescale, right / shape.n_steps, {"r": 2 * dt * confidence * gradient})
 
 
+def step(shape: Shape, params: Params, traced: Traced, x: "jax.Array", u: "jax.Array") -> "jax.Array":
+    """x <- min(x + dt (x^2 + r), 1e6), (1,)."""
+    import jax.numpy as jnp
+
+    return jnp.minimum(x + traced["dt_steps"] * (x * x + params["r"]), X_MAX)
+
+
+def readout(shape: Shape, params: Params, traced: Traced, x: "jax.Array") -> "jax.Array":
+    """The argument a (x - threshold) of the output, (1,)."""
+    return traced["confidence"] * (x - traced["threshold"])
+
+
+def start(shape: Shape, params: Params, traced: Traced) -> "jax.Array":
+    """x(0) = 0, whatever units of networks begin at, (1,)."""
+    return params["r"][None] * 0
+
+
 def euler_steps(fields: Values) -> dict[str, int]:
     """Euler steps until the output must switch on, and of a trial."""
     timescale = round(fields["timescale"] / fields["dt_steps"])
@@ -171,7 +188,11 @@ SIMULATED = Model(
     ),
     initial,
     evaluate=simulate,
+    step=step,
+    readout=readout,
+    start=start,
     tasks=("delayed_activation",),
+    channels=(0, 1),
     defaults={"dtype": "float64"},
     sizes=euler_steps,
     sizes_from=("timescale", "dt_steps"),

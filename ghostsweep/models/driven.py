@@ -37,6 +37,26 @@ def initial(shape: Shape, traced: Traced, key: jax.Array) -> dict[str, jax.Array
     return params | {"s_l": normal(n**-0.5, n, rank), "s_r": normal(1, rank, n), "b_in": normal(0.1, n)}
 
 
+def step(shape: Shape, params: Params, traced: Traced, x: jax.Array, u: jax.Array) -> jax.Array:
+    """x <- (1 - a) x + a tanh(recurrent + u w_in + b) of the units (N,), of rank K of kappa = x s_l (K,)."""
+    leak, w_in = traced["dt_ms"] / traced["tau_ms"], params["w_in"]
+    back = params["w_rec"] if shape.get("rank") is None else params["s_r"]
+    rates = jnp.tanh(x @ back + (u @ w_in if w_in.ndim == 2 else u * w_in) + params["b_in"])
+    return (1 - leak) * x + leak * (rates if shape.get("rank") is None else rates @ params["s_l"])
+
+
+def read(shape: Shape, params: Params, traced: Traced, x: jax.Array) -> jax.Array:
+    """c (x . w_out + b_out), (outputs,)."""
+    argument = x @ params["w_out"]
+    return traced["confidence"] * ((argument[None] if argument.ndim == 0 else argument) + params["b_out"])
+
+
+def start(shape: Shape, params: Params, traced: Traced) -> jax.Array:
+    """The units at x_start, (N,), or their kappa (K,)."""
+    units = jnp.full(shape.n_units, traced["x_start"], shape.dtype)
+    return units if shape.get("rank") is None else units @ params["s_l"]
+
+
 def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax.Array:
     """Readouts c (r . w_out + b_out), shaped like the targets; the update after the last output is left out.
 

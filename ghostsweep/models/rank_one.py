@@ -132,6 +132,25 @@ def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> "ja
     return (confidence * (kappas - THRESHOLD))[:, None]
 
 
+def step(shape: Shape, params: Params, traced: Traced, kappa: "jax.Array", u: "jax.Array") -> "jax.Array":
+    """The scalar that the network lives on, (1,), after a step (paper, section 4)."""
+    import jax.numpy as jnp
+
+    leak = traced["dt_ms"] / traced["tau_ms"]
+    return (1 - leak) * kappa + leak * (params["n"] * jnp.tanh(params["m"] * kappa + params["b"])).sum()[None]
+
+
+def readout(shape: Shape, params: Params, traced: Traced, kappa: "jax.Array") -> "jax.Array":
+    """The argument c (kappa - 1) of the output, (1,)."""
+    confidence = params["c"][0] if shape.train_confidence else traced["confidence"]
+    return confidence * (kappa - THRESHOLD)
+
+
+def start(shape: Shape, params: Params, traced: Traced) -> "jax.Array":
+    """kappa of units that are all at x_start, (1,)."""
+    return traced["x_start"] * params["n"].sum()[None]
+
+
 def _cost(shape: Shape) -> Cost:
     """1.35 ns per unit, step and epoch of one core of a Zen 4, flat from 64 to 300 runs."""
     size, slower = (8, 2.2) if shape.dtype == "float64" else (4, 1.0)
@@ -163,6 +182,9 @@ MODEL = Model(
     initial,
     outputs,
     evaluate,
+    step,
+    readout,
+    start,
     tasks=("delayed_activation",),
     channels=(0, 1),
     cost=_cost,

@@ -35,6 +35,27 @@ def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> "ja
     return own(shape, params, traced, trials)
 
 
+def step(shape: Shape, params: Params, traced: Traced, x: "jax.Array", u: "jax.Array") -> "jax.Array":
+    """The state after a step: of full rank the units, of rank K what it lives on, kappa and, of units, what is read."""
+    from ghostsweep.models import autonomous, driven
+
+    return (driven.step if shape.n_inputs else autonomous.step)(shape, params, traced, x, u)
+
+
+def read(shape: Shape, params: Params, traced: Traced, x: "jax.Array") -> "jax.Array":
+    """What is read from a state, (outputs,)."""
+    from ghostsweep.models import autonomous, driven
+
+    return (driven.read if shape.n_inputs else autonomous.read)(shape, params, traced, x)
+
+
+def start(shape: Shape, params: Params, traced: Traced) -> "jax.Array":
+    """The state of units that are all at x_start."""
+    from ghostsweep.models import autonomous, driven
+
+    return (driven.start if shape.n_inputs else autonomous.start)(shape, params, traced)
+
+
 def before_epoch(params: Params, traced: Traced) -> "dict[str, jax.Array]":
     """w_out and b_out divided by sum |w_out| / readout_l1, for good (paper, section 3, protocol of Fig. 8c)."""
     if "readout_l1" not in traced:
@@ -134,6 +155,9 @@ FULL_RANK = Model(
     (N_UNITS, DT_MS, TAU_MS, CONFIDENCE, READOUT_L1),
     initial,
     outputs,
+    step=step,
+    readout=read,
+    start=start,
     noise=("noise_sigma", "r0_sigma"),
     normed=("w_rec",),
     cost=cost,

@@ -13,7 +13,9 @@ def first_state(model: Model, shape: Shape, params: Params, traced: Traced, x_st
     """The state before the first step, (units,)."""
     import jax.numpy as jnp
 
-    return model.start(shape, params, traced) if model.start else jnp.full(shape.n_units, x_start, shape.dtype)
+    if model.start is None:
+        return jnp.full(shape.n_units, x_start, shape.dtype)
+    return model.start(shape, params, {**traced, "x_start": jnp.asarray(x_start, shape.dtype)})
 
 
 def outputs(model: Model, shape: Shape, params: Params, traced: Traced, trials: Trials) -> "jax.Array":
@@ -25,7 +27,7 @@ def outputs(model: Model, shape: Shape, params: Params, traced: Traced, trials: 
     step, readout = model.step, model.readout
     assert step is not None and readout is not None
     # One channel may leave its axis out.
-    inputs = jnp.reshape(trials.inputs, (*trials.inputs.shape[:2], shape.n_inputs))
+    inputs = jnp.reshape(trials.inputs, (*trials.inputs.shape[:2], shape.get("n_inputs", 0)))
     start = first_state(model, shape, params, traced, trials.x_start)
 
     def one(inputs: "jax.Array") -> "jax.Array":

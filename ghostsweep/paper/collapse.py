@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ghostsweep.analysis.outcomes import DEFAULT_CRITERIA, Criteria, numbers
-from ghostsweep.dynamics.flow import Array, Params, output
+from ghostsweep.dynamics.flow import Params, output
+from ghostsweep.dynamics.programs import Array
 from ghostsweep.dynamics.snapshots import cue_inputs
 from ghostsweep.dynamics.trajectories import trajectories
 from ghostsweep.errors import UsageError

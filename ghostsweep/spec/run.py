@@ -93,9 +93,13 @@ def _not_here(name: str, value: Any, found: Parts) -> Mistake:
 
 
 def serves(model: Model, task: Task) -> bool:
-    """Whether a model can do a task: written for it, or with steps or outputs for as many channels."""
+    """Whether a model can do a task: written for it, or with steps or outputs for as many channels.
+
+    One that evaluates by hand, at sizes of its own, takes its steps in the tasks that it is written for alone.
+    """
+    steps = model.step is not None and not (model.evaluate and model.sizes)
     fits = all(mine in (None, its) for mine, its in zip(model.channels, task.channels, strict=True))
-    return task.name in model.tasks or ((model.outputs or model.step) is not None and fits)
+    return task.name in model.tasks or ((model.outputs is not None or steps) and fits)
 
 
 def _can_do(model: Model, task: Task) -> str:

@@ -2,13 +2,16 @@
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ghostsweep.declare import Field
 from ghostsweep.spec import CHOICES, every_field, every_result, fields_of, parts_of
+from ghostsweep.store import files
 
 
 class Column(NamedTuple):
@@ -65,7 +68,60 @@ CURVES = (
 
 
 RUN_ID = Column("run_id", "string", "", "identity of the run: a hash of its fields")
-TYPES = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+GHOSTS = (
+    Column("run_id", "string", "", "the run, as in the table of runs"),
+    Column("epoch", "int64", "epochs", "the snapshot: parameters before the update of this epoch"),
+    Column("place", "int64", "", "number of the place in its network, fixed points first, then by speed"),
+    Column(
+        "verdict",
+        "string",
+        "",
+        "ghost, fixed point, passed at once, not passed, or out of reach; decided by the criteria",
+    ),
+    Column("stability", "string", "", "stable, saddle or unstable: by the eigenvalues that are not 0"),
+    Column("position", "list", "", "the state, in the coordinates of the model's step"),
+    Column("speed", "float64", "1/tau", "size of the velocity there; at most 1e-9 at a fixed point"),
+    Column("reachable", "bool", "", "criterion: states can be at both ends of the bottleneck"),
+    Column("passed", "bool", "", "criterion: distance is at most half_width"),
+    Column("lasting", "bool", "", "criterion: passage is at least `separation` times next_time"),
+    Column("distance", "float64", "", "to the nearest trajectory of the task, of its steps at the same input"),
+    Column("trial", "int64", "", "the trial of that trajectory"),
+    Column("eigenvalue", "float64", "1/tau", "real part of the eigenvalue of the Jacobian nearest to 0"),
+    Column("next_eigenvalue", "float64", "1/tau", "real part of the next one, of the whole network"),
+    Column("next_time", "float64", "tau", "one over the size of that one"),
+    Column("v", "list", "", "right null vector of the Jacobian, the slow direction; size 1"),
+    Column("w", "list", "", "left null vector, with w . v = 1"),
+    Column("r", "float64", "1/tau", "w . F, first order"),
+    Column("a", "float64", "1/tau", "w . D2F(v, v) / 2, first order"),
+    Column("half_width", "float64", "", "sqrt(r / a), along v"),
+    Column("passage", "float64", "tau", "pi / sqrt(r a), the time of a whole passage, first order"),
+    Column("r_bent", "float64", "1/tau", "r of second order, with the slow manifold bent and shifted"),
+    Column("a_bent", "float64", "1/tau", "a of second order"),
+    Column("cubic", "float64", "1/tau", "coefficient of s^3 in the reduced flow"),
+    Column("bend", "float64", "", "how far the slow manifold bends off v over a half-width, in half-widths"),
+    Column("passage_bent", "float64", "tau", "time of a whole passage, second order"),
+    Column("passage_steps", "float64", "steps", "steps of the network of a whole passage, second order"),
+    Column(
+        "discrete", "float64", "", "passage_steps over those of the flow, less 1: what steps of finite length change"
+    ),
+    Column("enters", "float64", "", "where the trajectory enters the bottleneck, in half-widths from the place"),
+    Column("leaves", "float64", "", "where it leaves"),
+    Column("crossing", "float64", "steps", "steps of the trajectory from there to there"),
+    Column("crossing_canonical", "float64", "steps", "the same by the arctangent of r and a"),
+    Column("crossing_bent", "float64", "steps", "the same in second order, of steps of finite length"),
+    Column(
+        "to_switch", "float64", "steps", "steps from where it enters to where its output changes, at the same input"
+    ),
+    Column("to_switch_canonical", "float64", "steps", "the same by the arctangent of r and a"),
+)
+"""Columns of `ghostsweep.ghosts`, a row for each slow place of a network."""
+TYPES = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "list": pa.list_(pa.float64()),
+}
 
 
 def own_results() -> tuple[Column, ...]:
@@ -219,14 +275,22 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return found
 
 
+def write_parquet(path: Path, table: pd.DataFrame, columns: tuple[Column, ...]) -> None:
+    """Write a frame of these columns, each with its unit and its meaning, whole or not at all."""
+    arrow = pa.Table.from_pandas(table, schema(columns), preserve_index=False)
+    arrow = arrow.replace_schema_metadata({"about": "ghostsweep"})
+    files.write(path, lambda file: pq.write_table(arrow, file))
+
+
 def data_dictionary() -> str:
-    """The columns of both tables beside the fields of runs, in Markdown, from the lists the code itself uses."""
+    """The columns of all tables beside the fields of runs, in Markdown, from the lists the code itself uses."""
     parts = []
     own = tuple(Column(r.name, "float64", r.unit, r.meaning) for r in every_result(own=False).values())
     tables = (
         ("`runs.parquet`", (RUN_ID, *RESULTS)),
         ("`runs.parquet`, of models and tasks that declare results of their own", own),
         ("`curves.parquet`", CURVES),
+        ("`ghosts.parquet`", GHOSTS),
     )
     for title, found in tables:
         rows = [(f"`{column.name}`", column.unit, column.meaning) for column in found]

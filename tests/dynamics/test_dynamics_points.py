@@ -1,13 +1,20 @@
 """Fixed and slow points in two and more dimensions: all that is there is found, and all that is found is there."""
 
-import sys
-
 import numpy as np
 import pytest
 from scipy.optimize import brentq, root
 
 from ghostsweep import UsageError
-from ghostsweep.dynamics import SlowPoints, flow_map, flow_map_points, flow_of, slow_points, trajectories
+from ghostsweep.dynamics import (
+    SlowPoints,
+    flow_map,
+    flow_map_points,
+    flow_of,
+    programs,
+    search,
+    slow_points,
+    trajectories,
+)
 
 Params = dict[str, np.ndarray]
 
@@ -158,7 +165,7 @@ def everywhere(dimension: int, number: int, seed: int = 0) -> np.ndarray:
 
 def test_all_fixed_points_of_independent_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """27 from three units with three zeros and one with one, their spectra and stability all known."""
-    monkeypatch.setattr(sys.modules[slow_points.__module__], "_BLOCK", 70 * 4**2)  # the last block is a short one
+    monkeypatch.setattr(programs, "LANES", 70 * 4**2)  # the last block is a short one
     g, b = [2.0, 1.5, 3.0, 0.5], [0.1, 0.0, -0.2, 0.3]
     expected = grid(*[zeros(*pair) for pair in zip(g, b, strict=True)])
     assert len(expected) == 27
@@ -206,7 +213,7 @@ def test_an_end_that_is_no_minimum_is_dropped_and_counted() -> None:
 
 
 def test_a_search_that_is_cut_short_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[slow_points.__module__], "_STEPS", 4)
+    monkeypatch.setattr(search, "MAX_CALLS", 1)
     found = slow_points(units([2.0, 1.5, 3.0], [0.1, 0.0, -0.2]), everywhere(3, 100))
     assert 0 < found.table.attrs["n_dropped"] == 100 - found.table["n_starts"].sum()
     assert (found.table["kind"] == "fixed point").all()  # there is no slow point to be found

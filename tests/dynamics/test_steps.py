@@ -49,14 +49,10 @@ def test_the_engine_takes_the_steps_that_a_model_declares(params: dict[str, np.n
 
 def test_the_flow_of_steps_is_the_closed_form_times_the_leak(params: dict[str, np.ndarray]) -> None:
     closed, steps = dynamics.flow_of(params), dynamics.step_flow(RUN, params)
-    y, v = np.random.default_rng(0).normal(size=(2, 3, 4, 5)) / 2
+    y = np.random.default_rng(0).normal(size=(3, 4, 5)) / 2
     for u in (0.0, 0.7):
         np.testing.assert_allclose(steps.velocity(y, u), LEAK * closed.velocity(y, u), atol=1e-14)
         np.testing.assert_allclose(steps.jacobian(y, u), LEAK * closed.jacobian(y, u), atol=1e-14)
-        np.testing.assert_allclose(steps.bend(y, v, u), LEAK * closed.bend(y, v, u), atol=1e-14)
-        np.testing.assert_allclose(steps.curvature(y, u), LEAK**2 * closed.curvature(y, u), atol=1e-13)
-        for mine, theirs in zip(steps.half_squared_speed(y, u), closed.half_squared_speed(y, u), strict=True):
-            np.testing.assert_allclose(mine, LEAK**2 * theirs, atol=1e-14)
 
 
 def test_slow_points_and_trajectories_are_those_of_the_closed_form(params: dict[str, np.ndarray]) -> None:
@@ -89,7 +85,7 @@ def test_fixed_points_of_an_own_file() -> None:
 def test_what_is_no_flow_is_refused(params: dict[str, np.ndarray]) -> None:
     flow = dynamics.step_flow(RUN, params)
     with pytest.raises(UsageError, match="found no step"):
-        dynamics.step_flow(Run(model="full_rank", **FIELDS), params)
+        dynamics.step_flow(Run(model="canonical", timescale=4, learning_rate=0.1, epochs=9), {"r": np.ones(())})
     with pytest.raises(UsageError, match=r"params: found \{'w_rec'"):
         dynamics.step_flow(RUN, {"w_rec": params["w_rec"]})
     with pytest.raises(UsageError, match="leak: found 0.5; allowed: none"):
