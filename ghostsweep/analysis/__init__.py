@@ -15,6 +15,7 @@ from ghostsweep.analysis.outcomes import (
     trapped,
 )
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
+from ghostsweep.analysis.reduction import PREDICTORS, compare_predicted, predicted, seed_thresholds
 from ghostsweep.analysis.refine import first_rates, refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
 from ghostsweep.analysis.series import scales, series_along
@@ -27,9 +28,11 @@ __all__ = [
     "OUTCOMES",
     "OUTCOME_MEANING",
     "PLATEAU_ACCURACY",
+    "PREDICTORS",
     "Criteria",
     "Levels",
     "cell_fields",
+    "compare_predicted",
     "compare_scaling",
     "critical_lr",
     "fit_power_law",
@@ -40,8 +43,10 @@ __all__ = [
     "mean_sem",
     "outcomes",
     "first_rates",
+    "predicted",
     "refined",
     "scales",
+    "seed_thresholds",
     "series_along",
     "shares",
     "trapped",
