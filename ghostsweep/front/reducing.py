@@ -9,7 +9,7 @@ from ghostsweep import analysis
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
 from ghostsweep.store import columns, reduced
-from ghostsweep.store.tables import has_runs
+from ghostsweep.store.tables import every_snapshot, has_runs
 
 if TYPE_CHECKING:
     from ghostsweep.front.results import Tables
@@ -20,18 +20,14 @@ def reduce_tables(found: "Tables") -> pd.DataFrame:
     resources.load_jax()
     from ghostsweep.training.reduction import reduction
 
-    given = []
-    for run_id in found.runs["run_id"]:
-        try:
-            given.append((found.run(run_id), found.snapshots(run_id)))
-        except UsageError:
-            continue  # kept of some runs only
-    if not given:
+    snapshots = every_snapshot(found.folder)
+    ids = [run_id for run_id in found.runs["run_id"] if run_id in snapshots]
+    if not ids:
         raise UsageError(
             f"{found.name}: found no snapshots; allowed: a sweep with [record.snapshots], the parameters of whose runs "
             "are kept"
         )
-    table = reduction(given)
+    table = reduction((found.run(run_id), snapshots[run_id]) for run_id in ids)
     names = ["learning_rate", *analysis.cell_fields(found.runs), "seed"]
     fields = found.runs[["run_id", *(name for name in dict.fromkeys(names) if name in found.runs)]]
     table = table.merge(fields, on="run_id", how="left")

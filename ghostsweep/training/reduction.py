@@ -104,16 +104,17 @@ def switching(shape: Shape, params: Params, traced: Traced) -> tuple[jax.Array, 
         weights=weights if weights is None or len(weights) < steps else longer(weights, weights[-1:]),
     )
     readout = outputs(shape, params, traced, long).reshape(BEYOND * steps, -1)
-    height = (readout - _inverse(task, (before + after) / 2)) * jnp.sign(after - before)
+    height = (readout - _inverse(task, (before + after) / 2)[None]) * jnp.sign(after - before)[None]
     step = jnp.arange(1, BEYOND * steps)[:, None]
-    crosses = (height[:-1] < 0) & (height[1:] >= 0) & (step > origin)
+    crosses = (height[:-1] < 0) & (height[1:] >= 0) & (step > origin[None])
     at = crosses.argmax(axis=0)
+    real = readout.dtype
     low, high = (jnp.take_along_axis(height, at[None] + i, axis=0)[0] for i in (0, 1))
     # Kept from 0 where there is no crossing, so that the derivative stays finite there.
     risen = jnp.where(crosses.any(axis=0), high - low, 1)
-    time = jnp.where(crosses.any(axis=0), at + 0.5 - low / risen - origin, jnp.nan)
+    time = jnp.where(crosses.any(axis=0), (at - origin).astype(real) + 0.5 - low / risen, jnp.nan)
     late = _per_step(task, shape, trials, jnp.where(switches, onset, 0))
-    return switches, Activation(time, (onset - origin).astype(time.dtype), (steps - origin).astype(time.dtype), late)
+    return switches, Activation(time, (onset - origin).astype(real), (steps - origin).astype(real), late)
 
 
 def _pause(inputs: jax.Array) -> jax.Array:
