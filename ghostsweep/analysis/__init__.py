@@ -15,7 +15,14 @@ from ghostsweep.analysis.outcomes import (
     trapped,
 )
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
-from ghostsweep.analysis.reduction import PREDICTORS, compare_predicted, predicted, seed_thresholds
+from ghostsweep.analysis.reduction import (
+    PREDICTORS,
+    at_the_end,
+    compare_predicted,
+    highest_kept,
+    predicted,
+    seed_thresholds,
+)
 from ghostsweep.analysis.refine import first_rates, refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
 from ghostsweep.analysis.series import scales, series_along
@@ -31,11 +38,13 @@ __all__ = [
     "PREDICTORS",
     "Criteria",
     "Levels",
+    "at_the_end",
     "cell_fields",
     "compare_predicted",
     "compare_scaling",
     "critical_lr",
     "fit_power_law",
+    "highest_kept",
     "is_closed_form",
     "learnable_band",
     "levels",

@@ -52,6 +52,36 @@ def predicted(reduction: pd.DataFrame, learned_loss: float = 0.1) -> pd.DataFram
     return pd.DataFrame(rows).astype({"passed": "Int64"})
 
 
+def at_the_end(reduction: pd.DataFrame, count: int = 4) -> pd.DataFrame:
+    """Each run over its last `count` snapshots, a row a run and kind of trial.
+
+    Columns: run_id, trial, the fields of the table, learning_rate, outcome; eta and lr_critical, geometric means, since s
+    swings about the optimum and |ds/dp| with it; eta_highest; s_low and s_high; cosine and norm_ratio, means. NaN
+    where the output never switches in them. Raises UsageError for missing columns.
+    """
+    require_columns(reduction, ("run_id", "trial", "epoch", "s", "eta", "lr_critical", "outcome"), "at_the_end")
+    ordered = reduction.sort_values("epoch", kind="stable")
+    # A run whose output has stopped to switch has no s at its end, whatever it had before.
+    last = ordered[ordered["epoch"] == ordered.groupby("run_id")["epoch"].transform("max")]
+    stopped = set(last.loc[last["s"].isna(), "run_id"])
+    logs = ordered.assign(log_eta=np.log(ordered["eta"]), log_lr=np.log(ordered["lr_critical"]))
+    some = logs.groupby(["run_id", "trial"], sort=False).tail(count).copy()
+    some.loc[some["run_id"].isin(stopped), ["log_eta", "log_lr", "eta", "s", "cosine", "norm_ratio"]] = np.nan
+    fields = [name for name in reduction.columns if name not in MEASURED] + ["learning_rate", "outcome"]
+    found = some.groupby(["run_id", "trial"], sort=False).agg(
+        **{name: (name, "first") for name in fields if name in reduction},
+        eta=("log_eta", "mean"), lr_critical=("log_lr", "mean"), eta_highest=("eta", "max"),
+        s_low=("s", "min"), s_high=("s", "max"), cosine=("cosine", "mean"), norm_ratio=("norm_ratio", "mean"),
+    )  # fmt: skip
+    return found.assign(eta=np.exp(found["eta"]), lr_critical=np.exp(found["lr_critical"])).reset_index()
+
+
+def highest_kept(ends: pd.DataFrame, by: str = "timescale") -> pd.DataFrame:
+    """Of each seed and value of `by` the run with the highest rate that kept what it learned, rows of `at_the_end`."""
+    kept = ends[ends["outcome"] == "learned"].sort_values("learning_rate", kind="stable")
+    return kept.groupby([by, "seed"], sort=True).tail(1).sort_values([by, "seed"], ignore_index=True)
+
+
 MEASURED = (*(column.name for column in REDUCTION), "learning_rate")
 """The columns of a reduction that are not fields of its runs, and the rate, which a prediction does not depend on."""
 

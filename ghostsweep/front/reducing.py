@@ -28,8 +28,9 @@ def reduce_tables(found: "Tables") -> pd.DataFrame:
             "are kept"
         )
     table = reduction((found.run(run_id), snapshots[run_id]) for run_id in ids)
-    names = ["learning_rate", *analysis.cell_fields(found.runs), "seed"]
-    fields = found.runs[["run_id", *(name for name in dict.fromkeys(names) if name in found.runs)]]
+    runs = found.outcomes().astype({"outcome": str})
+    names = ["learning_rate", *analysis.cell_fields(found.runs), "seed", "outcome"]
+    fields = runs[["run_id", *(name for name in dict.fromkeys(names) if name in runs)]]
     table = table.merge(fields, on="run_id", how="left")
     table.attrs = {"units": found.runs.attrs.get("units", {}) | {c.name: c.unit for c in columns.REDUCTION}}
     return table

@@ -85,6 +85,7 @@ REDUCTION = (
     Column("s_next", "float64", "", "s after the next step by the canonical map with this eta; null as eta is"),
     Column("s_after", "float64", "", "s as the next step of plain gradient descent leaves it; null where the output "
            "does not switch then"),
+    Column("outcome", "string", "", "what became of the run by the end of its training"),
 )  # fmt: skip
 """The columns of a reduction to the canonical form, beside fields of its runs."""
 

@@ -33,9 +33,10 @@ def read_reduction(folder: Path) -> pd.DataFrame:
 def write_reduction(folder: Path, reduction: pd.DataFrame) -> Path:
     """Keep a reduction in a folder, numbers in the precision that runs have in float32; return the file.
 
-    Rows in which the output does not switch are left out: they say nothing that the curves do not.
+    Rows in which the output does not switch are left out but for a run's last: they say nothing that its curve does not.
     """
-    table = reduction[reduction["s"].notna()]
+    last = reduction["epoch"] == reduction.groupby("run_id")["epoch"].transform("max")
+    table = reduction[reduction["s"].notna() | last]
     single = {name: table[name].astype(np.float32) for name in table.select_dtypes("float64")}
     table = table.assign(**single)
     named = {field.name: field for field in arrow_fields(REDUCTION)}
