@@ -8,7 +8,7 @@ from ghostsweep.analysis import at_the_end, compare_predicted, highest_kept, pre
 from ghostsweep.findings.evidence import Evidence
 from ghostsweep.findings.words import at, between, exponent, listed, measured, part, place
 
-SLOW, MANY = "rank_one_reduction", "rank_one_lr_reduction"
+SLOW, MANY = "rank_one_lr_timescale_reduction", "rank_one_lr_reduction"
 CONFIDENCES, RANKS = "rank_one_lr_confidence_reduction", "rank_lr_reduction"
 """Sweeps of the networks of others, reduced: at a low rate all along; and at many rates at the end."""
 
