@@ -86,6 +86,24 @@ MEASURED = (*(column.name for column in REDUCTION), "learning_rate")
 """The columns of a reduction that are not fields of its runs, and the rate, which a prediction does not depend on."""
 
 
+def flattening(ends: pd.DataFrame, by: str = "timescale", least_ratio: float = 0.05) -> pd.DataFrame:
+    """How a network's predicted critical rate goes with the rate it was trained at, a row per value of `by` and seed.
+
+    ends: of `at_the_end`, of runs at several rates. Columns: `by`, seed, n_rates, exponent, the power of the learning rate
+    that fits the lr_critical of the runs best that kept what they learned and whose loss sees s (norm_ratio at least
+    least_ratio): 0 where |ds/dp| is the network's own, 1 where training finds a place where eta is the same whatever the
+    rate. Of networks with three such runs or more.
+    """
+    require_columns(ends, (by, "seed", "learning_rate", "lr_critical", "outcome", "norm_ratio"), "flattening")
+    kept = ends[(ends["outcome"] == "learned") & (ends["norm_ratio"] >= least_ratio)]
+    rows = []
+    for (value, seed), own in kept.groupby([by, "seed"]):
+        if own["learning_rate"].nunique() >= 3:
+            slope = np.polyfit(np.log(own["learning_rate"]), np.log(own["lr_critical"]), 1)[0]
+            rows.append({by: value, "seed": seed, "n_rates": len(own), "exponent": float(slope)})
+    return pd.DataFrame(rows, columns=[by, "seed", "n_rates", "exponent"])
+
+
 def seed_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
     """The rate at which each seed of each cell begins to collapse, a row each, as far as the grid shows it.
 
@@ -123,7 +141,7 @@ def compare_predicted(
     else. Columns, each but the counts with its interval (_low, _high): predictor; `by`, null for all values together;
     n_seeds that have both; observed and predicted, geometric means; ratio, of the first to the second; correlation of
     their logarithms over the seeds. Of the rows of all values together: observed_exponent and predicted_exponent, the
-    powers of `by` that fit all seeds best, and correlation over all of them.
+    powers of `by` that fit all seeds best, and within, the correlation about the means of each value of `by`.
 
     Intervals at `level` are of a bootstrap of `n_boot` draws from `seed`, over the seeds, common to all values of `by`; in
     each the rate observed of a seed lies anywhere in its bracket, evenly in the logarithm, and so do the means of
@@ -154,6 +172,9 @@ def compare_predicted(
                 "observed": np.exp(_mean(w, y)), "predicted": np.exp(_mean(w, x)),
                 "ratio": np.exp(_mean(w, y - x)), "correlation": _correlation(w, x, y),
             }  # fmt: skip
+            groups = [(closed.loc[own, by] == each).to_numpy() for each, _ in parts]
+            inner = _within(w, x, y, groups) if value is None else np.full(len(w), np.nan)
+            found["within"] = inner
             along = np.broadcast_to(np.log(closed.loc[own, by].to_numpy(float)), x.shape)
             for kind, of in (("observed", y), ("predicted", x)):
                 found[f"{kind}_exponent"] = _slope(w, along, of) if value is None else np.full(len(w), np.nan)
@@ -184,6 +205,15 @@ def _correlation(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         result: np.ndarray = xy / np.sqrt(xx * yy)
     return result
+
+
+def _within(w: np.ndarray, x: np.ndarray, y: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+    """Correlation about the means of each group."""
+    x, y = x.copy(), y.copy()
+    for own in groups:
+        for values in (x, y):
+            values[:, own] -= np.nan_to_num(_mean(w[:, own], values[:, own]))[:, None]
+    return _correlation(w, x, y)
 
 
 def _slope(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -45,6 +45,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("does the canonical form's one parameter predict the critical rate?", reduction.predictions),
         Row("and how it falls with T, and which seeds are thrown first?", reduction.prediction_law),
         Row("what is η where networks keep what they learned?", reduction.kept_eta),
+        Row("does it depend on the rate a network was trained at?", reduction.flattened),
         Row("do networks collapse late at a low rate?", reduction.late),
     ),
     "rank_one_lr_epochs": (

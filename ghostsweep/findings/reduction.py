@@ -4,13 +4,18 @@ from functools import partial
 
 import pandas as pd
 
-from ghostsweep.analysis import at_the_end, compare_predicted, highest_kept, predicted
+from ghostsweep import theory
+from ghostsweep.analysis import at_the_end, compare_predicted, flattening, highest_kept, predicted
 from ghostsweep.findings.evidence import Evidence
 from ghostsweep.findings.words import at, between, exponent, listed, measured, part, place
 
 SLOW, MANY = "rank_one_lr_timescale_reduction", "rank_one_lr_reduction"
 CONFIDENCES, RANKS = "rank_one_lr_confidence_reduction", "rank_lr_reduction"
 """Sweeps of the networks of others, reduced: at a low rate all along; and at many rates at the end."""
+
+
+SEES = 0.05
+"""Norm of the loss's gradient over that of the canonical one from which on the loss sees s."""
 
 
 def _shown(row: "pd.Series[float]", name: str, digits: int = 2) -> str:
@@ -50,7 +55,7 @@ def prediction_law(sweep: Evidence) -> str:
         "predicted as T to the {}, observed to the {}; the logarithms of ".format(*powers)
         + f"{int(whole['n_seeds'])} networks correlate by {_shown(whole, 'correlation')} over all T; among the seeds of "
         f"one T by {measured(each['correlation'].min())} to {measured(each['correlation'].max())}, "
-        f"told apart from 0 {where}"
+        f"told apart from 0 {where}; in all T together, about their means, by {_shown(whole, 'within')}"
     )
 
 
@@ -61,18 +66,39 @@ def kept_eta(sweep: Evidence, name: str = MANY, by: str = "timescale") -> str:
     """What eta is at the end of runs that keep what they learned, at their highest rates."""
     ends = at_the_end(sweep.reduction(name))
     kept = ends[ends["outcome"] == "learned"]
-    below = kept["eta"].lt(0.75).groupby(kept[by]).agg(["sum", "size"]).reset_index()
+    sees = kept["norm_ratio"] >= SEES
+    below = [int((part["eta"] < theory.CRITICAL_ETA).sum()) for part in (kept[sees], kept[~sees])]
     top = highest_kept(ends, by).groupby(by)["eta"].describe().reset_index()
 
     def shown(row: "pd.Series[float]") -> str:
         return f"{measured(row['50%'])} ({measured(row['min'])} to {measured(row['max'])})"
 
-    def few(row: "pd.Series[float]") -> str:
-        return part(int(row["sum"]), int(row["size"]))
-
+    blind = "" if sees.all() else (
+        f", and {part(below[1], int((~sees).sum()))} of those where that is less, so that the loss does not see s"
+    )  # fmt: skip
     return (
-        f"at the highest rate that a seed keeps, median (range) of {int(top['count'].max())}: "
-        f"{at(top, by, shown)}; of all that keep what they learned below 3/4 are {at(below, by, few)}"
+        f"at the highest rate that a seed keeps, median (range) of {int(top['count'].max())}: {at(top, by, shown)}; η is below "
+        f"3/4 in {part(below[0], int(sees.sum()))} runs that keep what they learned and have a gradient of at least {SEES:g} of the "
+        f"canonical one (median {measured(kept.loc[sees, 'norm_ratio'].median())}, cosine "
+        f"{measured(kept.loc[sees, 'cosine'].median(), 3)}){blind}"
+    )
+
+
+def flattened(sweep: Evidence, name: str = MANY, by: str = "timescale") -> str:
+    """Whether what is predicted of a network depends on the rate at which it was trained."""
+    found = flattening(at_the_end(sweep.reduction(name)), by)
+    each = found.groupby(by)["exponent"].agg(["mean", "sem", "size"]).reset_index()
+    each = each[each["size"] >= 3]
+
+    def shown(row: "pd.Series[float]") -> str:
+        half = 1.96 * row["sem"]
+        return between(row["mean"], row["mean"] - half, row["mean"] + half, exponent)
+
+    low = (each["mean"] - 1.96 * each["sem"]).min()
+    return (
+        f"{'yes' if low > 0 else 'not at all of them'}: among the rates that a network keeps, the critical rate predicted of it at the "
+        f"end goes as the rate it was trained at to the {at(each, by, shown)}; 0 were |∂s/∂p|² the network's own, 1 if "
+        "training goes where η is the same"
     )
 
 
