@@ -10,7 +10,7 @@ import pandas as pd
 
 from ghostsweep.errors import UsageError
 from ghostsweep.running import lacking, showing
-from ghostsweep.store import columns, tables
+from ghostsweep.store import columns, reduced, tables
 
 MAX_NAME = 120
 """Characters of a name of a file."""
@@ -33,6 +33,9 @@ def plot(
         return catalog.draw(name, found, to, [lack(each, sweeps) for each in found])
     if Path(name).name in ("", ".."):  # what is drawn is named after it
         raise UsageError(f"plot: found {name!r}; allowed: the name of a sweep that has results, or a paper figure")
+    folder = Path(name) if Path(name).name != name else Path(out) / name
+    if not tables.has_runs(folder) and reduced.has_reduction(folder):
+        return gallery.draw_reduction(folder, to=to)
     read = tables.read(name, out)
     return gallery.draw(read, out=out, to=to, note=lack(read, sweeps))
 

@@ -16,6 +16,15 @@ from ghostsweep.analysis.outcomes import (
     trapped,
 )
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
+from ghostsweep.analysis.reduction import (
+    PREDICTORS,
+    at_the_end,
+    compare_predicted,
+    flattening,
+    highest_kept,
+    predicted,
+    seed_thresholds,
+)
 from ghostsweep.analysis.refine import first_rates, refined
 from ghostsweep.analysis.scaling import LAWS, compare_scaling
 from ghostsweep.analysis.series import scales, series_along
@@ -28,12 +37,17 @@ __all__ = [
     "OUTCOMES",
     "OUTCOME_MEANING",
     "PLATEAU_ACCURACY",
+    "PREDICTORS",
     "Criteria",
     "Levels",
+    "at_the_end",
     "cell_fields",
+    "compare_predicted",
     "compare_scaling",
     "critical_lr",
     "fit_power_law",
+    "flattening",
+    "highest_kept",
     "is_closed_form",
     "learnable_band",
     "levels",
@@ -42,8 +56,10 @@ __all__ = [
     "outcomes",
     "own_outcomes",
     "first_rates",
+    "predicted",
     "refined",
     "scales",
+    "seed_thresholds",
     "series_along",
     "shares",
     "trapped",

@@ -42,13 +42,14 @@ def is_closed_form(table: pd.DataFrame) -> bool:
 
 
 class Cell(NamedTuple):
-    """One cell: its fields, its learning rates (n_rates), and which runs there are and what became of them.
+    """One cell: its fields, its learning rates (n_rates), seeds, and which runs there are and what became of them.
 
-    seen: (n_seeds, n_rates) of 0 and 1. outcome: (n_seeds, n_rates) indices into OUTCOMES, -1 where not seen.
+    seeds: (n_seeds). seen: (n_seeds, n_rates) of 0 and 1. outcome: (n_seeds, n_rates) indices into OUTCOMES, -1 where not seen.
     """
 
     fields: dict[str, Any]
     rates: np.ndarray
+    seeds: np.ndarray
     seen: np.ndarray
     outcome: np.ndarray
 
@@ -78,7 +79,7 @@ def cells(runs: pd.DataFrame, criteria: Criteria, use: str) -> Iterator[Cell]:
             )
         outcome = np.full((len(seeds), len(rates)), -1)
         outcome[seed_index, rate_index] = cell["outcome"].cat.codes
-        yield Cell(dict(zip(fields, key, strict=True)), rates, (outcome >= 0).astype(float), outcome)
+        yield Cell(dict(zip(fields, key, strict=True)), rates, seeds, (outcome >= 0).astype(float), outcome)
 
 
 def check_outcomes(names: Sequence[str], argument: str) -> None:

@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PRINTING = ("ghosts", "list", "status", "analyze", "show", "findings", "fields")
+PRINTING = ("ghosts", "list", "status", "analyze", "reduce", "show", "findings", "fields")
 """Commands whose result is what they print."""
 
 

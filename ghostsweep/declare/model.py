@@ -86,6 +86,19 @@ class Evidence:
     of: "Callable[[Shape, Traced, Params], dict[str, jax.Array]]"
 
 
+class Activation(NamedTuple):
+    """When an output switches, and what being late costs, each a number or (kinds of trial,).
+
+    time: of the switch, in steps; NaN or infinite if never. due: when it should. end: of the trial. late: what the loss
+    whose gradient is taken grows by for each step that a right output is late.
+    """
+
+    time: "jax.Array"
+    due: "jax.Array"
+    end: "jax.Array"
+    late: "jax.Array"
+
+
 class Levels(NamedTuple):
     """What outputs that know nothing reach: see `ghostsweep.analysis.levels`."""
 
@@ -179,7 +192,8 @@ class Model:
     are there; none: all. bounded: whether loss and gradient are finite whatever the parameters. unroll: epochs per turn
     of the training loop. accuracy_of(loss), where accuracy is a falling function of it. cost(shape) and
     n_parameters(shape), else from the sizes of parameters and trials. before_epoch(params, traced): parameters as an
-    epoch begins. evidence: numbers of its own from the parameters at the end. check(fields) and version as of a task.
+    epoch begins. evidence: numbers of its own from the parameters at the end. activation(shape, params, traced): when a
+    model without outputs becomes active. check(fields) and version as of a task.
 
     Plain numbers of a run's fields, for its analysis: theory(fields), the learning rate at which theory puts the upper
     boundary of what can be learned (NaN: it says nothing); floor(fields), a loss that no parameters can undercut;
@@ -208,6 +222,7 @@ class Model:
     cost: Callable[[Shape], Cost] | None = None
     n_parameters: Callable[[Shape], int] | None = None
     before_epoch: "Callable[[Params, Traced], dict[str, jax.Array]] | None" = None
+    activation: "Callable[[Shape, Params, Traced], Activation] | None" = None
     theory: Callable[[Values], float] | None = None
     floor: Callable[[Values], float] | None = None
     gradient_unit: Callable[[Values], float] | None = None

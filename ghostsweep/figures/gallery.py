@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pandas.api.types import is_numeric_dtype
 from ghostsweep import analysis
 from ghostsweep.analysis.analyzing import Analyzed, analyze
 from ghostsweep.errors import UsageError
-from ghostsweep.figures import naming, style
+from ghostsweep.figures import naming, reduction, style
 from ghostsweep.figures.band import band_plot
 from ghostsweep.figures.dense import dense_diagram, is_dense
 from ghostsweep.figures.eta import eta_collapse
@@ -25,6 +25,7 @@ from ghostsweep.figures.scaling import MAX_SERIES, scaling_plot
 from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
 from ghostsweep.spec import CHOICES
 from ghostsweep.store import tables
+from ghostsweep.store.reduced import has_reduction, read_reduction
 
 MAX_PICTURES = 12
 """Pictures into which `plot` splits what has too many panels for one, by fields of words."""
@@ -39,22 +40,44 @@ def draw(
     the sweep from earlier calls that are not drawn anew are removed. Raises UsageError where nothing can be drawn.
     """
     name, runs = found.name, found.runs
-    if runs["learning_rate"].nunique() < 2:
+    reduced = _reduced(name, out, found.folder, _title(found, runs), note)
+    if runs["learning_rate"].nunique() < 2 and not reduced:
         raise UsageError(f"{found.name}: found a single learning rate; a phase diagram needs several")
-    if is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
+    if runs["learning_rate"].nunique() < 2:
+        pictures = reduced
+    elif is_dense(runs):  # a pixel a run: boundaries of cells of a single run each would tell less
         zoom = _zoom(name, out)
         pictures = [("dense", dense_diagram(runs, zoom, title=_title(found, runs), note=note))]
     else:
-        pictures = list(_pictures(found, note))
+        pictures = [*_pictures(found, note), *reduced]
     if not pictures:
         varying, words = swept(runs)
         raise UsageError(
             f"{name}: found runs that differ in {', '.join(varying + words)}; allowed: at most {MAX_PANELS} "
             f"combinations for each value of one of them, and {MAX_PICTURES} of fields of words; select runs in Python"
         )
+    return _saved(name, pictures, to)
+
+
+def draw_reduction(folder: Path, *, to: str | Path = "figures") -> list[Path]:
+    """Draw what a folder without runs allows that keeps a reduction of them; return the files written."""
+    return _saved(folder.name, _reduced(folder.name, folder.parent, folder, folder.name, ""), to)
+
+
+def _saved(name: str, pictures: Iterable[tuple[str, Figure]], to: str | Path) -> list[Path]:
     drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{kind}")]
     _remove_old(name, Path(to), drawn)
     return drawn
+
+
+def _reduced(name: str, out: str | Path, folder: Path, title: str, note: str) -> list[tuple[str, Figure]]:
+    """Pictures of the reduction that a folder keeps; X_reduction is held against the critical rates of X."""
+    if not has_reduction(folder):
+        return []
+    base = name.removesuffix("_reduction")
+    of_rates = base != name and tables.has_runs(Path(out) / base)
+    runs = tables.read(base, out).runs if of_rates else None
+    return list(reduction.pictures(read_reduction(folder), runs, title, note).items())
 
 
 def swept(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -118,7 +141,10 @@ def _title(found: tables.Tables, runs: pd.DataFrame, words: Sequence[str] = ()) 
 
 def _remove_old(name: str, to: Path, drawn: list[Path]) -> None:
     """Remove pictures of a sweep that an earlier call drew under a name that is no longer drawn, and no other file."""
-    own = re.compile(re.escape(name) + r"\.(dense|eta|loss|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)")
+    own = re.compile(
+        re.escape(name)
+        + r"\.(dense|eta|eta_end|loss|predicted|reduction|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)"
+    )
     kept = {path.name for path in drawn}
     for path in to.iterdir() if to.is_dir() else ():
         if own.fullmatch(path.name) and path.name not in kept and path.is_file():

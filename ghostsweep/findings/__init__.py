@@ -1,7 +1,7 @@
 """What the tables of results show, in Markdown: every number computed from them, every sentence chosen by them.
 
 A row belongs to a sweep and is there when its tables are. `words` turns estimates into text, `evidence` what the
-analysis says of a sweep, `activation` and `cues` have a function for each row.
+analysis says of a sweep, `activation`, `cues` and `reduction` have a function for each row.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ghostsweep.errors import UsageError
-from ghostsweep.findings import activation, cues
+from ghostsweep.findings import activation, cues, reduction
 from ghostsweep.findings.evidence import Evidence
 from ghostsweep.store import files, tables
 
@@ -42,6 +42,11 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("its exponent from one T to the next", activation.rank_one_steepening),
         Row("and the lower boundary?", activation.rank_one_lower),
         Row("and the learnable band?", activation.rank_one_band),
+        Row("does the canonical form's one parameter predict the critical rate?", reduction.predictions),
+        Row("and how it falls with T, and which seeds are thrown first?", reduction.prediction_law),
+        Row("what is η where networks keep what they learned?", reduction.kept_eta),
+        Row("does it depend on the rate a network was trained at?", reduction.flattened),
+        Row("do networks collapse late at a low rate?", reduction.late),
     ),
     "rank_one_lr_epochs": (
         Row("does the lower boundary go as 1 / epochs?", activation.epochs_lower),
@@ -59,6 +64,10 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("which confidence gives the widest band?", activation.confidence_band),
         Row("why is there none at the lowest?", activation.confidence_floor),
         Row("and at the highest?", activation.confidence_dead),
+        Row(
+            "what is η where networks keep what they learned?",
+            partial(reduction.kept_eta, name=reduction.CONFIDENCES, by="confidence"),
+        ),
     ),
     "rank_one_lr_timescale_confidence": tuple(
         Row(f"and at other timescales, c = {c}?", partial(activation.timescale_confidence, c=c)) for c in (1, 3, 10, 30)
@@ -78,6 +87,10 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("does rank widen the band?", activation.rank_width),
         Row("the lower boundary against rank", activation.rank_lower),
         Row("and the upper one", activation.rank_upper),
+        Row(
+            "what is η where networks keep what they learned?",
+            partial(reduction.kept_eta, name=reduction.RANKS, by="rank"),
+        ),
     ),
     "fig6b_rank": (
         Row("does rank widen it at Fig. 6b's rates?", activation.rank_width),

@@ -9,6 +9,7 @@ import pandas as pd
 from ghostsweep.analysis import compare_scaling, critical_lr, fit_power_law, learnable_band, local_exponent, outcomes
 from ghostsweep.findings.words import between, chance, decades, exponent, listed, measured, place, probability, value
 from ghostsweep.spec import loads
+from ghostsweep.store.reduced import read_reduction
 from ghostsweep.store.tables import Tables
 
 LAW_NAMES = {"power": "one power law", "exponential": "an exponential", "broken_power": "a knee"}
@@ -73,6 +74,10 @@ class Evidence:
 
     def scaling(self, x: str, boundary: str = "upper") -> pd.DataFrame:
         return compare_scaling(self.boundary(boundary), x=x)
+
+    def reduction(self, name: str) -> pd.DataFrame:
+        """The reduction of another sweep of the same networks, kept beside these tables."""
+        return read_reduction(self.found.folder.parent / name)
 
 
 def slope(law: "pd.Series[float]") -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from ghostsweep import analysis, drawing
 from ghostsweep.analysis import analyzing
 from ghostsweep.errors import UsageError
-from ghostsweep.front import views
+from ghostsweep.front import reducing, views
 from ghostsweep.running import lacking
 from ghostsweep.spec import Run
 from ghostsweep.spec.code import Code
@@ -59,6 +59,10 @@ class Tables(tables.Tables):
     def analyze(self, *, share: float | None = None) -> analyzing.Analyzed:
         """Boundaries, bands and laws: see `ghostsweep.analyze`."""
         return analyzing.analyze(self, share=self.share if share is None else share)
+
+    def reduce(self) -> pd.DataFrame:
+        """Each snapshot of each run, reduced to the canonical form: see `ghostsweep.reduce`."""
+        return reducing.reduce_tables(self)
 
     def phase_diagram(self, x: str | None = None, **options: Any) -> Figure:
         """What became of training over learning rate and x, by default the first field that varies."""

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ghostsweep import analysis, drawing
 from ghostsweep.analysis import Criteria, analyzing
+from ghostsweep.front import reducing
 from ghostsweep.front.progress import Tell, shown
 from ghostsweep.front.results import Results, Tables, first_field, runs_of, tables_of
 from ghostsweep.running import finding, ledger, sweeping
@@ -95,6 +96,22 @@ def learnable_band(
     """
     runs, said = runs_of(results, out)
     return analysis.learnable_band(runs, share=1 - said if share is None else share, **options)
+
+
+def reduce(results: Results, *, out: str | Path = "results") -> pd.DataFrame:
+    """Each snapshot of each run, reduced to the canonical form: a row per run, epoch and kind of trial that switches.
+
+    Columns: run_id, epoch, trial; loss and grad_norm; due, T, and time, t, the switch of target and output, in steps; s =
+    (T / t)^2; s_grad_norm; eta, the one scale parameter of the canonical form, and eta_critical, above which a step can
+    lead out of the trial; lr_critical, the learning rate at which it is that; canonical_loss; cosine and
+    norm_ratio, the loss's gradient held against the canonical one; fields of the runs. What they mean and how they follow
+    is in `ghostsweep.training.reduction`. `analysis.predicted` and `analysis.compare_predicted` go on from it.
+
+    Of a folder without runs, the reduction that it keeps. Raises UsageError for results without snapshots, for models
+    without outputs, and for tasks whose targets do not switch.
+    """
+    found = reducing.kept(results, out)
+    return tables_of(results, out).reduce() if found is None else found
 
 
 def _cells(results: Results, out: str | Path) -> pd.DataFrame:

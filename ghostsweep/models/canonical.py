@@ -11,7 +11,7 @@ import numpy as np
 
 from ghostsweep import theory
 from ghostsweep.declare.field import MAX_STEPS, Field
-from ghostsweep.declare.model import Cost, Evaluation, Mistakes, Model, Params, Traced, Values
+from ghostsweep.declare.model import Activation, Cost, Evaluation, Mistakes, Model, Params, Traced, Values
 from ghostsweep.declare.shape import Shape
 
 if TYPE_CHECKING:
@@ -53,6 +53,15 @@ def evaluate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
     loss = jnp.where(alive, jnp.abs(1 - u), 1)
     slope = jnp.where(alive, 2 * timescale**3 / np.pi**2 * u * u * u, 0)
     return Evaluation(loss, accuracy_of(loss), {"r": jnp.where(r > optimum, slope, -slope)})
+
+
+def activation(shape: Shape, params: Params, traced: Traced) -> Activation:
+    """x blows up at t* = pi / (2 sqrt r); T L, whose gradient is taken, grows by 1 with each step that it is late."""
+    import jax.numpy as jnp
+
+    r, timescale = params["r"], traced["timescale"]
+    time = jnp.where(r > 0, np.pi / 2 / jnp.sqrt(jnp.where(r > 0, r, 1)), jnp.inf)
+    return Activation(time, timescale, 2 * timescale, jnp.ones_like(timescale))
 
 
 def simulate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
@@ -171,6 +180,7 @@ MODEL = Model(
     bounded=True,
     unroll=4,
     accuracy_of=accuracy_of,
+    activation=activation,
     theory=critical_lr,
     gradient_unit=gradient_unit,
     cost=_cost,

@@ -67,6 +67,32 @@ CURVES = (
 )
 
 
+REDUCTION = (
+    Column("run_id", "string", "", "the run, as in the table of runs"),
+    Column("epoch", "int64", "epochs", "epoch before whose update the parameters are"),
+    Column("trial", "int64", "", "kind of trial, from 0, of those whose target switches once; of several outputs each"),
+    Column("loss", "float64", "", "loss, without the noise of training"),
+    Column("grad_norm", "float64", "", "norm of its gradient by all parameters"),
+    Column("due", "float64", "steps", "T: when the target switches, from the end of the first input or the beginning"),
+    Column("time", "float64", "steps", "t: when the output switches, linear between two steps; null if it does not"),
+    Column("s", "float64", "", "(T / t)^2; of the canonical form r / r*"),
+    Column("s_grad_norm", "float64", "", "norm of the gradient of s by all parameters"),
+    Column("eta", "float64", "", "the canonical form's scale parameter, learning_rate C s_grad_norm^2 / 2, C = T times "
+           "what the loss grows by per step that the switch is late; null unless plain gradient descent"),
+    Column("eta_critical", "float64", "", "eta above which a step from the optimum can lead out of the trial: 3/4 "
+           "where it lasts 2T"),
+    Column("lr_critical", "float64", "", "learning rate at which eta is the critical one"),
+    Column("canonical_loss", "float64", "", "loss of outputs that are steps at the same times"),
+    Column("cosine", "float64", "", "cosine between the gradients of the loss and of the canonical loss"),
+    Column("norm_ratio", "float64", "", "norm of the gradient of the loss over that of the canonical loss"),
+    Column("s_next", "float64", "", "s after the next step by the canonical map with this eta; null as eta is"),
+    Column("s_after", "float64", "", "s as the next step of plain gradient descent leaves it; null where the output "
+           "does not switch then"),
+    Column("outcome", "string", "", "what became of the run by the end of its training"),
+)  # fmt: skip
+"""The columns of a reduction to the canonical form, beside fields of its runs."""
+
+
 RUN_ID = Column("run_id", "string", "", "identity of the run: a hash of its fields")
 GHOSTS = (
     Column("run_id", "string", "", "the run, as in the table of runs"),
@@ -291,6 +317,7 @@ def data_dictionary() -> str:
         ("`runs.parquet`, of models and tasks that declare results of their own", own),
         ("`curves.parquet`", CURVES),
         ("`ghosts.parquet`", GHOSTS),
+        ("`reduction.parquet`", REDUCTION),
     )
     for title, found in tables:
         rows = [(f"`{column.name}`", column.unit, column.meaning) for column in found]

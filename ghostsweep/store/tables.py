@@ -337,14 +337,26 @@ def with_snapshots(folder: Path) -> set[str]:
 def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
     """Snapshots of one run: `epochs` (S,) and parameters by name, (S, ...). Raises UsageError if there are none."""
 
-    def look(current: Manifest) -> dict[str, np.ndarray]:
-        found = _look(folder, True, False, [], [], current)
-        if run_id not in found.snapshots:
-            raise UsageError(f"{folder / 'snapshots'}: none of {run_id}; of {', '.join(sorted(found.snapshots))}")
-        return arrays_at(folder, current, found.snapshots[run_id], f"snapshots/{run_id}/")
+    def pick(kept: dict[str, Place]) -> list[str]:
+        if run_id not in kept:
+            raise UsageError(f"{folder / 'snapshots'}: none of {run_id}; of {', '.join(sorted(kept))}")
+        return [run_id]
+
+    return _snapshots(folder, pick)[run_id]
+
+
+def every_snapshot(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Snapshots of every run that has some, as `read_snapshots` gives them."""
+    return _snapshots(folder, list)
+
+
+def _snapshots(folder: Path, pick: Callable[[dict[str, Place]], list[str]]) -> dict[str, dict[str, np.ndarray]]:
+    def look(current: Manifest) -> dict[str, dict[str, np.ndarray]]:
+        kept = _look(folder, True, False, [], [], current).snapshots
+        return {run: arrays_at(folder, current, kept[run], f"snapshots/{run}/") for run in pick(kept)}
 
     try:
-        found: dict[str, np.ndarray] = consistent(folder, look)
+        found: dict[str, dict[str, np.ndarray]] = consistent(folder, look)
     except (Damaged, FileNotFoundError) as error:
         said = f"{error.filename}: is gone" if isinstance(error, FileNotFoundError) else str(error)
         raise UsageError(f"{said}; allowed: what was written; run the sweep again") from None
