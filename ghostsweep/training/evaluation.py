@@ -18,6 +18,10 @@ LARGEST_BATCH = 128
 32, 64, 128, 256 and all together took 15.8, 9.4, 6.7, 6.8 and 9.6 ms an epoch of one run on two cores, 2,000 noisy
 ones of dmts 90, 69, 50, 56 and 107 ms."""
 
+BATCH_BYTES = 2_500_000
+"""Bytes at most of the states of such a batch, of which some six arrays are kept: an epoch of 128 trials of 95 steps
+took 7.4, 7.8 and 14 ns a unit, step and trial in batches of 32, 64 and 128, one of 31 steps 7.0, 6.9 and 7.2."""
+
 
 def evaluate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
     """One epoch of one run: by the model's own hand where it has one, else by autodiff through its outputs or loss."""
@@ -35,14 +39,15 @@ def evaluate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
 def through_outputs(model: Model, task: Task, shape: Shape, params: Params, traced: Traced) -> Evaluation:
     """By autodiff through the model's outputs on the task's trials.
 
-    Where the loss is the mean over many trials they are taken in equal batches of at most LARGEST_BATCH, where their
-    number allows.
+    Where the loss is the mean over many trials they are taken in equal batches of at most LARGEST_BATCH, and of long
+    trials fewer, where their number allows.
     """
     trials = typed(shape, task.trials(shape, traced))
     steps, count = trials.targets.shape[:2]
-    size = max(size for size in range(1, min(LARGEST_BATCH, count) + 1) if count % size == 0)
+    largest = _largest_batch(shape, steps)
+    size = max(size for size in range(1, min(largest, count) + 1) if count % size == 0)
     batched = task.loss is None and trials.weights is None
-    if count <= LARGEST_BATCH or size < LARGEST_BATCH // 4 or not batched:
+    if count <= largest or size < largest // 4 or not batched:
         return _evaluate(model, task, shape, params, traced, trials)
     parts = [jnp.asarray(array).reshape(steps, -1, size, *array.shape[2:]).swapaxes(0, 1) for array in trials[:2]]
 
@@ -58,6 +63,14 @@ def through_outputs(model: Model, task: Task, shape: Shape, params: Params, trac
     total, _ = lax.scan(add, empty, (jnp.arange(count // size), *parts))
     mean: Evaluation = jax.tree.map(lambda value: value * (size / count), total)
     return mean
+
+
+def _largest_batch(shape: Shape, steps: int) -> int:
+    """Trials of a batch at most. Batches draw noise of their own, so those of runs from before the hash are as ever."""
+    if shape.get("rng") != "hash":
+        return LARGEST_BATCH
+    each = steps * shape.get("n_units", 1) * np.dtype(shape.dtype).itemsize
+    return min(LARGEST_BATCH, max(BATCH_BYTES // each, LARGEST_BATCH // 8))
 
 
 Outputs = Callable[[Shape, Params, Traced, Trials], jax.Array]
