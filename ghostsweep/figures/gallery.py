@@ -31,12 +31,18 @@ MAX_PICTURES = 12
 
 
 def draw(
-    found: tables.Tables, *, out: str | Path = "results", to: str | Path = "figures", note: str = ""
+    found: tables.Tables,
+    *,
+    out: str | Path = "results",
+    to: str | Path = "figures",
+    note: str = "",
+    also: Sequence[Path] = (),
 ) -> list[Path]:
     """Draw every figure that the tables of a sweep allow; return the files written.
 
-    out: where those of a zoom into it may be. note: what stands on each of them, as that runs are missing. Pictures of
-    the sweep from earlier calls that are not drawn anew are removed. Raises UsageError where nothing can be drawn.
+    out: where those of a zoom into it may be. note: what stands on each of them, as that runs are missing. also: files
+    of it that were drawn elsewhere. Pictures of the sweep from earlier calls that are not drawn anew are removed.
+    Raises UsageError where nothing can be drawn.
     """
     name, runs = found.name, found.runs
     if runs["learning_rate"].nunique() < 2:
@@ -52,7 +58,7 @@ def draw(
             f"{name}: found runs that differ in {', '.join(varying + words)}; allowed: at most {MAX_PANELS} "
             f"combinations for each value of one of them, and {MAX_PICTURES} of fields of words; select runs in Python"
         )
-    drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{kind}")]
+    drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{kind}")] + [*also]
     _remove_old(name, Path(to), drawn)
     return drawn
 
@@ -118,7 +124,7 @@ def _title(found: tables.Tables, runs: pd.DataFrame, words: Sequence[str] = ()) 
 
 def _remove_old(name: str, to: Path, drawn: list[Path]) -> None:
     """Remove pictures of a sweep that an earlier call drew under a name that is no longer drawn, and no other file."""
-    own = re.compile(re.escape(name) + r"\.(dense|eta|loss|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)")
+    own = re.compile(re.escape(name) + r"\.(dense|eta|ghosts|loss|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)")
     kept = {path.name for path in drawn}
     for path in to.iterdir() if to.is_dir() else ():
         if own.fullmatch(path.name) and path.name not in kept and path.is_file():
