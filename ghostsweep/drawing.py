@@ -82,7 +82,9 @@ def ghosts(found: tables.Tables, to: str | Path, note: str = "") -> list[Path]:
     spread = told.drop_duplicates(["run_id", "epoch"]).iloc[:: -(-len(told) // figures.MAX_FLOWS)]
     for _, place in spread.head(figures.MAX_FLOWS).iterrows():
         (network,) = (one for one in some if (one.run_id, one.epoch) == (place["run_id"], place["epoch"]))
-        flows[f"epoch {place['epoch']:,}"] = kept.slow_flow(network, place)
+        seed = f", seed {network.fields['seed']}" if wanted["seed"].nunique() > 1 else ""
+        named = f"epoch {place['epoch']:,}{seed}"
+        flows[f"{named}, {network.run_id[:4]}" if named in flows else named] = kept.slow_flow(network, place)
     said = f"{len(told):,} ghosts of {len(some):,} of {len(networks):,} networks kept"
     title = f"{found.meta.get('title', found.name)}\n{said}"
     return figures.save(figures.ghost_plot(told, flows, title=title, note=note), Path(to) / f"{found.name}.ghosts")

@@ -42,7 +42,7 @@ def ghost_plot(
             r = flow["canonical"].to_numpy()[len(flow) // 2]
             first.plot(flow["s"], flow["flow"] / r, color=colors[index], linewidth=0.9, label=name)
         s = np.linspace(-3, 3, 121)
-        first.plot(s, 1 + s**2, color="black", linestyle=(0, (4, 3)), linewidth=0.9, label=r"canonical: $1+s^2$")
+        first.plot(s, 1 + s**2, color="black", linestyle=(0, (4, 3)), linewidth=0.9, label=r"canonical form, $1+s^2$")
         first.axhline(0.0, color=style.MUTED, linewidth=0.6)
         first.set(xlabel=r"$s$ along $v$ (half-widths)", ylabel=r"flow $w\cdot F\,/\,r$", ylim=(-1, 11))
         told = ghosts[ghosts["crossing"] >= 2]
@@ -70,7 +70,9 @@ def ghost_plot(
         axes[2].set(xlabel=r"$1/\sqrt{ra}$ (τ)", ylabel="whole passage (τ)")
         for ax, letter in zip(axes, "abc", strict=True):
             style.panel_letter(ax, letter)
-            ax.legend(loc="upper center" if ax is first else "upper left", fontsize=6)
+            if ax is not first:
+                ax.legend(loc="upper left", fontsize=6)
         head, _, about = title.partition("\n")
-        frame(fig, title=head, about=about, handles=(), labels=(), note=note)
+        handles, names = first.get_legend_handles_labels()
+        frame(fig, title=head, about=about, handles=handles, labels=names, legend_title="a:", note=note)
     return fig
