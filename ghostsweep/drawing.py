@@ -55,17 +55,15 @@ MAX_NETWORKS = 200
 def ghosts(found: tables.Tables, to: str | Path, note: str = "") -> list[Path]:
     """Draw the ghosts of the networks kept, those of the longest passage with their flow; the files, none without any.
 
-    None without JAX either, which only this needs.
+    None either without JAX, and of users' models, whose files are not executed to draw: `Tables.ghosts` does that.
     """
     there = tables.with_snapshots(found.folder)
     wanted = found.runs[found.runs["run_id"].isin(there)]
-    if wanted.empty or importlib.util.find_spec("jax") is None:
+    if wanted.empty or importlib.util.find_spec("jax") is None or Code.of_results(found.meta):
         return []
     from ghostsweep import figures
     from ghostsweep.dynamics import kept
 
-    for code in Code.of_results(found.meta):
-        code.load()
     networks = []
     for _, row in wanted.iterrows():
         fields = Run.of({str(name): value for name, value in row.items()}).fields
