@@ -3,6 +3,7 @@
 What draws is imported where it is called: Matplotlib is slow to import, and most commands draw nothing.
 """
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from ghostsweep.errors import UsageError
 from ghostsweep.running import lacking, showing
+from ghostsweep.spec import Run
+from ghostsweep.spec.code import Code
 from ghostsweep.store import columns, reduced, tables
 
 MAX_NAME = 120
@@ -21,6 +24,7 @@ def plot(
 ) -> list[Path]:
     """Draw a paper figure (`fig1` to `fig8`) or every figure a sweep's tables allow; return the files written.
 
+    Of networks of which snapshots are kept, ghosts are drawn too, where there are some (`figures.ghost_plot`).
     Figures say what results lack by the sweep's file below `sweeps`: runs that are missing, and what has changed.
     Pictures of the sweep that an earlier call drew and this one does not are removed. Raises UsageError where nothing
     can be drawn.
@@ -37,7 +41,54 @@ def plot(
     if not tables.has_runs(folder) and reduced.has_reduction(folder):
         return gallery.draw_reduction(folder, to=to)
     read = tables.read(name, out)
-    return gallery.draw(read, out=out, to=to, note=lack(read, sweeps))
+    note = lack(read, sweeps)
+    own = ghosts(read, to, note)
+    try:
+        return gallery.draw(read, out=out, to=to, note=note, also=own)
+    except UsageError:
+        if own:  # of a sweep of a single rate, say
+            return own
+        raise
+
+
+MAX_NETWORKS = 200
+"""Networks of which ghosts are drawn, spread over those kept."""
+
+
+def ghosts(found: tables.Tables, to: str | Path, note: str = "") -> list[Path]:
+    """Draw the ghosts of the networks kept, those of the longest passage with their flow; the files, none without any.
+
+    None either without JAX, and of users' models, whose files are not executed to draw: `Tables.ghosts` does that.
+    """
+    there = tables.with_snapshots(found.folder)
+    wanted = found.runs[found.runs["run_id"].isin(there)]
+    if wanted.empty or importlib.util.find_spec("jax") is None or Code.of_results(found.meta):
+        return []
+    from ghostsweep import figures
+    from ghostsweep.dynamics import kept
+
+    networks = []
+    for _, row in wanted.iterrows():
+        fields = Run.of({str(name): value for name, value in row.items()}).fields
+        networks += kept.snapshots(str(row["run_id"]), fields, found.snapshots(str(row["run_id"])))
+    some = networks[:: -(-len(networks) // MAX_NETWORKS)]
+    try:
+        table = kept.ghosts_of_all(some)[0]
+    except UsageError:  # of a model without steps or without a task
+        return []
+    told = table[table["verdict"] == "ghost"] if len(table) else table
+    if told.empty:
+        return []
+    flows = {}
+    spread = told.drop_duplicates(["run_id", "epoch"]).iloc[:: -(-len(told) // figures.MAX_FLOWS)]
+    for _, place in spread.head(figures.MAX_FLOWS).iterrows():
+        (network,) = (one for one in some if (one.run_id, one.epoch) == (place["run_id"], place["epoch"]))
+        seed = f", seed {network.fields['seed']}" if wanted["seed"].nunique() > 1 else ""
+        named = f"epoch {place['epoch']:,}{seed}"
+        flows[f"{named}, {network.run_id[:4]}" if named in flows else named] = kept.slow_flow(network, place)
+    said = f"{len(told):,} ghosts of {len(some):,} of {len(networks):,} networks kept"
+    title = f"{found.meta.get('title', found.name)}\n{said}"
+    return figures.save(figures.ghost_plot(told, flows, title=title, note=note), Path(to) / f"{found.name}.ghosts")
 
 
 def lack(found: tables.Tables, sweeps: str | Path = "sweeps") -> str:

@@ -1,6 +1,6 @@
 """Parameters of a network -> its fixed points, slow points, ghosts, flow maps and trajectories. No tables.
 
-JAX is imported only for the steps of models (`step_flow`).
+JAX is imported where something is searched for, reduced or stepped.
 """
 
 from ghostsweep.dynamics.fixed_points import count_fixed_points, fixed_points_1d, fixed_points_over_training, flow_1d

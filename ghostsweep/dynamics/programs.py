@@ -48,7 +48,7 @@ class Networks:
     def lanes(self, what: str, at: NDArray[np.intp], u: Array, *arrays: Array) -> tuple[Array, ...]:
         """A quantity of `program` at lanes (L, ...), of networks at (L,), at u (inputs,) or (L, inputs).
 
-        In calls of 64, 512, ... lanes, filled up with their first one: to compile a program takes longer than a call.
+        In calls of 64, 256, ... lanes, filled up with their first one: to compile a program takes longer than a call.
         """
         from ghostsweep.machine import ambient
 
@@ -62,7 +62,7 @@ class Networks:
             u, arrays = np.zeros((1, self.n_inputs)), tuple(np.zeros((1, *array.shape[1:])) for array in arrays)
             at = np.zeros(1, np.intp)
         largest = max(1, LANES // self.dimension**2)
-        size = min(largest, next(8**k for k in range(2, 22) if 8**k >= count))
+        size = min(largest, next(4**k for k in range(3, 32) if 4**k >= count))
 
         parts = []
         with ambient.pinned(x64=True):

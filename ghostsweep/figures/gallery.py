@@ -32,12 +32,18 @@ MAX_PICTURES = 12
 
 
 def draw(
-    found: tables.Tables, *, out: str | Path = "results", to: str | Path = "figures", note: str = ""
+    found: tables.Tables,
+    *,
+    out: str | Path = "results",
+    to: str | Path = "figures",
+    note: str = "",
+    also: Sequence[Path] = (),
 ) -> list[Path]:
     """Draw every figure that the tables of a sweep allow; return the files written.
 
-    out: where those of a zoom into it may be. note: what stands on each of them, as that runs are missing. Pictures of
-    the sweep from earlier calls that are not drawn anew are removed. Raises UsageError where nothing can be drawn.
+    out: where those of a zoom into it may be. note: what stands on each of them, as that runs are missing. also: files
+    of it that were drawn elsewhere. Pictures of the sweep from earlier calls that are not drawn anew are removed.
+    Raises UsageError where nothing can be drawn.
     """
     name, runs = found.name, found.runs
     reduced = _reduced(name, out, found.folder, _title(found, runs), note)
@@ -56,7 +62,7 @@ def draw(
             f"{name}: found runs that differ in {', '.join(varying + words)}; allowed: at most {MAX_PANELS} "
             f"combinations for each value of one of them, and {MAX_PICTURES} of fields of words; select runs in Python"
         )
-    return _saved(name, pictures, to)
+    return _saved(name, pictures, to, also)
 
 
 def draw_reduction(folder: Path, *, to: str | Path = "figures") -> list[Path]:
@@ -64,8 +70,10 @@ def draw_reduction(folder: Path, *, to: str | Path = "figures") -> list[Path]:
     return _saved(folder.name, _reduced(folder.name, folder.parent, folder, folder.name, ""), to)
 
 
-def _saved(name: str, pictures: Iterable[tuple[str, Figure]], to: str | Path) -> list[Path]:
-    drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{kind}")]
+def _saved(
+    name: str, pictures: Iterable[tuple[str, Figure]], to: str | Path, also: Sequence[Path] = ()
+) -> list[Path]:
+    drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{kind}")] + [*also]
     _remove_old(name, Path(to), drawn)
     return drawn
 
@@ -143,7 +151,7 @@ def _remove_old(name: str, to: Path, drawn: list[Path]) -> None:
     """Remove pictures of a sweep that an earlier call drew under a name that is no longer drawn, and no other file."""
     own = re.compile(
         re.escape(name)
-        + r"\.(dense|eta|eta_end|loss|predicted|reduction|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)"
+        + r"\.(dense|eta|eta_end|ghosts|loss|predicted|reduction|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)"
     )
     kept = {path.name for path in drawn}
     for path in to.iterdir() if to.is_dir() else ():

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.front.results import Results, tables_of
 from ghostsweep.machine import resources
@@ -17,17 +16,8 @@ from ghostsweep.spec import Run
 from ghostsweep.store import columns, tables
 from ghostsweep.training import history
 
-TOGETHER = 512
-"""Networks that are searched together."""
-
-
-class _Network(NamedTuple):
-    """Parameters of a run before the update of an epoch."""
-
-    run_id: str
-    epoch: int
-    fields: Mapping[str, Any]
-    params: dict[str, np.ndarray]
+if TYPE_CHECKING:
+    from ghostsweep.dynamics.kept import Kept
 
 
 def ghosts(
@@ -58,40 +48,21 @@ def ghosts(
     without steps or without a task, and where nothing is kept.
     """
     resources.load_jax()
-    from ghostsweep.dynamics import visits
-    from ghostsweep.dynamics.ghosts import N_STARTS, SEPARATION, ghosts_of
+    from ghostsweep.dynamics import kept
+    from ghostsweep.dynamics.ghosts import N_STARTS, SEPARATION
 
-    options: dict[str, Any] = {
-        "u": u,
-        "n_starts": N_STARTS if n_starts is None else n_starts,
-        "separation": SEPARATION if separation is None else separation,
-    }
-    if options["n_starts"] < 1 or not options["separation"] > 0:
+    least, apart = N_STARTS if n_starts is None else n_starts, SEPARATION if separation is None else separation
+    if least < 1 or not apart > 0:
         raise UsageError(f"n_starts, separation: found {n_starts} and {separation}; allowed: above 0")
-    groups: dict[Shape, list[_Network]] = {}
-    n_networks = 0
-    for network in _networks(what, params, runs, out):
-        n_networks += 1
-        if all(np.isfinite(value).all() for value in network.params.values()):
-            groups.setdefault(visits.quiet_shape(network.fields), []).append(network)
-    parts = []
-    for group in groups.values():
-        for first in range(0, len(group), TOGETHER):
-            some = group[first : first + TOGETHER]
-            stacked = {name: np.stack([one.params[name] for one in some]) for name in some[0].params}
-            found = ghosts_of(visits.networks_of([one.fields for one in some], stacked), **options)
-            at = found.pop("network").to_numpy()
-            found.insert(0, "epoch", np.array([one.epoch for one in some])[at])
-            found.insert(0, "run_id", np.array([one.run_id for one in some], object)[at])
-            parts.append(found)
+    table, count, lost = kept.ghosts_of_all(_networks(what, params, runs, out), u=u, n_starts=least, separation=apart)
     names = [column.name for column in columns.GHOSTS]
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
-    kept = sum(map(len, groups.values()))
+    table = table if len(table) else pd.DataFrame(columns=names)
     table.attrs = {
         "units": {column.name: column.unit for column in columns.GHOSTS},
-        "n_networks": kept,
-        "n_not_finite": n_networks - kept,
-        **{name: options[name] for name in ("u", "separation")},
+        "n_networks": count,
+        "n_not_finite": lost,
+        "u": u,
+        "separation": apart,
     }
     return table[names]
 
@@ -101,33 +72,29 @@ def _networks(
     params: Mapping[str, np.ndarray] | None,
     runs: Sequence[str],
     out: str | Path,
-) -> Iterator[_Network]:
+) -> Iterator[Kept]:
+    from ghostsweep.dynamics.kept import Kept, snapshots
+
     if isinstance(what, history.History):
-        yield _Network(what.run.run_id, len(what.loss), what.run.fields, what.params)
+        yield Kept(what.run.run_id, len(what.loss), what.run.fields, what.params)
     elif isinstance(what, Run):
         if params is None:
             raise UsageError("params: found none; allowed: the parameters of the run, by name")
         if "epochs" in params:
-            yield from _snapshots(what.run_id, what.fields, params)
+            yield from snapshots(what.run_id, what.fields, params)
         else:
             arrays = {name: np.asarray(value) for name, value in params.items()}
-            yield _Network(what.run_id, int(what.epochs), what.fields, arrays)
+            yield Kept(what.run_id, int(what.epochs), what.fields, arrays)
     else:
         found = tables_of(what, out)
-        kept = tables.with_snapshots(found.folder)
-        wanted = [run_id for run_id in found.runs["run_id"] if run_id in kept and (not runs or run_id in runs)]
+        there = tables.with_snapshots(found.folder)
+        wanted = [run_id for run_id in found.runs["run_id"] if run_id in there and (not runs or run_id in runs)]
         if missing := sorted(set(runs) - set(wanted)):
-            raise UsageError(f"runs: found {', '.join(missing)}; allowed: {', '.join(sorted(kept)) or 'none is kept'}")
+            raise UsageError(f"runs: found {', '.join(missing)}; allowed: {', '.join(sorted(there)) or 'none is kept'}")
         if not wanted:
             raise UsageError(f"{found.name}: found no snapshots; allowed: a sweep that keeps some (`keep` in its file)")
         for run_id in wanted:
-            yield from _snapshots(run_id, found.run(run_id).fields, found.snapshots(run_id))
-
-
-def _snapshots(run_id: str, fields: Mapping[str, Any], snapshots: Mapping[str, np.ndarray]) -> Iterator[_Network]:
-    for index in np.argsort(snapshots["epochs"], kind="stable"):
-        params = {name: np.asarray(values[index]) for name, values in snapshots.items() if name != "epochs"}
-        yield _Network(run_id, int(snapshots["epochs"][index]), fields, params)
+            yield from snapshots(run_id, found.run(run_id).fields, found.snapshots(run_id))
 
 
 def by_snapshot(found: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,7 @@ ROOMS = {
         {"analysis", "dynamics", "figures", "running", "spec", "store", "theory"},
     ),
     "findings": ({"numpy", "pandas"}, {"analysis", "spec", "store", "theory"}),
-    "drawing": ({"pandas"}, {"figures", "paper", "running", "store"}),
+    "drawing": ({"pandas"}, {"dynamics", "figures", "paper", "running", "spec", "store"}),
     "front": (
         {"jax", "matplotlib", "numpy", "pandas", "rich"},
         {"analysis", "declare", "drawing", "dynamics", "figures", "machine", "models", "running", "spec", "store"}
