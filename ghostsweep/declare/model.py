@@ -139,7 +139,8 @@ class Model:
     are there; none: all. bounded: whether loss and gradient are finite whatever the parameters. unroll: epochs per turn
     of the training loop. accuracy_of(loss), where accuracy is a falling function of it. cost(shape) and
     n_parameters(shape), else from the sizes of parameters and trials. before_epoch(params, traced): parameters as an
-    epoch begins. activation(shape, params, traced): when a model without outputs becomes active. check(fields) and version as of a task.
+    epoch begins. activation(shape, params, traced): when a model without outputs becomes active. check(fields) and
+    version as of a task.
 
     Plain numbers of a run's fields, for its analysis: theory(fields), the learning rate at which theory puts the upper
     boundary of what can be learned (NaN: it says nothing); floor(fields), a loss that no parameters can undercut;

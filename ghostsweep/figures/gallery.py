@@ -141,7 +141,10 @@ def _title(found: tables.Tables, runs: pd.DataFrame, words: Sequence[str] = ()) 
 
 def _remove_old(name: str, to: Path, drawn: list[Path]) -> None:
     """Remove pictures of a sweep that an earlier call drew under a name that is no longer drawn, and no other file."""
-    own = re.compile(re.escape(name) + r"\.(dense|eta|eta_end|loss|predicted|reduction|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)")
+    own = re.compile(
+        re.escape(name)
+        + r"\.(dense|eta|eta_end|loss|predicted|reduction|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)"
+    )
     kept = {path.name for path in drawn}
     for path in to.iterdir() if to.is_dir() else ():
         if own.fullmatch(path.name) and path.name not in kept and path.is_file():

@@ -75,7 +75,6 @@ class Evidence:
     def scaling(self, x: str, boundary: str = "upper") -> pd.DataFrame:
         return compare_scaling(self.boundary(boundary), x=x)
 
-
     def reduction(self, name: str) -> pd.DataFrame:
         """The reduction of another sweep of the same networks, kept beside these tables."""
         return read_reduction(self.found.folder.parent / name)

@@ -57,7 +57,10 @@ def switch(run: Run, params: dict[str, np.ndarray], kind: int) -> float:
     """s by an independent reading of what the network does: where its readout crosses the middle of its targets."""
     done = ghostsweep.simulate(quiet(run), params)
     assert done.outputs is not None and done.targets is not None and done.inputs is not None
-    target, output = done.targets.reshape(len(done.targets), -1)[:, kind], done.outputs.reshape(len(done.targets), -1)[:, kind]
+    target, output = (
+        done.targets.reshape(len(done.targets), -1)[:, kind],
+        done.outputs.reshape(len(done.targets), -1)[:, kind],
+    )
     middle = (target[0] + target[-1]) / 2
     inverse = np.arctanh if run.fields["task"] == "dcdt" else lambda o: np.log(o / (1 - o))
     height = (inverse(output) - inverse(middle)) * np.sign(target[-1] - target[0])
@@ -168,7 +171,7 @@ def test_what_has_no_switch_is_refused() -> None:
 
 
 def test_section_of_the_collapse_of_figure_three() -> None:
-    """Numbers worked out by hand beside the paper, of time counted at the end of a step, half a step later than here."""
+    """Numbers that were worked out by hand, time counted at the end of a step: half a step later than here."""
     table = ghostsweep.reduce("fig3_collapses").set_index("epoch")
     rows = table.loc[5_118:5_132]
     assert rows["cosine"].between(0.986, 1).all() and rows["norm_ratio"].between(1.0, 1.26).all()
