@@ -87,7 +87,8 @@ _ROOMS = {
     "ghostsweep.front.results": ("Tables",),
     "ghostsweep.front.verbs": (
         "analyze", "band_plot", "compare_scaling", "critical_lr", "fit_power_law", "learnable_band", "list_sweeps",
-        "load", "local_exponent", "outcomes", "phase_diagram", "plot", "read", "reduce", "run", "scaling_plot", "status",
+        "load", "local_exponent", "outcomes", "phase_diagram", "plot", "read", "reduce", "run", "scaling_plot",
+        "status",
     ),
     "ghostsweep.paper.reproduction": ("reproduce",),
     "ghostsweep.reporting": ("report",),

@@ -44,7 +44,8 @@ def is_closed_form(table: pd.DataFrame) -> bool:
 class Cell(NamedTuple):
     """One cell: its fields, its learning rates (n_rates), seeds, and which runs there are and what became of them.
 
-    seeds: (n_seeds). seen: (n_seeds, n_rates) of 0 and 1. outcome: (n_seeds, n_rates) indices into OUTCOMES, -1 where not seen.
+    seeds: (n_seeds). seen: (n_seeds, n_rates) of 0 and 1. outcome: (n_seeds, n_rates) indices into OUTCOMES, -1 where
+    not seen.
     """
 
     fields: dict[str, Any]

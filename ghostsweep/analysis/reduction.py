@@ -55,8 +55,8 @@ def predicted(reduction: pd.DataFrame, learned_loss: float = 0.1) -> pd.DataFram
 def at_the_end(reduction: pd.DataFrame, count: int = 4) -> pd.DataFrame:
     """Each run over its last `count` snapshots, a row a run and kind of trial.
 
-    Columns: run_id, trial, the fields of the table, learning_rate, outcome; eta and lr_critical, geometric means, since s
-    swings about the optimum and |ds/dp| with it; eta_highest; s_low and s_high; cosine and norm_ratio, means. NaN
+    Columns: run_id, trial, the fields of the table, learning_rate, outcome; eta and lr_critical, geometric means, since
+    s swings about the optimum and |ds/dp| with it; eta_highest; s_low and s_high; cosine and norm_ratio, means. NaN
     where the output never switches in them. Raises UsageError for missing columns.
     """
     require_columns(reduction, ("run_id", "trial", "epoch", "s", "eta", "lr_critical", "outcome"), "at_the_end")
@@ -89,10 +89,10 @@ MEASURED = (*(column.name for column in REDUCTION), "learning_rate")
 def flattening(ends: pd.DataFrame, by: str = "timescale", least_ratio: float = 0.05) -> pd.DataFrame:
     """How a network's predicted critical rate goes with the rate it was trained at, a row per value of `by` and seed.
 
-    ends: of `at_the_end`, of runs at several rates. Columns: `by`, seed, n_rates, exponent, the power of the learning rate
-    that fits the lr_critical of the runs best that kept what they learned and whose loss sees s (norm_ratio at least
-    least_ratio): 0 where |ds/dp| is the network's own, 1 where training finds a place where eta is the same whatever the
-    rate. Of networks with three such runs or more.
+    ends: of `at_the_end`, of runs at several rates. Columns: `by`, seed, n_rates, exponent, the power of the learning
+    rate that fits the lr_critical of the runs best that kept what they learned and whose loss sees s (norm_ratio at
+    least least_ratio): 0 where |ds/dp| is the network's own, 1 where training finds a place where eta is the same
+    whatever the rate. Of networks with three such runs or more.
     """
     require_columns(ends, (by, "seed", "learning_rate", "lr_critical", "outcome", "norm_ratio"), "flattening")
     kept = ends[(ends["outcome"] == "learned") & (ends["norm_ratio"] >= least_ratio)]
@@ -135,7 +135,8 @@ def compare_predicted(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Observed critical rates over predicted ones, of the same seeds, a row per predictor and value of `by`, and overall.
+    """Observed critical rates over predicted ones of the same seeds, a row per predictor and value of `by`, and for
+    all.
 
     prediction: of `predicted`. runs: of a sweep of learning rates with these seeds and values of `by`, alike in all
     else. Columns, each but the counts with its interval (_low, _high): predictor; `by`, null for all values together;
@@ -143,8 +144,8 @@ def compare_predicted(
     their logarithms over the seeds. Of the rows of all values together: observed_exponent and predicted_exponent, the
     powers of `by` that fit all seeds best, and within, the correlation about the means of each value of `by`.
 
-    Intervals at `level` are of a bootstrap of `n_boot` draws from `seed`, over the seeds, common to all values of `by`; in
-    each the rate observed of a seed lies anywhere in its bracket, evenly in the logarithm, and so do the means of
+    Intervals at `level` are of a bootstrap of `n_boot` draws from `seed`, over the seeds, common to all values of `by`;
+    in each the rate observed of a seed lies anywhere in its bracket, evenly in the logarithm, and so do the means of
     their estimates. Seeds of which the grid shows one side alone are left out (`n_censored`).
     Raises UsageError for missing columns and where no seed is in both tables.
     """

@@ -1,5 +1,6 @@
 """The command that reduces the snapshots of a sweep to the canonical form."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +39,10 @@ def reduce_command(
 ) -> None:
     """Reduce the snapshots of a sweep to the canonical form: s, its gradient, eta and the critical rate it predicts.
 
-    For sweeps with [record.snapshots] whose task is to switch the output at a time T: delayed activation, cue tasks, and
-    own ones. s is (T / t)^2, t the time at which the output switches; eta = learning_rate C |ds/dp|^2 / 2 is what the
-    canonical form's scale parameter is for the network at that snapshot, lr_critical the rate at which it would be 3/4.
+    For sweeps with [record.snapshots] whose task is to switch the output at a time T: delayed activation, cue tasks,
+    and own ones. s is (T / t)^2, t the time at which the output switches; eta = learning_rate C |ds/dp|^2 / 2 is what
+    the canonical form's scale parameter is for the network at that snapshot, lr_critical the rate at which it would be
+    3/4.
 
     The tables are predicted, a row a run that has learned: critical rates at the first, flattest, steepest and last
     snapshot; at_the_end, means over its last four snapshots; and reduction, all of them. On a terminal the first two
@@ -50,10 +52,8 @@ def reduce_command(
     """
     found = verbs.reduce(named(name, quick), out=out)
     tables = {"at_the_end": analysis.at_the_end(found), "reduction": found}
-    try:
+    with contextlib.suppress(UsageError):  # where none has learned
         tables = {"predicted": analysis.predicted(found)} | tables
-    except UsageError:  # none has learned
-        pass
     if keep:
         folder = verbs.read(named(name, quick), out=out).folder
         print(f"wrote {reduced.write_reduction(folder, found)}")

@@ -1,4 +1,4 @@
-"""Networks reduced to the canonical form: s and eta along training, eta at its end, predicted against observed rates."""
+"""Networks reduced to the canonical form: s and eta along training and at its end, predicted and observed rates."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -70,8 +70,10 @@ def reduction_along(
         for ax, letter in ((top, "a"), (middle, "b"), (bottom, "c")):
             style.panel_letter(ax, letter)
         remarks = [
-            f"Grey: s < {edge:.3g}, the output switches after the end of the trial. Crosses: it does not switch. Dashed: "
-            f"η = {1 - edge:.3g}, above which a canonical step from the optimum leads there. c: between the gradients of the "
+            f"Grey: s < {edge:.3g}, the output switches after the end of the trial. Crosses: it does not switch. "
+            "Dashed: "
+            f"η = {1 - edge:.3g}, above which a canonical step from the optimum leads there. c: between the "
+            "gradients of the "
             "loss and of the canonical loss."
         ]
         framing.frame(fig, title=heading, about=about, note=note, handles=handles, remarks=remarks)
@@ -92,8 +94,8 @@ def predicted_plot(
 
     prediction: of `analysis.predicted`. runs: of a sweep of rates with the same seeds. A point for each seed with the
     bracket of its threshold, a colour for each value of `by`, geometric means with their intervals on top, and the
-    line on which both are equal. width: inches. title, note: as in `phase_diagram`. Raises UsageError where no seed is in
-    both tables.
+    line on which both are equal. width: inches. title, note: as in `phase_diagram`. Raises UsageError where no seed is
+    in both tables.
     """
     found = analysis.compare_predicted(prediction, runs, by=by, predictors=predictors)
     observed = analysis.seed_thresholds(runs)[["seed", by, "lr_below", "lr_above"]]
@@ -138,8 +140,10 @@ def predicted_plot(
         panels[0].set_ylabel("observed critical rate")
         handles = [Line2D([], [], marker="o", linestyle="", color=c, label=f"{v:.3g}") for v, c in colors.items()]
         remarks = [
-            "Bars: neighbouring rates between which a seed begins to collapse, at its predicted rate (η critical at a snapshot "
-            f"of the same network). Circles: geometric means, {found['level'].iloc[0]:.0%} intervals over seeds. Dashed: equal."
+            "Bars: neighbouring rates between which a seed begins to collapse, at its predicted rate (η critical "
+            "at a snapshot "
+            f"of the same network). Circles: geometric means, {found['level'].iloc[0]:.0%} intervals over seeds. "
+            "Dashed: equal."
         ]
         framing.frame(
             fig, title=heading, about=about, note=note, handles=handles, legend_title=style.label(runs, by),
@@ -183,7 +187,8 @@ def eta_at_end(
         ax.set_ylabel("η at the end of training")
         handles = [Line2D([], [], marker="o", color=c, label=f"{v:.3g}") for v, c in colors.items()]
         remarks = [
-            "Runs that keep what they learned; lines: medians over seeds. Dashed: η = 3/4. Rings: the gradient of the loss is "
+            "Runs that keep what they learned; lines: medians over seeds. Dashed: η = 3/4. Rings: the gradient "
+            "of the loss is "
             f"below {BLIND:g} of the canonical one: the loss does not see s."
         ]
         framing.frame(

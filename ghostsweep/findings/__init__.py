@@ -43,8 +43,10 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("and the lower boundary?", activation.rank_one_lower),
         Row("and the learnable band?", activation.rank_one_band),
         Row("does the canonical form's one parameter predict the critical rate?", reduction.predictions),
-        Row("and how it falls with T, and which seeds are thrown first?", reduction.prediction_law),
-        Row("what is η where networks keep what they learned?", reduction.kept_eta),
+        Row("and as it is just after learning?", partial(reduction.predictions, predictor="first")),
+        Row("does it fall with T alike, and tell seeds apart?", reduction.prediction_law),
+        Row("what is η at the highest rates kept?", reduction.highest_eta),
+        Row("is η below 3/4 where networks keep what they learned?", reduction.kept_eta),
         Row("does it depend on the rate a network was trained at?", reduction.flattened),
         Row("do networks collapse late at a low rate?", reduction.late),
     ),
@@ -65,9 +67,10 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("why is there none at the lowest?", activation.confidence_floor),
         Row("and at the highest?", activation.confidence_dead),
         Row(
-            "what is η where networks keep what they learned?",
-            partial(reduction.kept_eta, name=reduction.CONFIDENCES, by="confidence"),
+            "what is η at the highest rates kept at other confidences?",
+            partial(reduction.highest_eta, name=reduction.CONFIDENCES, by="confidence"),
         ),
+        Row("is η below 3/4 at other confidences?", partial(reduction.kept_eta, name=reduction.CONFIDENCES)),
     ),
     "rank_one_lr_timescale_confidence": tuple(
         Row(f"and at other timescales, c = {c}?", partial(activation.timescale_confidence, c=c)) for c in (1, 3, 10, 30)
@@ -88,9 +91,10 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("the lower boundary against rank", activation.rank_lower),
         Row("and the upper one", activation.rank_upper),
         Row(
-            "what is η where networks keep what they learned?",
-            partial(reduction.kept_eta, name=reduction.RANKS, by="rank"),
+            "what is η at the highest rates kept with rank?",
+            partial(reduction.highest_eta, name=reduction.RANKS, by="rank"),
         ),
+        Row("is η below 3/4 with rank?", partial(reduction.kept_eta, name=reduction.RANKS)),
     ),
     "fig6b_rank": (
         Row("does rank widen it at Fig. 6b's rates?", activation.rank_width),

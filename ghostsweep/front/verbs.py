@@ -101,11 +101,11 @@ def learnable_band(
 def reduce(results: Results, *, out: str | Path = "results") -> pd.DataFrame:
     """Each snapshot of each run, reduced to the canonical form: a row per run, epoch and kind of trial that switches.
 
-    Columns: run_id, epoch, trial; loss and grad_norm; due, T, and time, t, the switch of target and output, in steps; s =
-    (T / t)^2; s_grad_norm; eta, the one scale parameter of the canonical form, and eta_critical, above which a step can
-    lead out of the trial; lr_critical, the learning rate at which it is that; canonical_loss; cosine and
-    norm_ratio, the loss's gradient held against the canonical one; fields of the runs. What they mean and how they follow
-    is in `ghostsweep.training.reduction`. `analysis.predicted` and `analysis.compare_predicted` go on from it.
+    Columns: run_id, epoch, trial; loss and grad_norm; due, T, and time, t, the switch of target and output, in steps; s
+    = (T / t)^2; s_grad_norm; eta, the one scale parameter of the canonical form, and eta_critical, above which a step
+    can lead out of the trial; lr_critical, the learning rate at which it is that; canonical_loss; cosine and
+    norm_ratio, the loss's gradient held against the canonical one; fields of the runs. What they mean and how they
+    follow is in `ghostsweep.training.reduction`. `analysis.predicted` and `analysis.compare_predicted` go on from it.
 
     Of a folder without runs, the reduction that it keeps. Raises UsageError for results without snapshots, for models
     without outputs, and for tasks whose targets do not switch.

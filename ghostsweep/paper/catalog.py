@@ -58,6 +58,11 @@ PAPER = {
     ),
 }
 
+REDUCED = ("rank_one_lr_timescale_reduction", "rank_one_lr_reduction")
+"""Sweeps whose reductions the claims on the canonical form take: at a low rate all along, at many rates at the end."""
+RATES = "rank_one_lr_timescale"
+"""The sweep of rates that they are held against."""
+
 
 def read(sweep: str, out: str | Path) -> tables.Tables:
     """The tables of a sweep of the paper: at full scale if there, else reduced, else of its quick version.

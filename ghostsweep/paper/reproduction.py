@@ -13,9 +13,11 @@ import pandas as pd
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import naming
 from ghostsweep.paper import catalog
+from ghostsweep.paper.claims import Claim, reduction
 from ghostsweep.running import finding, lacking, sweeping
 from ghostsweep.spec import Sweep, load
 from ghostsweep.store import files, tables
+from ghostsweep.store.reduced import has_reduction, read_reduction
 
 CLAIMS = ("figure", "kind", "claim", "measured", "value", "low", "high", "p_value", "n_seeds", "holds", "scale")
 
@@ -98,21 +100,33 @@ def reproduce(
 def claims(out: str | Path = "results") -> pd.DataFrame:
     """The claims of all figures judged from the best results there are, as `Reproduced.claims`; draws nothing.
 
-    Raises UsageError where a figure has none.
+    Then those of the reduction to the canonical form, where reductions are kept. Raises UsageError where a figure has
+    none.
     """
     found = [
         judged(plan, [catalog.read(name, out) for name in plan.sweeps + plan.also]) for plan in catalog.PAPER.values()
     ]
+    if all(has_reduction(Path(out) / name) for name in catalog.REDUCED):
+        found.append(_judged(_reduction(Path(out)), []))
     return pd.concat(found, ignore_index=True).infer_objects()
+
+
+def _reduction(out: Path) -> list[Claim]:
+    slow, many = (read_reduction(out / name) for name in catalog.REDUCED)
+    return reduction(slow, many, tables.read(catalog.RATES, out).runs)
 
 
 def judged(plan: catalog.PaperFigure, found: list[tables.Tables]) -> pd.DataFrame:
     """The claims of a figure, judged from the tables of all its sweeps, as `Reproduced.claims`."""
+    return _judged(plan.claims(*found), found)
+
+
+def _judged(claims: list[Claim], found: list[tables.Tables]) -> pd.DataFrame:
     rows = [
         claim._asdict()
         | {"holds": bool(claim.holds)}
         | {"scale": _scale(found if claim.tables is None else [found[i] for i in claim.tables])}
-        for claim in plan.claims(*found)
+        for claim in claims
     ]
     return pd.DataFrame(rows, columns=list(CLAIMS)).astype(object)
 
@@ -141,7 +155,8 @@ def claims_text(claims: pd.DataFrame) -> str:
     """The claims in Markdown, a section a figure, a line a claim: whether it holds, and what was measured."""
     parts = []
     for figure, rows in claims.groupby("figure", sort=False):
-        lines = [f"### Figure {str(figure).removeprefix('fig')}", ""]
+        number = str(figure).removeprefix("fig")
+        lines = [f"### Figure {number}" if number.isdigit() else "### The reduction to the canonical form", ""]
         for row in rows.itertuples(index=False):
             verdict = "holds" if row.holds else "does not hold"
             check = " (a check)" if row.kind == "check" else ""

@@ -1,4 +1,4 @@
-"""Reductions to the canonical form as files of a result folder, which may be there without the snapshots they are of."""
+"""Reductions to the canonical form, as files of a result folder that may be there without the snapshots."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def has_reduction(folder: Path) -> bool:
 
 
 def read_reduction(folder: Path) -> pd.DataFrame:
-    """The reduction kept in a folder, units in `.attrs["units"]`. Raises UsageError without one, or where it is damaged."""
+    """The reduction kept in a folder, units in `.attrs["units"]`. Raises UsageError without one that can be read."""
     path = folder / NAME
     try:
         return frame(pq.read_table(path))
@@ -35,7 +35,8 @@ def read_reduction(folder: Path) -> pd.DataFrame:
 def write_reduction(folder: Path, reduction: pd.DataFrame) -> Path:
     """Keep a reduction in a folder, numbers in the precision that runs have in float32; return the file.
 
-    Rows in which the output does not switch are left out but for a run's last: they say nothing that its curve does not.
+    Rows in which the output does not switch are left out but for a run's last: they say nothing that its curve does
+    not.
     """
     last = reduction["epoch"] == reduction.groupby("run_id")["epoch"].transform("max")
     table = reduction[reduction["s"].notna() | last]

@@ -10,9 +10,9 @@ divided by T. A step of plain gradient descent, p <- p - lr dL/dp, moves s by (d
 
     s <- s - eta sign(s - 1) s^(-3/2)    with    eta = lr C |ds/dp|^2 / 2,
 
-the canonical map, but for eta, which changes as |ds/dp| does along training. From s > 1 a step leads at most to 1 - eta:
-out of the trial where eta > 1 - (T / end)^2, which is 3/4 where the trial ends at 2T. All of this is derived here; of the
-canonical form itself, whose gradient is that of T L, it gives eta = 8 lr T^5 / pi^4 (`ghostsweep.theory`).
+the canonical map, but for eta, which changes as |ds/dp| does along training. From s > 1 a step leads at most to 1 -
+eta: out of the trial where eta > 1 - (T / end)^2, which is 3/4 where the trial ends at 2T. All of this is derived here;
+of the canonical form itself, whose gradient is that of T L, it gives eta = 8 lr T^5 / pi^4 (`ghostsweep.theory`).
 """
 
 import functools
@@ -47,9 +47,9 @@ class Reduced(NamedTuple):
     """One snapshot: values of the loss as it is, (), and of each kind of trial, (kinds,).
 
     switches: whether the target does, once. time: of the switch of the output, in steps from where `due`, that of the
-    target, is counted; NaN where there is none. s; slope, |ds/dp|; scale, C; edge, (T / end)^2. loss, grad_norm: of what
-    is trained. canonical_loss, canonical_norm and cosine: of the canonical loss of all kinds together, where each is in
-    its trial.
+    target, is counted; NaN where there is none. s; slope, |ds/dp|; scale, C; edge, (T / end)^2. loss, grad_norm: of
+    what is trained. canonical_loss, canonical_norm and cosine: of the canonical loss of all kinds together, where each
+    is in its trial.
     """
 
     switches: jax.Array
@@ -218,10 +218,10 @@ Snapshots = Mapping[str, np.ndarray]
 def reduction(given: Iterable[tuple[Run, Snapshots]]) -> pd.DataFrame:
     """Snapshots of runs, reduced: a row per run, epoch and kind of trial whose target switches once.
 
-    given: runs, each with `epochs` (S,) and parameters by name (S, ...), before that epoch's update. Columns: `REDUCTION` of
-    `ghostsweep.store.columns`. One compiled program per shape, in float64, for all of its snapshots. Raises
-    UsageError for a model that has neither outputs nor an activation, for parameters that are not its own, and for
-    a task of which no trial's target switches once.
+    given: runs, each with `epochs` (S,) and parameters by name (S, ...), before that epoch's update. Columns:
+    `REDUCTION` of `ghostsweep.store.columns`. One compiled program per shape, in float64, for all of its snapshots.
+    Raises UsageError for a model that has neither outputs nor an activation, for parameters that are not its own, and
+    for a task of which no trial's target switches once.
     """
     groups: dict[Shape, list[tuple[Run, dict[str, Any], Snapshots]]] = {}
     for run, snapshots in given:

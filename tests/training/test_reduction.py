@@ -171,7 +171,7 @@ def test_what_has_no_switch_is_refused() -> None:
 
 
 def test_section_of_the_collapse_of_figure_three() -> None:
-    """Numbers worked out by hand beside the paper, of time counted at the end of a step, half a step later than here."""
+    """Numbers that were worked out by hand, time counted at the end of a step: half a step later than here."""
     table = ghostsweep.reduce("fig3_collapses").set_index("epoch")
     rows = table.loc[5_118:5_132]
     assert rows["cosine"].between(0.986, 1).all() and rows["norm_ratio"].between(1.0, 1.26).all()

@@ -1,5 +1,7 @@
 """Claims of the paper's central step: near a ghost a network is the canonical form, with one scale parameter."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from scipy.stats import mannwhitneyu
@@ -38,7 +40,8 @@ def _predictions(slow: pd.DataFrame, runs: pd.DataFrame) -> list[Claim]:
             "reduction",
             f"the rate at which eta is 3/4 is a network's critical one, within a factor of {FACTOR:g} at every T",
             f"observed over predicted {each['ratio'].min():.2g} to {each['ratio'].max():.2g}, furthest off at T = "
-            f"{worst['timescale']:g}: {worst['ratio']:.2g} ({worst['ratio_low']:.2g} to {worst['ratio_high']:.2g}); within it "
+            f"{worst['timescale']:g}: {worst['ratio']:.2g} ({worst['ratio_low']:.2g} to "
+            f"{worst['ratio_high']:.2g}); within it "
             f"at {inside.sum()} of {len(each)} T",
             float(worst["ratio"]),
             bool(inside.all()),
@@ -51,7 +54,8 @@ def _predictions(slow: pd.DataFrame, runs: pd.DataFrame) -> list[Claim]:
             "it falls with T as the critical rate does",
             f"as T^{whole['predicted_exponent']:.2f} ({whole['predicted_exponent_low']:.2f} to "
             f"{whole['predicted_exponent_high']:.2f}), observed {whole['observed_exponent']:.2f} "
-            f"({whole['observed_exponent_low']:.2f} to {whole['observed_exponent_high']:.2f}); correlation of the logarithms "
+            f"({whole['observed_exponent_low']:.2f} to {whole['observed_exponent_high']:.2f}); correlation of "
+            "the logarithms "
             f"{whole['correlation']:.2f} ({whole['correlation_low']:.2f} to {whole['correlation_high']:.2f})",
             steeper,
             bool(
@@ -95,13 +99,14 @@ def _kept(many: pd.DataFrame) -> list[Claim]:
             "networks that keep what they learned have eta below 3/4 in the end, where the loss sees s",
             (network["eta"].max() < theory.CRITICAL_ETA).tolist(),
             f"; in all, {int((sees['eta'] < theory.CRITICAL_ETA).sum())} of {len(sees)} runs, from rates of "
-            f"{sees['learning_rate'].min():.2g} to {sees['learning_rate'].max():.2g}; of {len(blind)} whose loss does not see s "
+            f"{sees['learning_rate'].min():.2g} to {sees['learning_rate'].max():.2g}; of {len(blind)} whose loss "
+            "does not see s "
             f"(its gradient below {SEES:g} of the canonical one) {above} are above",
         ),
         Claim(
             "reduction",
             f"eta at the highest rates kept is the same at every T, within a factor of {FACTOR:g}",
-            f"medians {medians.min():.2g} to {medians.max():.2g} at T = {', '.join(f'{t:g}' for t in medians.index)}, where most "
+            f"medians {medians.min():.2g} to {medians.max():.2g} at T = {_values(medians.index)}, where most "
             "losses see s",
             spread,
             bool(spread < FACTOR),
@@ -110,7 +115,8 @@ def _kept(many: pd.DataFrame) -> list[Claim]:
         Claim(
             "reduction",
             "the critical rate that |ds/dp| predicts is the network's own, whatever the rate it was trained at",
-            f"it goes as that rate to the {mean:.2f} ({mean - error:.2f} to {mean + error:.2f}), {len(slope)} networks: "
+            f"it goes as that rate to the {mean:.2f} ({mean - error:.2f} to {mean + error:.2f}), {len(slope)} "
+            "networks: "
             "0 were it their own, 1 if eta is the same at every rate",
             mean,
             bool(abs(mean) < error),
@@ -136,7 +142,7 @@ def _kept(many: pd.DataFrame) -> list[Claim]:
 
 
 def _late(slow: pd.DataFrame) -> list[Claim]:
-    """Networks that had learned at a low rate and lost it: eta before, held against that of the others of the same T."""
+    """Networks that had learned at a low rate and lost it: eta before, against that of the others of the same T."""
     last = slow[slow["s"].notna()].sort_values("epoch").groupby("run_id").tail(1)
     lost = last[last["outcome"] != "learned"]
     others = last[last["timescale"].isin(lost["timescale"]) & (last["outcome"] == "learned")]
@@ -151,7 +157,7 @@ def _late(slow: pd.DataFrame) -> list[Claim]:
             "reduction",
             "eta has passed 3/4 where a network that had learned is thrown out",
             (lost["eta"] > theory.CRITICAL_ETA).tolist(),
-            f"; at a rate of {slow['learning_rate'].iloc[0]:g}, T = {', '.join(f'{t:g}' for t in sorted(lost['timescale'].unique()))}, last "
+            f"; at a rate of {slow['learning_rate'].iloc[0]:g}, T = {_values(lost['timescale'])}, last "
             f"eta {lost['eta'].min():.2g} to {lost['eta'].max():.2g}",
         ),
         Claim(
@@ -165,3 +171,7 @@ def _late(slow: pd.DataFrame) -> list[Claim]:
             n_seeds=len(lost) + len(others),
         ),
     ]
+
+
+def _values(found: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(set(found)))
