@@ -193,3 +193,59 @@ def simulated_gradient(
         error = output - float(i + 1 > round(timescale / dt))
         total += 2.0 * error * confidence * output * (1.0 - output) * y
     return dt / timescale * total
+
+
+# Toy models of arXiv 2502.17433 [derived]: a slow point, dx/dt = x^2 + r from 0, whose output is on once x has blown
+# up; and a limit cycle, x = sin(2 pi r t), whose output is on where x < 0. Loss: mean output over the delay T_d plus
+# mean of 1 - output over the response T_r. A step of gradient descent from just right of the optimum reaches the flat
+# zone at the critical rate, the distance to it divided by the gradient there.
+
+TOYS = ("slow_point", "limit_cycle")
+
+
+def toy_loss(kind: str, r: ArrayLike, delay: float, response: float) -> Array:
+    """Loss of a toy model at r, of a delay and a response of these lengths; shaped like r.
+
+    Of a slow point 1/time^2, of a limit cycle a frequency, 1/time. Raises UsageError for another kind.
+    """
+    r = _array(r)
+    if _toy(kind) == "slow_point":
+        on = np.pi / 2 / np.sqrt(np.where(r > 0, r, np.nan))
+        loss = np.where(on < delay, 1 - on / delay, np.minimum((on - delay) / response, 1))
+        return np.where(r > 0, loss, 1.0)
+    early, right, whole = np.zeros(r.shape), np.zeros(r.shape), delay + response
+    period = 1 / np.maximum(np.abs(r), np.finfo(float).tiny)
+    for cycle in range(int(np.ceil(np.abs(r).max() * whole)) + 1):
+        on = (cycle + np.where(r > 0, 0.5, 0.0)) * period
+        off = on + period / 2
+        early = early + np.clip(np.minimum(off, delay) - on, 0, None)
+        right = right + np.clip(np.minimum(off, whole) - np.maximum(on, delay), 0, None)
+    return np.asarray(np.where(r == 0, 1.0, early / delay + 1 - right / response))
+
+
+def toy_optimum(kind: str, delay: float) -> float:
+    """The r whose output switches on as the delay ends."""
+    return float(optimum(delay)) if _toy(kind) == "slow_point" else 1 / (2 * delay)
+
+
+def toy_critical_lr(kind: str, delay: float, response: float) -> float:
+    """The critical learning rate of a toy model, exact for a response that is at most as long as the delay.
+
+    Slow point: (pi^4 / 8) (1 / T_d^2 - 1 / (T_d + T_r)^2) / T_d^2, which is (pi^4 / 4) T_r T_d^-5 for a short response
+    and (3 pi^4 / 32) T^-4 where both are T. Limit cycle: T_r / (2 T_d (T_d + T_r)) divided by 2 T_d and, where the
+    response is as long as the delay, 4 T_d^2 / T_r more: T_r T_d^-3 / 4, and T^-2 / 24.
+    Raises UsageError for a longer response, and for another kind.
+    """
+    if not 0 < response <= delay:
+        raise UsageError(f"response: found {response}; allowed: > 0 and at most the delay, {delay}")
+    whole = delay + response
+    if _toy(kind) == "slow_point":
+        return float(np.pi**4 / 8 * (delay**-2 - whole**-2) / delay**2)
+    gradient = 2 * delay + (4 * delay**2 / response if response == delay else 0.0)
+    return response / (2 * delay * whole) / gradient
+
+
+def _toy(kind: str) -> str:
+    if kind not in TOYS:
+        raise UsageError(f"toy model: found {kind!r}; allowed: {' or '.join(map(repr, TOYS))}")
+    return kind

@@ -16,7 +16,7 @@ def power_index(states: jax.Array) -> dict[str, jax.Array]:
     P_k P_l / (sum P)^2, P = |FFT s|^2. Components have no sign of their own: here the largest weight of each is
     positive.
     """
-    centred = states - states.mean(axis=0)
+    centred = states - states.mean(axis=0, keepdims=True)
     _, vectors = jnp.linalg.eigh(centred.T @ centred)  # in rising order
     first, second = vectors[:, -1], vectors[:, -2]
     pc1, pc2 = (states @ (v * jnp.sign(v[jnp.argmax(jnp.abs(v))])) for v in (first, second))
@@ -43,10 +43,10 @@ def motion(states: jax.Array, dt_ms: jax.Array, tau_ms: jax.Array) -> dict[str, 
     quarters = states[-(steps // 4) * 4 :].reshape(4, -1, units)
 
     def amplitude(part: jax.Array) -> jax.Array:
-        return jnp.sqrt(((part - part.mean(axis=0)) ** 2).mean())
+        return jnp.sqrt(((part - part.mean(axis=0, keepdims=True)) ** 2).mean())
 
     late = states[-(steps // 2) :]
-    centred = late - late.mean(axis=0)
+    centred = late - late.mean(axis=0, keepdims=True)
     _, vectors = jnp.linalg.eigh(centred.T @ centred)
     along = centred @ vectors[:, -1]
     margin = jnp.maximum(0.1 * jnp.abs(along).max(), 1e-5 * units**0.5)  # below: rounding in float32
@@ -58,14 +58,14 @@ def motion(states: jax.Array, dt_ms: jax.Array, tau_ms: jax.Array) -> dict[str, 
     _, rises = jax.lax.scan(look, jnp.asarray(False), along)
     count = rises.sum()
     first, last = jnp.argmax(rises), len(rises) - 1 - jnp.argmax(rises[::-1])
-    between = (last - first) / jnp.maximum(count - 1, 1) * dt_ms
+    between = (last - first).astype(states.dtype) / jnp.maximum(count - 1, 1).astype(states.dtype) * dt_ms
     nan = jnp.full((), jnp.nan, states.dtype)
     ends = amplitude(quarters[2]), amplitude(quarters[3])
     speed = jnp.sqrt(((states[-1] - states[-2]) ** 2).mean()) * tau_ms / dt_ms
     return {
         "free_amplitude": ends[1],
         "free_decay": jnp.where(ends[0] > 0, ends[1] / ends[0], 0.0),
-        "free_period": jnp.where(count > 1, between, nan).astype(states.dtype),
+        "free_period": jnp.where(count > 1, between, nan),
         "free_cycles": count.astype(states.dtype),
         "free_speed": speed,
     }

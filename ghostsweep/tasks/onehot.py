@@ -117,7 +117,7 @@ def update(shape: Shape, traced: Traced, tally: Traced, epoch: "jax.Array", meas
     now = epoch.astype(shape.dtype)
     is_first = (tally["good_epoch"] < 0) & (both > HIGH).all()
     good_epoch = jnp.where(is_first, now, tally["good_epoch"])
-    counts = good_epoch >= 0
+    low, high = (jnp.where(good_epoch >= 0, side.sum(dtype=shape.dtype), 0) for side in (both < LOW, both > LOW))
     window = jnp.maximum(jnp.floor(traced["epochs"] / LAST_SHARE), 1)
     place = now - (traced["epochs"] - window) + 1  # 1 in the first epoch of the window
     means = jnp.stack([tally["late_accuracy"], tally["late_reliability"]])
@@ -127,8 +127,8 @@ def update(shape: Shape, traced: Traced, tally: Traced, epoch: "jax.Array", meas
         "late_accuracy": means[0],
         "late_reliability": means[1],
         "good_epoch": good_epoch,
-        "low_count": tally["low_count"] + counts * (both < LOW).sum(dtype=shape.dtype),
-        "high_count": tally["high_count"] + counts * (both > LOW).sum(dtype=shape.dtype),
+        "low_count": tally["low_count"] + low,
+        "high_count": tally["high_count"] + high,
     }
 
 

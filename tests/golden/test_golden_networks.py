@@ -13,6 +13,7 @@ from ghostsweep import Run, train_one
 GOLDEN = Path(__file__).parents[1] / "golden"
 HORIZONS = pd.read_csv(GOLDEN / "horizons.csv", index_col="file")
 CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
+ONEHOT: dict[str, Any] = {"input_ms": 30.0, "reaction_ms": 50.0, "momentum": 0.9, "weight_decay": 1e-7}
 FLOW_MAP: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 50.0, "reaction_ms": 50.0}
 KINDS: dict[str, dict[str, Any]] = {
     "rank1_delayed_activation.learn_c": {"model": "rank_one", "timescale": 20, "train_confidence": True},
@@ -26,6 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "rank2_dcdt": {"model": "low_rank", "rank": 2, "task": "dcdt"} | FLOW_MAP,
     "rank2_dmts_adam": {"model": "low_rank", "rank": 2, "task": "dmts", "optimizer": "adam"} | CUES,
     "full_dcdt_adam_normalised": {"model": "full_rank", "task": "dcdt", "optimizer": "adam"} | FLOW_MAP,
+    "full_dcdt_onehot": {"model": "two_bias", "task": "dcdt_onehot"} | ONEHOT,
 }
 HORIZON = {"float64": ("float64_1e-9", 1e-9), "float32": ("float32_1e-3", 1e-3)}
 FILES = [name for name in HORIZONS.index if name.split(".seed")[0] in KINDS]
@@ -36,7 +38,8 @@ def golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, 
     arrays = dict(np.load(GOLDEN / f"{name}.npz"))
     rate = float(re.search(r"\.lr([\d.]*\d)", name)[1])  # type: ignore[index]
     params = {key.removeprefix("init."): value for key, value in arrays.items() if key.startswith("init.")}
-    return KINDS[name.split(".seed")[0]] | {"learning_rate": rate}, params, arrays
+    named = {f"{part}_ms": float(ms) for part, ms in re.findall(r"\.(delay|post)(\d+)", name)}
+    return KINDS[name.split(".seed")[0]] | named | {"learning_rate": rate}, params, arrays
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -48,6 +51,8 @@ def test_runs_repeat_the_golden_histories(name: str, dtype: str) -> None:
     found = train_one(Run(**fields, dtype=dtype, epochs=int(epochs)), initial=params)
     np.testing.assert_allclose(found.loss, arrays["loss"][:epochs], rtol=rtol)
     np.testing.assert_allclose(found.accuracy, arrays["accuracy"][:epochs], atol=1e-6)
+    if "reliability" in arrays:
+        np.testing.assert_allclose(found.tally["final_reliability"], arrays["reliability"][:epochs], rtol=rtol)
     alive = arrays["grad_norm"][:epochs] > 1e-6 * arrays["grad_norm"].max()
     np.testing.assert_allclose(found.grad_norm[alive], arrays["grad_norm"][:epochs][alive], rtol=100 * rtol)
     if epochs == len(arrays["loss"]):

@@ -22,7 +22,7 @@ ROOMS = {
     "dynamics": ({"jax", "numpy", "pandas", "scipy"}, {"declare", "machine", "models", "spec"}),
     "store": ({"pyarrow", "pandas", "numpy"}, {"declare", "machine", "spec"}),
     "plan": ({"numpy", "pandas"}, {"declare", "models", "spec"}),
-    "analysis": ({"numpy", "scipy", "pandas"}, {"spec", "store", "theory"}),
+    "analysis": ({"numpy", "scipy", "pandas"}, {"spec", "store", "tasks", "theory"}),
     "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "spec", "store", "theory"}),
     "training": ({"jax", "numpy", "optax", "pandas"}, {"declare", "machine", "models", "plan", "spec", "store"}),
     "running": (
