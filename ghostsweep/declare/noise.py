@@ -3,7 +3,7 @@
 `threefry` is JAX's own: a cipher of 20 rounds, and the inverse error function of 23 bits. `hash` turns the position of
 a number in its array into 32 bits by multiplications and shifts, keyed by 64 bits of the run, the epoch and the
 purpose, and those into one normal number by a polynomial. All of it is arithmetic on one number, which a compiler fuses
-with the use and vectorises: about 0.9 ns a number on one core instead of 9 (`tests/bench/noise.py`).
+with the use and vectorises: about 1.1 ns a number on one core instead of 9 (`tests/bench/noise.py`).
 
 What `hash` is. Its key is threefry's (of the seed, into which `NOISE`, the epoch, the batch of trials and the purpose
 are folded), so that neighbouring seeds and epochs have unlike keys; that some two of n arrays share a key has a chance

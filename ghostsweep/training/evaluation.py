@@ -69,7 +69,7 @@ def _largest_batch(shape: Shape, steps: int) -> int:
     """Trials of a batch at most. Batches draw noise of their own, so those of runs from before the hash are as ever."""
     if shape.get("rng") != "hash":
         return LARGEST_BATCH
-    each = steps * shape.get("n_units", 1) * np.dtype(shape.dtype).itemsize
+    each: int = steps * shape.get("n_units", 1) * np.dtype(shape.dtype).itemsize
     return min(LARGEST_BATCH, max(BATCH_BYTES // each, LARGEST_BATCH // 8))
 
 
