@@ -145,10 +145,8 @@ def main() -> None:
     print(
         f"\nscipy, point by point, {each * 1e3:.0f} ms a search: {total:,.0f} s for as many searches, 16 a network, and"
     )
-    print(
-        f"{visited:,.0f} s for one from every state visited; here {here} s: {total / here:.0f} and {visited / here:.0f} times"
-    )
-    print("less\n", flush=True)
+    print(f"{visited:,.0f} s for one from every state visited; here {here} s, {total / here:.0f} and ", end="")
+    print(f"{visited / here:.0f} times less\n", flush=True)
     for name in FIGURES:
         try:
             some, found = stages(name, given.results)
