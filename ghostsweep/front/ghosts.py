@@ -92,7 +92,9 @@ def _networks(
         if missing := sorted(set(runs) - set(wanted)):
             raise UsageError(f"runs: found {', '.join(missing)}; allowed: {', '.join(sorted(there)) or 'none is kept'}")
         if not wanted:
-            raise UsageError(f"{found.name}: found no snapshots; allowed: a sweep that keeps some (`keep` in its file)")
+            raise UsageError(
+                f"{found.name}: found no snapshots; allowed: a sweep that keeps some ([record.snapshots] in its file)"
+            )
         for run_id in wanted:
             yield from snapshots(run_id, found.run(run_id).fields, found.snapshots(run_id))
 

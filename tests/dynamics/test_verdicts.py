@@ -90,6 +90,19 @@ def test_committed_snapshots_keep_their_ghosts() -> None:
     assert one == run_id
 
 
+def test_the_canonical_form_is_its_own_reduction() -> None:
+    """Half of a whole passage, 2 T at the optimum r*, begins at the place itself; x ends where it is stopped."""
+    run = Run(model="canonical_simulated", timescale=20, dt_steps=0.1, learning_rate=1e-3, epochs=1)
+    r = np.pi**2 / 1600
+    end, ghost = ghostsweep.ghosts(run, {"r": np.float64(r)}).to_dict("records")
+    assert (end["verdict"], float(end["position"][0]), ghost["verdict"]) == ("fixed point", 1e6, "ghost")
+    assert (ghost["r"], ghost["a"]) == pytest.approx((r, 1.0))
+    assert ghost["passage"] == pytest.approx(40) and ghost["passage_bent"] == pytest.approx(40)
+    assert ghost["discrete"] == pytest.approx(0.01 * r / 3, rel=1e-3)
+    assert ghost["crossing"] == pytest.approx(ghost["crossing_bent"], rel=1e-6)
+    assert ghost["to_switch"] > ghost["to_switch_canonical"] > 190  # Euler steps are late where x blows up
+
+
 def test_an_own_model_enters_by_its_steps() -> None:
     run = Run(model="sweeps/gru.py", task="dcdt", n_units=4, input_ms=20, delay_ms=40, reaction_ms=20,
               dt_ms=5, learning_rate=0.1, epochs=3, dtype="float64")  # fmt: skip
