@@ -173,15 +173,16 @@ def eta_at_end(
         rates = kept["learning_rate"].to_numpy(float)
         style.log_axis(ax.xaxis, rates.min() / 1.3, rates.max() * 1.3)
         _decades(ax, [*kept["eta"], 1.0])
-        for value, rows in kept.groupby(by):
+        for value, color in colors.items():
+            rows = kept[kept[by] == value]
             blind = rows["norm_ratio"] < BLIND
-            for part, face in ((rows[~blind], colors[value]), (rows[blind], "none")):
+            for part, face in ((rows[~blind], color), (rows[blind], "none")):
                 ax.plot(
-                    part["learning_rate"], part["eta"], "o", color=colors[value], markerfacecolor=face,
+                    part["learning_rate"], part["eta"], "o", color=color, markerfacecolor=face,
                     markersize=2.8, markeredgewidth=0.6, alpha=0.8,
                 )  # fmt: skip
             middle = rows.groupby("learning_rate")["eta"].median()
-            ax.plot(middle.index, middle, color=colors[value], linewidth=0.9)
+            ax.plot(middle.index, middle, color=color, linewidth=0.9)
         ax.axhline(theory.CRITICAL_ETA, color="black", linestyle="--", linewidth=0.8)
         ax.set_xlabel(style.label(ends, "learning_rate"))
         ax.set_ylabel("η at the end of training")

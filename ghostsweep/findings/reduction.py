@@ -110,7 +110,7 @@ def late(sweep: Evidence) -> str:
         return f"no: all {n} runs at {measured(rate)} keep what they learned"
     alike = last.loc[last["timescale"].isin(lost["timescale"]) & (last["outcome"] == "learned"), "eta"]
     per_t = lost["timescale"].value_counts(sort=False).sort_index()
-    where = listed(f"{count} at {place('timescale', t)}" for t, count in per_t.items())
+    where = listed(f"{count} at {place('timescale', float(str(t)))}" for t, count in per_t.items())
     return (
         f"{len(lost)} of {n} at a rate of {measured(rate)} that had learned are thrown out after "
         f"{lost['epoch'].min():,} epochs and "

@@ -77,8 +77,8 @@ REDUCTION = (
     Column("time", "float64", "steps", "t: when the output switches, linear between two steps; null if it does not"),
     Column("s", "float64", "", "(T / t)^2; of the canonical form r / r*"),
     Column("s_grad_norm", "float64", "", "norm of the gradient of s by all parameters"),
-    Column("eta", "float64", "", "the canonical form's scale parameter, learning_rate C s_grad_norm^2 / 2, C = T times "
-           "what the loss grows by per step that the switch is late; null unless plain gradient descent"),
+    Column("eta", "float64", "", "scale parameter, learning_rate C s_grad_norm^2 / 2 (C: T times the loss of a step's "
+           "delay); null but for sgd"),
     Column("eta_critical", "float64", "", "eta above which a step from the optimum can lead out of the trial: 3/4 "
            "where it lasts 2T"),
     Column("lr_critical", "float64", "", "learning rate at which eta is the critical one"),

@@ -40,7 +40,7 @@ def write_reduction(folder: Path, reduction: pd.DataFrame) -> Path:
     """
     last = reduction["epoch"] == reduction.groupby("run_id")["epoch"].transform("max")
     table = reduction[reduction["s"].notna() | last]
-    single = {name: table[name].astype(np.float32) for name in table.select_dtypes("float64")}
+    single = {str(name): table[name].astype(np.float32) for name in table.select_dtypes("float64")}
     table = table.assign(**single)
     named = {field.name: field for field in arrow_fields(REDUCTION)}
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)

@@ -35,6 +35,8 @@ from ghostsweep.spec import Run, shape_of
 from ghostsweep.training import train
 from ghostsweep.training.evaluation import activated, evaluate, loss_of, outputs_of, typed
 
+Array = Any
+"""An array of JAX while it is traced, of NumPy after."""
 BEYOND = 2
 """Trials are followed for so many times their length, so that it is seen how late a switch comes after their end."""
 _BATCH = 64
@@ -52,21 +54,21 @@ class Reduced(NamedTuple):
     is in its trial.
     """
 
-    switches: jax.Array
-    time: jax.Array
-    due: jax.Array
-    s: jax.Array
-    slope: jax.Array
-    scale: jax.Array
-    edge: jax.Array
-    loss: jax.Array
-    grad_norm: jax.Array
-    canonical_loss: jax.Array
-    canonical_norm: jax.Array
-    cosine: jax.Array
-    eta: jax.Array
-    s_next: jax.Array
-    s_after: jax.Array
+    switches: Array
+    time: Array
+    due: Array
+    s: Array
+    slope: Array
+    scale: Array
+    edge: Array
+    loss: Array
+    grad_norm: Array
+    canonical_loss: Array
+    canonical_norm: Array
+    cosine: Array
+    eta: Array
+    s_next: Array
+    s_after: Array
 
 
 def switching(shape: Shape, params: Params, traced: Traced) -> tuple[jax.Array, Activation]:
@@ -98,7 +100,7 @@ def switching(shape: Shape, params: Params, traced: Traced) -> tuple[jax.Array, 
     origin = jnp.repeat(_pause(trials.inputs), targets.shape[1] // trials.targets.shape[1])  # for each channel
     origin = jnp.where(origin < onset, origin, 0)
 
-    def longer(array: jax.Array, last: jax.Array) -> jax.Array:
+    def longer(array: Array, last: Array) -> jax.Array:
         return jnp.concatenate([array, jnp.broadcast_to(last, ((BEYOND - 1) * steps, *array.shape[1:]))])
 
     weights = trials.weights
@@ -121,7 +123,7 @@ def switching(shape: Shape, params: Params, traced: Traced) -> tuple[jax.Array, 
     return switches, Activation(time, (onset - origin).astype(real), (steps - origin).astype(real), late)
 
 
-def _pause(inputs: jax.Array) -> jax.Array:
+def _pause(inputs: Array) -> jax.Array:
     """The step at which the first input of each trial ends; 0 where there is none."""
     given = inputs.reshape(*inputs.shape[:2], -1)
     there = (given != 0).any(axis=-1) if given.shape[-1] else jnp.zeros(inputs.shape[:2], bool)

@@ -178,3 +178,6 @@ def test_section_of_the_collapse_of_figure_three() -> None:
     last = table.loc[5_136]
     assert last["eta"] * (last["time"] / (last["time"] + 0.5)) ** 6 == pytest.approx(7.5, abs=0.05)
     assert np.isnan(table.loc[5_138, "s"])
+    learned = ghostsweep.reduce("fig3_learns").set_index("epoch").loc[34_000]
+    by_hand = learned["eta"] * (learned["time"] / (learned["time"] + 0.5)) ** 6
+    assert by_hand == pytest.approx(0.26, abs=0.005) and by_hand * 0.02 / 0.003 == pytest.approx(1.76, abs=0.01)

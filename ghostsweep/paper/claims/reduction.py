@@ -31,8 +31,7 @@ def _predictions(slow: pd.DataFrame, runs: pd.DataFrame) -> list[Claim]:
     found = compare_predicted(predicted(slow), runs, predictors=("highest",))
     each, whole = found[found["timescale"].notna()], found[found["timescale"].isna()].iloc[0]
     n_seeds = int(each["n_seeds"].min())
-    off = np.maximum(each["ratio"], 1 / each["ratio"])
-    worst = each.loc[off.idxmax()]
+    worst = each.iloc[int(np.log(each["ratio"]).abs().to_numpy().argmax())]
     inside = (each["ratio_low"] > 1 / FACTOR) & (each["ratio_high"] < FACTOR)
     steeper = float(whole["observed_exponent"] - whole["predicted_exponent"])
     return [
@@ -86,9 +85,9 @@ def _kept(many: pd.DataFrame) -> list[Claim]:
     above = int((blind["eta"] > theory.CRITICAL_ETA).sum())
     top = highest_kept(ends)
     medians = top[top["norm_ratio"] >= SEES].groupby("timescale")["eta"].agg(["median", "size"])
-    medians = medians.loc[medians["size"] >= 5, "median"]
+    middle = medians.loc[medians["size"] >= 5, "median"]
     ratio = float(sees["norm_ratio"].median())
-    spread = float(medians.max() / medians.min()) if len(medians) else np.nan
+    spread = float(middle.max() / middle.min()) if len(middle) else np.nan
     network = sees.groupby(["timescale", "seed"])
     slope = flattening(ends)["exponent"].to_numpy()
     error = float(1.96 * slope.std(ddof=1) / np.sqrt(len(slope))) if len(slope) > 1 else np.nan
@@ -106,8 +105,7 @@ def _kept(many: pd.DataFrame) -> list[Claim]:
         Claim(
             "reduction",
             f"eta at the highest rates kept is the same at every T, within a factor of {FACTOR:g}",
-            f"medians {medians.min():.2g} to {medians.max():.2g} at T = {_values(medians.index)}, where most "
-            "losses see s",
+            f"medians {middle.min():.2g} to {middle.max():.2g} at T = {_values(middle.index)}, where most losses see s",
             spread,
             bool(spread < FACTOR),
             n_seeds=int(top["seed"].nunique()),
@@ -151,7 +149,7 @@ def _late(slow: pd.DataFrame) -> list[Claim]:
     # Within each T by its own median, since T differ.
     middle = last.groupby("timescale")["eta"].median()
     values = [part["eta"].to_numpy() / middle.loc[part["timescale"]].to_numpy() for part in (lost, others)]
-    test = mannwhitneyu(*values, alternative="two-sided")
+    test = mannwhitneyu(values[0], values[1], alternative="two-sided")
     return [
         of_networks(
             "reduction",
