@@ -32,8 +32,8 @@ def plot(
     from ghostsweep.figures import gallery
     from ghostsweep.paper import catalog
 
-    if name in catalog.PAPER:
-        found = [catalog.read(sweep, out) for sweep in catalog.PAPER[name].sweeps]
+    if name in catalog.every():
+        found = [catalog.read(sweep, out) for sweep in catalog.every()[name].sweeps]
         return catalog.draw(name, found, to, [lack(each, sweeps) for each in found])
     if Path(name).name in ("", ".."):  # what is drawn is named after it
         raise UsageError(f"plot: found {name!r}; allowed: the name of a sweep that has results, or a paper figure")
@@ -112,7 +112,7 @@ def overlay(names: Sequence[str], *, out: str | Path = "results", to: str | Path
     from ghostsweep.paper import catalog
 
     names = list(dict.fromkeys(names))
-    if paper := [name for name in names if name in catalog.PAPER]:
+    if paper := [name for name in names if name in catalog.every()]:
         raise UsageError(f"--overlay: {' and '.join(paper)} cannot be overlaid, only sweeps")
     if len(names) < 2:
         raise UsageError(f"--overlay: found {' and '.join(names)}; allowed: two sweeps or more")

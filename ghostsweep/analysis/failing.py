@@ -6,8 +6,8 @@ T_c by ordinary least squares. What the paper's procedure leaves out or does not
 boundary lies outside of the delays are censored, and intervals are those of seeds drawn anew.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,10 @@ from ghostsweep.errors import UsageError
 
 LEAST_SHARE = 0.1
 """Largest share of a rate below which the paper leaves it out of the fit of no solution."""
+PUBLISHED = {"no_solution": (2.72, 0.07), "slow_point_manifold": (4.05, 0.10)}
+"""Exponents of the paper's boundaries and their standard errors, of learning rate against delay, no post-reaction."""
+FASTEST = {"no_solution": None, "slow_point_manifold": 25}
+"""How many of the largest rates the paper takes for each."""
 N_DRAWS = 200
 SEED = 0
 
@@ -35,43 +39,55 @@ class Exponent(NamedTuple):
 
 def onset(delays: np.ndarray, shares: np.ndarray) -> float:
     """x0 of 1 - exp(-a (T - x0)) beyond x0 and 0 below, by least squares; NaN where no share reaches LEAST_SHARE."""
-    if shares.max() < LEAST_SHARE:
-        return np.nan
-    starts = np.linspace(delays[0], delays[-1], 101)
-
-    def best(x0: float) -> tuple[float, float]:
-        past = np.clip(delays - x0, 0, None)
-        found = optimize.minimize_scalar(
-            lambda log_a: ((1 - np.exp(-np.exp(log_a) * past) - shares) ** 2).sum(),
-            bounds=(-9.0, 2.0),
-            method="bounded",
-        )
-        return float(found.fun), x0
-
-    _, near = min(best(x0) for x0 in starts)
-    step = starts[1] - starts[0]
-    found = optimize.minimize_scalar(lambda x0: best(x0)[0], bounds=(near - step, near + step), method="bounded")
-    return float(found.x)
+    return _fitted("no_solution", delays, shares)
 
 
 def middle(delays: np.ndarray, shares: np.ndarray) -> float:
-    """Delay at which a logistic through the shares is 1/2, by least squares; NaN where shares are all on one side."""
-    if shares.max() < 0.5 or shares.min() > 0.5:
-        return np.nan
-    span = delays[-1] - delays[0]
+    """Delay at which a falling logistic is 1/2, by least squares; NaN where shares are all on one side of that."""
+    return _fitted("slow_point_manifold", delays, shares)
 
-    def off(at: np.ndarray) -> np.ndarray:
-        found: np.ndarray = special.expit((delays - at[0]) * at[1] / span) - shares
+
+def _curve(phase: str, delays: np.ndarray, at: Any, log_a: Any) -> np.ndarray:
+    """The share of a phase against the delay; `at` and `log_a` broadcast to delays, `a` in 1 / delay."""
+    past = np.exp(log_a) * (delays - at)
+    return np.asarray(1 - np.exp(-np.clip(past, 0, None)) if phase == "no_solution" else special.expit(-past))
+
+
+def _nearest(phase: str, delays: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boundary and logarithm of the slope of the nearest curve of a grid, for each row of shares (rows, delays).
+
+    NaN where the paper leaves a row out, or where it has no middle.
+    """
+    at, log_a, curves = _grid(phase, tuple(delays.tolist()))
+    best = ((curves**2).sum(axis=1) - 2 * shares @ curves.T).argmin(axis=1)
+    most, least = shares.max(axis=1), shares.min(axis=1)
+    told = most >= LEAST_SHARE if phase == "no_solution" else (most >= 0.5) & (least <= 0.5)
+    return np.where(told, at[best], np.nan), log_a[best]
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(phase: str, delays: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boundaries, a 400th of the delays apart, and logarithms of slopes, and the curve of each pair."""
+    t, span = np.array(delays), delays[-1] - delays[0]
+    starts, slopes = np.linspace(t[0] - span / 4, t[-1] + span / 4, 601), np.log(np.geomspace(0.3, 300, 40) / span)
+    at, log_a = (each.ravel() for each in np.meshgrid(starts, slopes, indexing="ij"))
+    return at, log_a, _curve(phase, t, at[:, None], log_a[:, None])
+
+
+def _fitted(phase: str, delays: np.ndarray, shares: np.ndarray) -> float:
+    """The boundary by least squares, from the nearest curve of the grid on."""
+    (at,), (log_a,) = _nearest(phase, delays, shares[None])
+    if np.isnan(at):
+        return float(at)
+
+    def off(p: np.ndarray) -> np.ndarray:
+        found: np.ndarray = _curve(phase, delays, p[0], p[1]) - shares
         return found
 
-    slope = 10.0 if shares[-1] >= shares[0] else -10.0
-    first = delays[int(np.argmin(np.abs(shares - 0.5)))]
-    found = optimize.least_squares(off, [first, slope], bounds=([delays[0] - span, -1e4], [delays[-1] + span, 1e4]))
-    return float(found.x[0])
+    return float(optimize.least_squares(off, [at, log_a]).x[0])
 
 
-FITS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"no_solution": onset, "slow_point_manifold": middle}
-"""How the boundary of each phase is found."""
+PHASES = ("no_solution", "slow_point_manifold")
 
 
 def boundaries(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> pd.DataFrame:
@@ -80,8 +96,8 @@ def boundaries(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> pd.D
     Columns: learning_rate, at (NaN where censored), censored: "" or "outside" of the delays. Raises UsageError for
     missing columns and other phases.
     """
-    if phase not in FITS:
-        raise UsageError(f"phase: found {phase!r}; allowed: one of {', '.join(map(repr, FITS))}")
+    if phase not in PHASES:
+        raise UsageError(f"phase: found {phase!r}; allowed: one of {', '.join(map(repr, PHASES))}")
     require_columns(judged, ("learning_rate", "seed", "outcome", x), "boundaries")
     return _boundaries(_shares(judged, phase, x), phase)
 
@@ -92,9 +108,11 @@ def _shares(judged: pd.DataFrame, phase: str, x: str) -> pd.DataFrame:
     return is_phase.groupby([judged["learning_rate"], judged[x]]).mean().unstack()
 
 
-def _boundaries(shares: pd.DataFrame, phase: str) -> pd.DataFrame:
+def _boundaries(shares: pd.DataFrame, phase: str, *, near: bool = False) -> pd.DataFrame:
+    """As `boundaries`; `near` of the grid alone, a 400th of the delays apart."""
     delays = shares.columns.to_numpy(float)
-    at = np.array([FITS[phase](delays, row) for row in shares.to_numpy(float)])
+    rows = shares.to_numpy(float)
+    at = _nearest(phase, delays, rows)[0] if near else np.array([_fitted(phase, delays, row) for row in rows])
     inside = (at > delays[0]) & (at <= delays[-1])
     return pd.DataFrame(
         {"learning_rate": shares.index, "at": np.where(inside, at, np.nan), "censored": np.where(inside, "", "outside")}
@@ -123,12 +141,20 @@ def exponent(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms", fastest: 
     )
     for _ in range(N_DRAWS):
         shares = cube.iloc[rng.integers(len(cube), size=len(cube))].mean().unstack()
-        again = _boundaries(shares, phase)
+        again = _boundaries(shares, phase, near=True)
         again = again[again["censored"] == ""]
         if len(again) >= 3:
             drawn.append(_law(again)[0])
     low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
     return Exponent(beta, error, float(low), float(high), len(inside), len(found) - len(inside))
+
+
+def law(judged: pd.DataFrame, phase: str) -> Exponent | None:
+    """The exponent by the paper's choice of rates; None with fewer than three boundaries inside of the delays."""
+    try:
+        return exponent(judged, phase, fastest=FASTEST[phase])
+    except UsageError:
+        return None
 
 
 def _law(inside: pd.DataFrame) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ghostsweep.analysis.outcomes import numbers, require_columns
+from ghostsweep.analysis.outcomes import numbers, own_outcomes, require_columns
 from ghostsweep.errors import UsageError
 from ghostsweep.tasks import onehot
 
@@ -56,8 +56,8 @@ def mechanisms(runs: pd.DataFrame, motion: Motion = DEFAULT_MOTION) -> pd.DataFr
         "own_mechanism": goes_round,
     }
     for name, is_cycle in verdicts.items():
-        said = np.where(is_cycle, "limit_cycle", "slow_point_manifold").astype(object)
-        judged[name] = pd.Categorical(np.where(learned, said, None), categories=list(MECHANISMS))
+        said = pd.Series(np.where(is_cycle, "limit_cycle", "slow_point_manifold"), runs.index, dtype=object)
+        judged[name] = pd.Categorical(said.where(learned), categories=list(MECHANISMS))
     return judged
 
 
@@ -82,3 +82,18 @@ def agreement(judged: pd.DataFrame) -> pd.DataFrame:
         rows.append((verdict, other, len(known), int(differs.sum()), float(differs.mean()), cycles))
     names = ["verdict", "other", "n_runs", "n_differ", "share_differ", "limit_cycle_alone"]
     return pd.DataFrame(rows, columns=names)
+
+
+def by_index(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with `outcome` by the paper's index. Raises UsageError where they are of another task."""
+    found = own_outcomes(runs)
+    if found is None or not set(MECHANISMS) <= set(found["outcome"].cat.categories):
+        raise UsageError("mechanisms: found other runs; allowed: those of dcdt_onehot, with its tallies and evidence")
+    return found
+
+
+def by_motion(runs: pd.DataFrame) -> pd.DataFrame:
+    """The same with `outcome` by our criterion: whether the network, left alone, goes round in the end."""
+    paper, own = by_index(runs), mechanisms(runs)
+    said = own["own_mechanism"].astype(object).where(own["learned"], "no_solution")
+    return paper.assign(outcome=pd.Categorical(said, categories=paper["outcome"].cat.categories, ordered=True))

@@ -35,7 +35,10 @@ def result_names(context: typer.Context, incomplete: str) -> list[str]:
 
 def figure_names(context: typer.Context, incomplete: str) -> list[str]:
     """What `plot` takes that begins so."""
-    return [*result_names(context, incomplete), *_beginning(incomplete, ["all", *(f"fig{n}" for n in range(1, 9))])]
+    return [
+        *result_names(context, incomplete),
+        *_beginning(incomplete, ["all", "companion", *(f"fig{n}" for n in range(1, 9))]),
+    ]
 
 
 def _folder(context: typer.Context, option: str, default: str = "") -> Path:

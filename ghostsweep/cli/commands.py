@@ -19,7 +19,8 @@ def plot_command(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="Sweeps that have results, paper figures (fig1 to fig8), or all.", autocompletion=figure_names
+            help="Sweeps that have results, paper figures (fig1 to fig8, companion), or all.",
+            autocompletion=figure_names,
         ),
     ],
     overlay: Annotated[bool, typer.Option("--overlay", help="Draw several sweeps into one picture.")] = False,
@@ -83,7 +84,9 @@ def curves_command(
 
 @app.command("reproduce")
 def reproduce_command(
-    names: Annotated[list[str] | None, typer.Argument(help="Figures, fig1 to fig8; none: all of them.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Figures, fig1 to fig8, or companion; none: all eight.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The same questions at a scale that takes minutes.")] = False,
     from_results: Annotated[
         bool, typer.Option("--from-results", help="Train nothing: draw from the best results there are.")

@@ -10,6 +10,7 @@ from ghostsweep import figures
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.paper import claims
+from ghostsweep.paper.companion import companion
 from ghostsweep.paper.fig1 import fig1
 from ghostsweep.paper.fig2 import fig2
 from ghostsweep.paper.fig3 import fig3
@@ -64,6 +65,15 @@ RATES = "rank_one_lr_timescale"
 """The sweep of rates that they are held against."""
 
 
+COMPANION = {"companion": PaperFigure(companion, claims.companion, ("companion_narrow",))}
+"""The figure of the companion paper, which is drawn and tested by its name alone."""
+
+
+def every() -> dict[str, PaperFigure]:
+    """All figures that have a name: the eight of the paper, and that of its companion."""
+    return PAPER | COMPANION
+
+
 def read(sweep: str, out: str | Path) -> tables.Tables:
     """The tables of a sweep of the paper: at full scale if there, else reduced, else of its quick version.
 
@@ -80,7 +90,8 @@ def draw(name: str, found: Sequence[tables.Tables], to: str | Path, notes: Seque
 
     notes: what each of the tables lacks, in words, which the figure says too; empty where it lacks nothing.
     """
-    fig = PAPER[name].draw(*found[: len(PAPER[name].sweeps)])
+    plan = every()[name]
+    fig = plan.draw(*found[: len(plan.sweeps)])
     lacks = [f"{each.name}: {note}." for each, note in zip(found, notes, strict=False) if note]
     style.remark_more(fig, lacks)
     return figures.save(fig, Path(to) / name)
@@ -92,4 +103,4 @@ def drawable(out: str | Path) -> list[str]:
     def there(sweep: str) -> bool:
         return any(tables.has_runs(Path(out) / name) for name in (sweep, f"{sweep}_reduced", f"{sweep}-quick"))
 
-    return [name for name, figure in PAPER.items() if all(map(there, figure.sweeps))]
+    return [name for name, figure in every().items() if all(map(there, figure.sweeps))]

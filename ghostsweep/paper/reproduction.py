@@ -43,9 +43,10 @@ def planned(
 ) -> dict[str, list[Sweep]]:
     """The sweeps behind figures of the paper (none named: all eight), by figure. Raises UsageError for other names."""
     chosen = list(dict.fromkeys(names)) or list(catalog.PAPER)
-    if unknown := [name for name in chosen if name not in catalog.PAPER]:
-        raise UsageError(f"figure: found {', '.join(map(repr, unknown))}; allowed: {', '.join(catalog.PAPER)}")
-    wanted = {name: catalog.PAPER[name].sweeps + catalog.PAPER[name].also for name in chosen}
+    known = catalog.every()
+    if unknown := [name for name in chosen if name not in known]:
+        raise UsageError(f"figure: found {', '.join(map(repr, unknown))}; allowed: {', '.join(known)}")
+    wanted = {name: known[name].sweeps + known[name].also for name in chosen}
     return {name: [load(finding.find(s, sweeps), quick=quick) for s in wanted[name]] for name in chosen}
 
 
@@ -81,7 +82,7 @@ def reproduce(
                 catalog.read(sweep.name.removesuffix("-quick"), out) if from_results else tables.read(sweep.name, out)
                 for sweep in needed
             ]
-            plan = catalog.PAPER[name]
+            plan = catalog.every()[name]
             lacks = [lacking.lacks(each, sweeps) for each in found[: len(plan.sweeps)]]
             notes = [naming.shortfall(*told) if told else "" for told in lacks]
             made.figures += catalog.draw(name, found, to, notes)
@@ -155,8 +156,10 @@ def claims_text(claims: pd.DataFrame) -> str:
     """The claims in Markdown, a section a figure, a line a claim: whether it holds, and what was measured."""
     parts = []
     for figure, rows in claims.groupby("figure", sort=False):
-        number = str(figure).removeprefix("fig")
-        lines = [f"### Figure {number}" if number.isdigit() else "### The reduction to the canonical form", ""]
+        name = str(figure)
+        titles = {"reduction": "The reduction to the canonical form", "companion": "The companion paper"}
+        title = titles.get(name, f"Figure {name.removeprefix('fig')}")
+        lines = [f"### {title}", ""]
         for row in rows.itertuples(index=False):
             verdict = "holds" if row.holds else "does not hold"
             check = " (a check)" if row.kind == "check" else ""

@@ -30,7 +30,7 @@ MAX_ROWS = 100_000_000
 """Rows of curves: 2 GB on disk, and about 25 GB of memory where they are put together."""
 MAX_BYTES = 64_000_000
 """Size of a sweep file: axes of a million values written out are a third of it."""
-RESERVED = ("all", *(f"fig{number}" for number in range(1, 9)))
+RESERVED = ("all", "companion", *(f"fig{number}" for number in range(1, 9)))
 """What `plot` takes beside names of sweeps."""
 MAX_CROSSED = 100_000
 """Combinations of values of fields that depend on each other, which are checked one by one."""

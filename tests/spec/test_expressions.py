@@ -1,7 +1,8 @@
-"""Property: fields given by other fields become plain numbers, the same runs as written by hand; mistakes are a line."""
+"""Property: fields given by other fields become plain numbers, as if written by hand; mistakes are a line."""
 
 import numpy as np
 import pytest
+
 import ghostsweep
 from ghostsweep.analysis import cell_fields
 from ghostsweep.errors import UsageError
@@ -45,7 +46,7 @@ def test_the_grammar_is_arithmetic(text: str, value: float) -> None:
 @pytest.mark.parametrize(
     "text",
     ["__import__('os')", "rate.real", "[1][0]", "lambda: 1", "max(rate)", "round(1, 2)", "rate if 1 else 2", "1 < 2",
-     "'a' * 3", "True + 1", "max(*rate, 1)", "max(1, 2, key=rate)", "1 // 2", "f(1)", "(", "1j", "x" * 501, "rate := 2"],
+     "'a' * 3", "True + 1", "max(*rate, 1)", "max(1, 2, key=rate)", "1 // 2", "f(1)", "(", "1j", "x" * 501, "a := 2"],
 )  # fmt: skip
 def test_whatever_else_python_has_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="allowed"):

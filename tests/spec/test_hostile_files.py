@@ -123,7 +123,7 @@ def test_a_file_that_is_no_sweep_does_not_hide_the_others(name: str, tmp_path: P
 
 
 def test_names_that_plot_takes_are_no_names_of_sweeps() -> None:
-    assert {*catalog.PAPER, "all"} == set(RESERVED)
+    assert {*catalog.every(), "all"} == set(RESERVED)
     for name in ("", ".", ".."):
         with pytest.raises(UsageError, match="allowed: the name of a sweep"):
             ghostsweep.plot(name)

@@ -1,0 +1,101 @@
+"""Claims of the companion paper (arXiv 2502.17433), tested on the sweep of learning rate and delay."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, spearmanr
+
+from ghostsweep import theory
+from ghostsweep.analysis.failing import PUBLISHED, Exponent, law
+from ghostsweep.analysis.mechanisms import agreement, by_index, mechanisms
+from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, p_text
+
+AGREE = 0.9
+"""Share of runs that learned in which two verdicts on the mechanism must be the same."""
+
+
+def companion(narrow: Results) -> list[Claim]:
+    """Phases along the delay, exponents of their boundaries, whether the index is right, and the toy models."""
+    runs = by_index(narrow.runs)
+    found = {phase: law(runs, phase) for phase in PUBLISHED}
+    return [
+        _falls(runs, "slow_point_manifold", "slow points are learned less often at longer delays"),
+        _rises(runs),
+        *(_exponent(phase, found[phase], *PUBLISHED[phase]) for phase in PUBLISHED),
+        _steeper(found),
+        _agree(narrow.runs, "own_mechanism", "the index and the motion of the free network tell the same mechanism"),
+        _agree(narrow.runs, "mechanism_flipped", "the index does not depend on the sign of a principal component"),
+        _toys(),
+    ]
+
+
+def _along(runs: pd.DataFrame, is_phase: pd.Series) -> tuple[float, float]:
+    """Rank correlation over delays of the share of runs that are so, with its p-value."""
+    shares = is_phase.groupby(runs["delay_ms"]).mean()
+    if len(shares) < 3 or shares.nunique() < 2:
+        return 0.0, 1.0
+    rho, p = spearmanr(shares.index.to_numpy(float), shares.to_numpy(float))
+    return float(rho), float(p)
+
+
+def _falls(runs: pd.DataFrame, phase: str, claim: str) -> Claim:
+    rho, p = _along(runs, runs["outcome"] == phase)
+    said = f"rank correlation of their share of all runs with the delay {rho:.2f} ({p_text(p)})"
+    return Claim("companion", claim, said, rho, rho < 0 and p < SIGNIFICANT, p_value=p, n_seeds=runs["seed"].nunique())
+
+
+def _rises(runs: pd.DataFrame) -> Claim:
+    learned = runs[runs["outcome"] != "no_solution"]
+    rho, p = _along(learned, learned["outcome"] == "limit_cycle")
+    said = f"rank correlation of their share of runs that learned with the delay {rho:.2f} ({p_text(p)})"
+    claim = "of what is learned, more are limit cycles at longer delays"
+    return Claim("companion", claim, said, rho, rho > 0 and p < SIGNIFICANT, p_value=p, n_seeds=runs["seed"].nunique())
+
+
+def _exponent(phase: str, found: Exponent | None, published: float, error: float) -> Claim:
+    """An exponent as published: the interval over seeds reaches the published one, give or take two errors."""
+    claim = f"the boundary of {phase.replace('_', ' ')} falls with the delay to the power {published}"
+    if found is None:
+        return Claim("companion", claim, "fewer than three boundaries inside of the delays", np.nan, False)
+    beta, _, low, high, n_rates, n_censored = found
+    said = f"{beta:.2f} ({low:.2f} to {high:.2f}) of {n_rates} rates, {n_censored} without a boundary inside"
+    holds = low <= published + 2 * error and high >= published - 2 * error
+    return Claim("companion", claim, said, beta, bool(holds), low=low, high=high)
+
+
+def _steeper(found: dict[str, Exponent | None]) -> Claim:
+    claim = "the boundary of slow points is steeper than that of no solution"
+    slow, none = found["slow_point_manifold"], found["no_solution"]
+    if slow is None or none is None:
+        return Claim("companion", claim, "fewer than three boundaries inside of the delays", np.nan, False)
+    more = slow.beta - none.beta
+    holds = slow.ci_low > none.ci_high
+    apart = "apart" if holds else "not apart"
+    return Claim("companion", claim, f"by {more:.2f}; their intervals are {apart}", more, bool(holds))
+
+
+def _agree(runs: pd.DataFrame, other: str, claim: str) -> Claim:
+    """Two verdicts on every run that learned: the exact interval of the share that is the same lies above AGREE."""
+    table = mechanisms(runs)
+    if not table["learned"].any():
+        return Claim("companion", claim, "no run learned", np.nan, False)
+    pairs = agreement(table)
+    row = pairs[(pairs["verdict"] == "mechanism") & (pairs["other"] == other)]
+    n = int(row["n_runs"].iloc[0])
+    same = n - int(row["n_differ"].iloc[0])
+    interval = binomtest(same, n).proportion_ci(0.95)
+    said = f"the same in {same} of {n} runs that learned ({interval.low:.2f} to {interval.high:.2f})"
+    low, high = float(interval.low), float(interval.high)
+    return Claim("companion", claim, said, same / n, low > AGREE, low=low, high=high)
+
+
+def _toys() -> Claim:
+    """The exponents of the toy models, from their exact critical rates at two delays."""
+    wanted = {("slow_point", 1.0): 4, ("limit_cycle", 1.0): 2, ("slow_point", 0.0): 5, ("limit_cycle", 0.0): 3}
+    found = []
+    for kind, share in wanted:
+        rates = [theory.toy_critical_lr(kind, d, d if share else 1e-6) for d in (10.0, 1000.0)]
+        found.append(float(np.log(rates[0] / rates[1]) / np.log(100)))
+    holds = np.allclose(found, list(wanted.values()), atol=1e-3)
+    long, short = (f"{slow:.3f} and {cycle:.3f}" for slow, cycle in (found[:2], found[2:]))
+    said = f"exponents of slow point and limit cycle {long} (response = delay), {short} (a short response)"
+    return Claim("companion", "the toy models' critical rates are power laws", said, found[0], holds, (), "check")
