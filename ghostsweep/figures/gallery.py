@@ -70,9 +70,7 @@ def draw_reduction(folder: Path, *, to: str | Path = "figures") -> list[Path]:
     return _saved(folder.name, _reduced(folder.name, folder.parent, folder, folder.name, ""), to)
 
 
-def _saved(
-    name: str, pictures: Iterable[tuple[str, Figure]], to: str | Path, also: Sequence[Path] = ()
-) -> list[Path]:
+def _saved(name: str, pictures: Iterable[tuple[str, Figure]], to: str | Path, also: Sequence[Path] = ()) -> list[Path]:
     drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{kind}")] + [*also]
     _remove_old(name, Path(to), drawn)
     return drawn
