@@ -26,11 +26,16 @@ def cell_fields(runs: pd.DataFrame) -> list[str]:
     varying = [field for field in others if runs[field].nunique(dropna=False) > 1]
     found = [*(field for field in _ALWAYS_FIELDS if field in runs), *varying]
     rest = [field for field in found if field != "epochs"]
-    if "epochs" in found and "learning_rate" in runs and rest:
-        lengths = [runs.groupby(by, dropna=False)["epochs"].nunique().max() for by in ([*rest, "learning_rate"], rest)]
-        if lengths[0] == 1 < lengths[1]:
-            return rest
-    return found
+    return rest if "epochs" in found and rest and "learning_rate" in runs and _follow_rate(runs, rest) else found
+
+
+def _follow_rate(runs: pd.DataFrame, by: list[str]) -> bool:
+    """Whether epochs are one number per learning rate and no more at a higher one, of three rates at least."""
+    pairs = runs[[*by, "learning_rate", "epochs"]].drop_duplicates()
+    if pairs["learning_rate"].nunique() < 3 or pairs.duplicated([*by, "learning_rate"]).any():
+        return False
+    groups = pairs.sort_values("learning_rate", ascending=False).groupby(by, dropna=False)["epochs"]
+    return bool(groups.nunique().max() > 1 and groups.apply(lambda epochs: epochs.is_monotonic_increasing).all())
 
 
 def is_closed_form(table: pd.DataFrame) -> bool:

@@ -4,6 +4,10 @@ For each learning rate the share of seeds in a phase is fitted against the delay
 exp(-a (T - x0)) beyond, T_c = x0. Slow points among all runs: logistic, T_c its middle. Then ln rate = ln C - beta ln
 T_c by ordinary least squares. What the paper's procedure leaves out or does not say is counted: rates of which the
 boundary lies outside of the delays are censored, and intervals are those of seeds drawn anew.
+
+Beside it all runs at once: the chance of a phase is a logistic function of ln rate and ln T, by maximum likelihood, so
+that nothing is left out and a boundary beyond the grid counts for what it is. With ten seeds x0 is where the first few
+runs happen to fail, from 3 to 190 ms in our table; the line along which half of the seeds do is told by all of them.
 """
 
 import functools
@@ -35,6 +39,18 @@ class Exponent(NamedTuple):
     ci_high: float
     n_rates: int
     n_censored: int
+
+
+class HalfLine(NamedTuple):
+    """rate = C T^-beta, along which half of the seeds are in a phase: see `half_line`."""
+
+    beta: float
+    ci_low: float
+    ci_high: float
+    log_c: float
+    """ln C, with T in ms."""
+    draws: np.ndarray
+    """beta of every draw of seeds, (N_DRAWS,), the same seeds for every phase of a table."""
 
 
 def onset(delays: np.ndarray, shares: np.ndarray) -> float:
@@ -164,3 +180,84 @@ def _law(inside: pd.DataFrame) -> tuple[float, float]:
     slope = float((centred * y).sum() / (centred**2).sum())
     rest = y - y.mean() - slope * centred
     return -slope, float(np.sqrt((rest**2).sum() / max(len(x) - 2, 1) / (centred**2).sum()))
+
+
+def half_line(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> HalfLine:
+    """The line rate = C T^-beta along which half of the runs are in a phase, of all runs with T > 0 at once.
+
+    The chance is 1 / (1 + exp(-(b0 + b1 ln rate + b2 ln T))), beta = b2 / b1; its 95% interval is of N_DRAWS draws of
+    the seeds with replacement, the same for all cells. judged: with a column `outcome`. Raises UsageError for missing
+    columns, and where no run or every one is in the phase.
+    """
+    require_columns(judged, ("learning_rate", "seed", "outcome", x), "half_line")
+    is_phase, cells = _cube(judged[judged[x] > 0], phase, ["learning_rate", x])
+    if not 0 < np.nanmean(is_phase) < 1:
+        raise UsageError(f"half_line: found no or all runs in {phase}; allowed: some")
+    found = _logistic(is_phase, np.log(cells))
+    rng = np.random.default_rng(SEED)
+    draws = np.empty(N_DRAWS)
+    for i in range(N_DRAWS):
+        b = _logistic(is_phase[rng.integers(len(is_phase), size=len(is_phase))], np.log(cells), found)
+        draws[i] = b[2] / b[1]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return HalfLine(found[2] / found[1], float(low), float(high), -found[0] / found[1], draws)
+
+
+def critical_rates(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> pd.DataFrame:
+    """The learning rate at which half of the seeds pass into a phase, for each delay: a row each.
+
+    Columns: x, learning_rate, ci_low and ci_high of 95% over draws of seeds, of a logistic function of ln rate;
+    censored: "" or, where it lies beyond the rates of the sweep, "outside" with NaN. Raises UsageError for missing
+    columns.
+    """
+    require_columns(judged, ("learning_rate", "seed", "outcome", x), "critical_rates")
+    rows, rng = [], np.random.default_rng(SEED)
+    for value, runs in judged.groupby(x):
+        is_phase, cells = _cube(runs, phase, ["learning_rate"])
+        rates = np.log(cells)
+        picks = [rng.integers(len(is_phase), size=len(is_phase)) for _ in range(N_DRAWS)]
+        middles = np.array([_middle_rate(is_phase[pick], rates) for pick in [np.arange(len(is_phase)), *picks]])
+        low, high = np.quantile(middles[1:], [0.025, 0.975], method="nearest")
+        inside = rates.min() <= middles[0] <= rates.max()
+        at, ends = np.exp(middles[0]) if inside else np.nan, np.exp([low, high])
+        rows.append((value, at, *(ends if inside else (np.nan, np.nan)), "" if inside else "outside"))
+    return pd.DataFrame(rows, columns=[x, "learning_rate", "ci_low", "ci_high", "censored"])
+
+
+def _cube(judged: pd.DataFrame, phase: str, by: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each seed is in a phase, (seeds, cells), NaN where it was not run, and the values of `by`, (cells, n)."""
+    is_phase = (judged["outcome"] == phase).astype(float)
+    table = (
+        is_phase.groupby([judged["seed"], *(judged[name] for name in by)]).mean().unstack(list(range(1, 1 + len(by))))
+    )
+    return table.to_numpy(float), np.array([np.atleast_1d(column) for column in table.columns], float)
+
+
+def _logistic(is_phase: np.ndarray, x: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """Coefficients (1 + n,) of a logistic function of x (cells, n), of largest likelihood.
+
+    Slopes are held back by a millionth of their square, so that runs that are told apart without a fault have some.
+    """
+    design = np.column_stack([np.ones(len(x)), x - x.mean(axis=0)])
+    count, hits = np.isfinite(is_phase).sum(axis=0), np.nansum(is_phase, axis=0)
+    held = np.array([0.0, *[1e-6] * x.shape[1]])
+
+    def loss(b: np.ndarray) -> tuple[float, np.ndarray]:
+        z = design @ b
+        slope = design.T @ (count * special.expit(z) - hits) + 2 * held * b
+        return float((count * np.logaddexp(0, z) - hits * z).sum() + (held * b**2).sum()), slope
+
+    first = np.zeros(design.shape[1])
+    if start is not None:
+        first = np.array([start[0] + start[1:] @ x.mean(axis=0), *start[1:]])
+    b = optimize.minimize(loss, first, jac=True, method="BFGS").x
+    return np.array([b[0] - b[1:] @ x.mean(axis=0), *b[1:]])
+
+
+def _middle_rate(is_phase: np.ndarray, rates: np.ndarray) -> float:
+    """ln rate at which the chance of a phase passes 1/2; infinite where nothing of it shows."""
+    share = np.nanmean(is_phase)
+    if share in (0.0, 1.0):
+        return np.inf
+    b = _logistic(is_phase, rates)
+    return float(-b[0] / b[1]) if b[1] else np.inf

@@ -1,7 +1,7 @@
 """What the tables of results show, in Markdown: every number computed from them, every sentence chosen by them.
 
 A row belongs to a sweep and is there when its tables are. `words` turns estimates into text, `evidence` what the
-analysis says of a sweep, `activation`, `cues` and `reduction` have a function for each row.
+analysis says of a sweep, `activation`, `cues`, `reduction` and `companion` have a function for each row.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ghostsweep.errors import UsageError
-from ghostsweep.findings import activation, cues, reduction
+from ghostsweep.findings import activation, companion, cues, reduction
 from ghostsweep.findings.evidence import Evidence
 from ghostsweep.store import files, tables
 
@@ -110,6 +110,14 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("does a longer delay narrow the band in {}?", cues.delay),
         Row("which end moves in {}?", cues.delay_ends),
     ),
+    "companion_narrow": (
+        Row("which mechanism is learned at which delay?", companion.phases),
+        Row("do the boundaries fall with the delay as published?", companion.exponents),
+        Row("critical rates of single delays", companion.rates),
+        Row("does the index tell the mechanism?", companion.index),
+    ),
+    "companion_post": (Row("what is learned where the answer is to end?", companion.with_post),),
+    "companion_control": (Row("does learning fail without memory?", companion.control),),
 }
 """The rows of each sweep, in the order of the table."""
 ONSETS = ("canonical_lr_timescale_refined",)
@@ -126,6 +134,7 @@ PICTURES = {
     ),
     "rank_lr": ("band_rank.png", "the learnable band against rank"),
     "cue_lr_delay": ("band_delay.png", "the learnable bands of two cue tasks against delay"),
+    "companion_narrow": ("companion.png", "phases, their boundaries, and toy models"),
 }
 """Pictures beside the tables, drawn from them: file, and what it shows."""
 

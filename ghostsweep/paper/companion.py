@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ghostsweep import theory
-from ghostsweep.analysis.failing import FASTEST, PUBLISHED, boundaries, law
+from ghostsweep.analysis.failing import FASTEST, PUBLISHED, boundaries, half_line, law
 from ghostsweep.analysis.mechanisms import agreement, by_index, by_motion, mechanisms
 from ghostsweep.figures import style
 from ghostsweep.figures.loss_vs_rate import Tables
@@ -54,13 +54,16 @@ def _boundaries(ax: Axes, runs: pd.DataFrame) -> list[str]:
         table = boundaries(runs[runs["learning_rate"].isin(rates)], phase)
         inside, found, name = table[table["censored"] == ""], law(runs, phase), style.outcome_text(phase)
         drawn.append(inside)
+        by_fits = f"{name}, the paper's fits"
         if found is not None:
-            at = np.log(inside["at"].to_numpy(float))
-            middle = float(np.log(inside["learning_rate"]).mean() + found.beta * at.mean())
-            ends = np.array([at.min(), at.max()])
-            ax.plot(np.exp(ends), np.exp(middle - found.beta * ends), color=color, linewidth=1.0)
-            name += f": {found.beta:.2f} ({found.ci_low:.2f} to {found.ci_high:.2f}), paper {PUBLISHED[phase][0]}"
-        ax.plot(inside["at"], inside["learning_rate"], "o", markersize=3, color=color, label=name)
+            by_fits += f": {found.beta:.1f} ({found.ci_low:.1f} to {found.ci_high:.1f})"
+        ax.plot(inside["at"], inside["learning_rate"], "o", markersize=3, color=color, label=by_fits)
+        if (runs["outcome"] == phase).any():
+            line, ends = half_line(runs, phase), np.log([rates[0], rates[-1]])
+            said = f"half of the seeds: {line.beta:.1f} ({line.ci_low:.1f} to {line.ci_high:.1f})"
+            at = np.exp((line.log_c - ends) / line.beta)
+            ax.plot(at, np.exp(ends), color=color, linewidth=1.0, label=f"{said}; paper {PUBLISHED[phase][0]}")
+            drawn.append(pd.DataFrame({"at": at, "learning_rate": np.exp(ends)}))
         if lost := len(table) - len(inside):
             remarks.append(f"c, {style.outcome_text(phase)}: {lost} of {len(table)} rates have no boundary inside.")
     both = pd.concat(drawn)

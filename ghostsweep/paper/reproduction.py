@@ -101,14 +101,18 @@ def reproduce(
 def claims(out: str | Path = "results") -> pd.DataFrame:
     """The claims of all figures judged from the best results there are, as `Reproduced.claims`; draws nothing.
 
-    Then those of the reduction to the canonical form, where reductions are kept. Raises UsageError where a figure has
-    none.
+    Then those of the reduction to the canonical form and of the companion paper, where their results are kept. Raises
+    UsageError where a figure has none.
     """
     found = [
         judged(plan, [catalog.read(name, out) for name in plan.sweeps + plan.also]) for plan in catalog.PAPER.values()
     ]
     if all(has_reduction(Path(out) / name) for name in catalog.REDUCED):
         found.append(_judged(_reduction(Path(out)), []))
+    drawable = catalog.drawable(out)
+    for name, plan in catalog.COMPANION.items():
+        if name in drawable:
+            found.append(judged(plan, [catalog.read(sweep, out) for sweep in plan.sweeps]))
     return pd.concat(found, ignore_index=True).infer_objects()
 
 

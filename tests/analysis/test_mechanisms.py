@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ghostsweep import analysis
-from ghostsweep.analysis.failing import boundaries, exponent, middle, onset
+from ghostsweep.analysis.failing import boundaries, critical_rates, exponent, half_line, middle, onset
 from ghostsweep.analysis.mechanisms import agreement, mechanisms
 from ghostsweep.errors import UsageError
 
@@ -120,3 +120,39 @@ def test_rates_without_a_boundary_are_censored_not_left_out_in_silence() -> None
         boundaries(runs, "limit_cycle")
     with pytest.raises(UsageError, match="boundaries of slow_point_manifold inside"):
         exponent(runs, "slow_point_manifold")
+
+
+def halves(beta: float, seed: int, n_seeds: int = 10) -> pd.DataFrame:
+    """Runs of which half are without a solution along rate = 0.1 (T / 150)^-beta, blurred as in trained tables."""
+    rng = np.random.default_rng(seed)
+    axes = np.geomspace(0.025, 0.316, 10), np.arange(0.0, 261, 40), np.arange(n_seeds)
+    rate, delay, one = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
+    with np.errstate(divide="ignore"):
+        chance = 1 / (1 + np.exp(-0.8 * (np.log(rate / 0.1) + beta * np.log(delay / 150))))
+    outcome = np.where(rng.random(len(rate)) < chance, "no_solution", "limit_cycle")
+    return pd.DataFrame({"learning_rate": rate, "delay_ms": delay, "seed": one, "outcome": outcome})
+
+
+def test_the_line_of_half_the_seeds_is_found_and_its_interval_covers() -> None:
+    found = [half_line(halves(2.7, seed), "no_solution") for seed in range(20)]
+    assert abs(np.median([line.beta for line in found]) - 2.7) < 0.3
+    assert sum(line.ci_low <= 2.7 <= line.ci_high for line in found) >= 16
+    many = half_line(halves(2.7, 0, n_seeds=400), "no_solution")
+    assert many.beta == pytest.approx(2.7, abs=0.2)
+    assert many.log_c == pytest.approx(np.log(0.1) + 2.7 * np.log(150), abs=1.0)
+    assert many.ci_high - many.ci_low < 0.6
+
+
+def test_critical_rates_of_single_delays_and_where_they_lie_outside() -> None:
+    table = critical_rates(halves(2.7, 0, n_seeds=200), "no_solution").set_index("delay_ms")
+    assert table.loc[0.0, "censored"] == "outside"
+    inside = table[table["censored"] == ""]
+    assert {120.0, 160.0, 200.0} <= set(inside.index)
+    expected = 0.1 * (inside.index.to_numpy() / 150) ** -2.7
+    assert (np.abs(np.log(inside["learning_rate"] / expected)) < 0.25).all()
+    assert ((inside["ci_low"] < inside["learning_rate"]) & (inside["learning_rate"] < inside["ci_high"])).all()
+
+
+def test_half_lines_of_nothing_are_refused() -> None:
+    with pytest.raises(UsageError, match="allowed: some"):
+        half_line(halves(2.7, 0), "slow_point_manifold")

@@ -11,6 +11,7 @@ from planted import iterate_canonical, runs_of
 import ghostsweep
 from ghostsweep import theory
 from ghostsweep.analysis import OUTCOMES, Criteria, mean_sem, outcomes, shares, trapped
+from ghostsweep.analysis.cells import cell_fields
 from ghostsweep.analysis.levels import levels
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import Run, loads, shape_of
@@ -327,3 +328,16 @@ def test_trapped_runs_are_those_of_the_first_phase_that_lost_what_they_had() -> 
     assert trapped(runs)["run_id"].tolist() == ["b", "d"]
     with pytest.raises(UsageError, match="trapped needs the columns phase"):
         trapped(runs.drop(columns="phase"))
+
+
+def test_epochs_that_follow_the_rate_tell_no_cells_apart() -> None:
+    rates, delays = np.array([0.1, 0.03, 0.01, 0.003]), np.array([20.0, 40.0])
+    rate, delay = (axis.ravel() for axis in np.meshgrid(rates, delays))
+    runs = pd.DataFrame({"model": "full_rank", "learning_rate": rate, "delay_ms": delay, "seed": 0})
+    following = runs.assign(epochs=np.maximum(1000, 30 / rate).round())
+    assert cell_fields(following) == ["model", "delay_ms"]
+    rising = runs.assign(epochs=(1000 * rate).round())
+    assert cell_fields(rising) == ["model", "delay_ms", "epochs"]
+    assert cell_fields(runs.assign(epochs=100 * delay)) == ["model", "delay_ms", "epochs"]
+    both = pd.concat([following, following.assign(epochs=50)])
+    assert cell_fields(both) == ["model", "delay_ms", "epochs"]

@@ -1,0 +1,95 @@
+"""What the sweeps of the companion paper show (arXiv 2502.17433). A function per row."""
+
+import pandas as pd
+
+from ghostsweep.analysis.failing import PUBLISHED, critical_rates, half_line, law
+from ghostsweep.analysis.mechanisms import MEASURED, agreement, by_index, mechanisms
+from ghostsweep.analysis.outcomes import numbers
+from ghostsweep.findings.evidence import Evidence
+from ghostsweep.findings.words import between, exponent, listed, measured, part, several
+from ghostsweep.tasks import onehot
+
+PHASES = {"slow_point_manifold": "slow points", "no_solution": "no solution"}
+CONTROL = (0.38, 0.02)
+"""Exponent of the paper's control without memory, and its standard error."""
+
+
+def phases(sweep: Evidence) -> str:
+    """Shares of the phases at a few delays, all rates together."""
+    judged = by_index(sweep.found.runs)
+    delays = sorted(judged["delay_ms"].unique())
+    some = [delays[round(k * (len(delays) - 1) / 4)] for k in range(5)]
+    shares = {
+        phase: (judged["outcome"] == phase).groupby(judged["delay_ms"]).mean() for phase in judged["outcome"].unique()
+    }
+    said = []
+    for phase, name in {**PHASES, "limit_cycle": "limit cycles"}.items():
+        if phase in shares:
+            said.append(f"{name} {listed(f'{shares[phase][delay]:.0%}' for delay in some)}")
+    return f"{'; '.join(said)} of all runs at {listed(f'{delay:g}' for delay in some)} ms"
+
+
+def exponents(sweep: Evidence) -> str:
+    """Both boundaries, of all runs at once and by the paper's fits, beside what is published."""
+    judged, said = by_index(sweep.found.runs), []
+    for phase, name in PHASES.items():
+        line, fits = half_line(judged, phase), law(judged, phase)
+        power = between(line.beta, line.ci_low, line.ci_high, exponent)
+        by_fits = "none" if fits is None else between(fits.beta, fits.ci_low, fits.ci_high, exponent)
+        published, error = PUBLISHED[phase]
+        said.append(f"{name} {power}, by the paper's fits {by_fits}, published {published} ± {error}")
+    return f"rate as delay to the minus: {'; '.join(said)}; {sweep.n_seeds} seeds here, 100 there"
+
+
+def rates(sweep: Evidence) -> str:
+    """The critical rate of each delay that has one inside."""
+    judged, said = by_index(sweep.found.runs), []
+    for phase, name in PHASES.items():
+        table = critical_rates(judged, phase)
+        inside = table[table["censored"] == ""]
+        row = listed(
+            f"{measured(r)} at {d:g} ms" for d, r in zip(inside["delay_ms"], inside["learning_rate"], strict=True)
+        )
+        said.append(f"half of the seeds find {name} at {row or 'no delay'}")
+    return f"{'; '.join(said)}; at the other delays beyond the rates of the sweep"
+
+
+def index(sweep: Evidence) -> str:
+    """How far the index, its other sign, and the motion of the free network agree."""
+    pairs = agreement(mechanisms(sweep.found.runs))
+    differ = {(row["verdict"], row["other"]): int(row["n_differ"]) for _, row in pairs.iterrows()}
+    n = int(pairs["n_runs"].iloc[0])
+    return (
+        f"of {n:,} runs that learned, it differs in {differ['mechanism', 'own_mechanism']} from whether the network, "
+        "left alone, goes round in the end; the sign of a principal component, which is arbitrary, changes it in "
+        f"{differ['mechanism', 'mechanism_flipped']}"
+    )
+
+
+def with_post(sweep: Evidence) -> str:
+    """Which mechanisms are found where the answer is to end."""
+    judged = by_index(sweep.found.runs)
+    learned = judged[judged["outcome"] != "no_solution"]
+    cycles = int((learned["outcome"] == "limit_cycle").sum())
+    lost = judged["outcome"] == "no_solution"
+    shares, line = lost.groupby(judged["delay_ms"]).mean(), half_line(judged, "no_solution")
+    return (
+        f"limit cycles in {part(cycles, len(learned))} runs that learned; no solution in "
+        f"{listed(f'{share:.0%} at {delay:g}' for delay, share in shares.items() if share)} ms; half of the seeds along "
+        f"rate as delay to the minus {between(line.beta, line.ci_low, line.ci_high, exponent)}, published 2.65 ± 0.23; "
+        f"{several(judged['learning_rate'].nunique(), 'rate')}, {sweep.n_seeds} seeds"
+    )
+
+
+def control(sweep: Evidence) -> str:
+    """Whether anything fails without memory, and the exponent."""
+    runs = sweep.found.runs
+    learned = onehot.is_learned({name: numbers(runs, name) for name in MEASURED}, lasting=False)
+    judged = runs.assign(outcome=pd.Series(learned, runs.index).map({True: "learned", False: "no_solution"}))
+    lost = judged[~learned]
+    line = half_line(judged, "no_solution", x="reaction_ms")
+    power, published = between(line.beta, line.ci_low, line.ci_high, exponent), f"{CONTROL[0]} ± {CONTROL[1]}"
+    return (
+        f"{len(lost)} of {len(runs):,} runs do, all at rates of {measured(lost['learning_rate'].min())} and more: half "
+        f"of the seeds would beyond the rates of the sweep; rate as window to the minus {power}, published {published}"
+    )
