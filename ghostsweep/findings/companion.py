@@ -73,10 +73,11 @@ def with_post(sweep: Evidence) -> str:
     cycles = int((learned["outcome"] == "limit_cycle").sum())
     lost = judged["outcome"] == "no_solution"
     shares, line = lost.groupby(judged["delay_ms"]).mean(), half_line(judged, "no_solution")
+    power = between(line.beta, line.ci_low, line.ci_high, exponent)
     failing = listed(f"{share:.0%} at {delay:g}" for delay, share in shares.items() if share)
     return (
         f"limit cycles in {part(cycles, len(learned))} runs that learned; no solution in {failing} ms; half of the "
-        f"seeds along rate as delay to the minus {between(line.beta, line.ci_low, line.ci_high, exponent)}, published 2.65 ± 0.23; "
+        f"seeds along rate as delay to the minus {power}, published 2.65 ± 0.23; "
         f"{several(judged['learning_rate'].nunique(), 'rate')}, {sweep.n_seeds} seeds"
     )
 
