@@ -50,6 +50,9 @@ class Networks:
 
         In calls of 64, 256, ... lanes, filled up with their first one: to compile a program takes longer than a call.
         """
+        from ghostsweep.machine import resources
+
+        resources.load_jax()
         from ghostsweep.machine import ambient
 
         program, count, held = lane_program(self.kind, what), len(at), self._held
@@ -76,6 +79,9 @@ class Networks:
     @functools.cached_property
     def _held(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Parameters and numbers where they are computed with."""
+        from ghostsweep.machine import resources
+
+        resources.load_jax()
         from ghostsweep.machine import ambient
 
         with ambient.pinned(x64=True):

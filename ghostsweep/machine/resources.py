@@ -58,7 +58,9 @@ def free_bytes(proc: Path = PROC, environment: Mapping[str, str] = os.environ) -
 def load_jax() -> None:
     """Import JAX; UsageError, a line, where it is not installed or a variable of its own is not as it can be read."""
     if importlib.util.find_spec("jax") is None:
-        raise UsageError("training needs JAX, which is not installed here: pip install jax optax")
+        raise UsageError(
+            "JAX: found none here; allowed where runs are trained or networks looked into: pip install jax optax"
+        )
     try:
         importlib.import_module("jax")
     except (ImportError, RuntimeError, ValueError) as error:
