@@ -25,7 +25,7 @@ from ghostsweep import Run, plan
 from ghostsweep.declare import noise
 from ghostsweep.machine import memory, resources
 from ghostsweep.spec import shape_of
-from ghostsweep.training import engine, train
+from ghostsweep.training import engine, programs, train
 
 DEVICES = engine.local_devices(resources.cores())
 TURN_SECONDS, TURNS = 0.1, 40
@@ -80,9 +80,9 @@ class Trainer:
         self.n_runs = plan.widest(self.shape, len(DEVICES), memory.usable_bytes(DEVICES) / len(DEVICES))
         columns = {name: np.full(self.n_runs, getattr(run, name)) for name in self.shape.traced_types}
         started = train.start(self.shape, columns | {"seed": np.arange(self.n_runs)})
-        engine._program.cache_clear()  # or the program with noise would be taken for that without
+        programs._kept.cache_clear()  # or the program with noise would be taken for that without
         jax.clear_caches()
-        self.program = engine._program(self.shape, self.n_runs, tuple(DEVICES))
+        self.program = programs.program(self.shape, self.n_runs, tuple(DEVICES))
         with train.precision(self.shape):
             self.state, self.traced = jax.device_put(started, self.program.sharding)
         self(1)
