@@ -1,6 +1,8 @@
 """Two CPU devices, so that sharding is tested, and JAX's strictest checks; results that several files compare with."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import programs
@@ -16,6 +18,19 @@ import jax  # noqa: E402
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+MAX_MAPS = 20_000
+"""Mappings of memory of a process, above which programs are dropped; Linux allows 65,530, and each has three to ten."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_dropped() -> Iterator[None]:
+    """No process holds the programs of so many files of tests that the next one finds no room, and crashes."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MAX_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
