@@ -1,13 +1,9 @@
 """What the sweeps of the companion paper show (arXiv 2502.17433). A function per row."""
 
-import pandas as pd
-
 from ghostsweep.analysis.failing import PUBLISHED, critical_rates, half_line, law
-from ghostsweep.analysis.mechanisms import MEASURED, agreement, by_index, mechanisms
-from ghostsweep.analysis.outcomes import numbers
+from ghostsweep.analysis.mechanisms import agreement, by_index, by_means, mechanisms
 from ghostsweep.findings.evidence import Evidence
 from ghostsweep.findings.words import between, exponent, listed, measured, part, several
-from ghostsweep.tasks import onehot
 
 PHASES = {"slow_point_manifold": "slow points", "no_solution": "no solution"}
 CONTROL = (0.38, 0.02)
@@ -84,13 +80,12 @@ def with_post(sweep: Evidence) -> str:
 
 def control(sweep: Evidence) -> str:
     """Whether anything fails without memory, and the exponent."""
-    runs = sweep.found.runs
-    learned = onehot.is_learned({name: numbers(runs, name) for name in MEASURED}, lasting=False)
-    judged = runs.assign(outcome=pd.Series(learned, runs.index).map({True: "learned", False: "no_solution"}))
-    lost = judged[~learned]
+    judged = by_means(sweep.found.runs)
+    lost = judged[judged["outcome"] == "no_solution"]
     line = half_line(judged, "no_solution", x="reaction_ms")
     power, published = between(line.beta, line.ci_low, line.ci_high, exponent), f"{CONTROL[0]} ± {CONTROL[1]}"
+    least = measured(lost["learning_rate"].min())
     return (
-        f"{len(lost)} of {len(runs):,} runs do, all at rates of {measured(lost['learning_rate'].min())} and more: half "
+        f"{len(lost)} of {len(judged):,} runs do, all at rates of {least} and more: half "
         f"of the seeds would beyond the rates of the sweep; rate as window to the minus {power}, published {published}"
     )

@@ -119,6 +119,23 @@ def start(shape: Shape, params: Params, traced: Traced) -> "jax.Array":
     return params["r"][None] * 0
 
 
+def crossing(shape: Shape, params: Params, traced: Traced) -> Activation:
+    """x passes the threshold, linear between two Euler steps, in four trials; T L grows by 1 per step it is late."""
+    import jax.numpy as jnp
+    from jax import lax
+
+    def turn(x: "jax.Array", _: None) -> "tuple[jax.Array, jax.Array]":
+        return step(shape, params, traced, x, x), x[0]
+
+    _, x = lax.scan(turn, start(shape, params, traced), None, length=8 * shape.timescale)
+    crosses = (x[:-1] < traced["threshold"]) & (x[1:] >= traced["threshold"])
+    at = jnp.argmax(crosses)
+    risen = jnp.where(crosses.any(), x[at + 1] - x[at], 1)
+    time = (at.astype(x.dtype) + (traced["threshold"] - x[at]) / risen) * traced["dt_steps"]
+    timescale = shape.timescale * traced["dt_steps"]
+    return Activation(jnp.where(crosses.any(), time, jnp.inf), timescale, 2 * timescale, jnp.ones_like(timescale))
+
+
 def euler_steps(fields: Values) -> dict[str, int]:
     """Euler steps until the output must switch on, and of a trial."""
     timescale = round(fields["timescale"] / fields["dt_steps"])
@@ -201,6 +218,7 @@ SIMULATED = Model(
     step=step,
     readout=readout,
     start=start,
+    activation=crossing,
     tasks=("delayed_activation",),
     channels=(0, 1),
     defaults={"dtype": "float64"},

@@ -8,7 +8,7 @@ import pytest
 
 import ghostsweep
 from ghostsweep import Run, UsageError, theory
-from ghostsweep.declare import Shape
+from ghostsweep.declare import Model, Shape
 from ghostsweep.models import readout
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.training import reduction as reducing
@@ -30,6 +30,12 @@ def read(shape: Shape, p: Any, traced: Any, x: Any) -> Any:
 
 OWN = dataclasses.replace(
     readout.FULL_RANK, name="own_full_rank", outputs=None, step=step, readout=read, cost=None, n_parameters=None
+)
+LOSS = Model(
+    "loss_alone",
+    (),
+    initial=lambda shape, traced, key: {"r": traced["learning_rate"]},
+    loss=lambda shape, params, traced: (params["r"] ** 2, params["r"] * 0),
 )
 SMALL: dict[str, Any] = {"n_units": 5, "learning_rate": 0.01, "epochs": 10}
 RUNS = {
@@ -159,8 +165,18 @@ def test_the_rates_of_other_rules_are_not_told() -> None:
     assert table[["eta", "s_next", "s_after"]].isna().all(axis=None) and table["lr_critical"].notna().all()
 
 
+def test_the_simulated_canonical_form_comes_near_the_exact_one() -> None:
+    r = np.pi**2 / 4 / 20**2 * np.array([0.5, 1.0, 4.0])
+    run = Run(model="canonical_simulated", timescale=20.0, dt_steps=0.002, learning_rate=1e-7, epochs=10)
+    table = reducing.reduction([(run, {"r": r, "epochs": np.arange(3)})])
+    closed = 4 * 20**2 / np.pi**2 * r
+    assert (table["s"] / closed).between(1.0, 1.03).all()  # x is at the threshold 1 / threshold before it blows up
+    assert table["eta"].to_numpy() == pytest.approx(8e-7 * 20**5 / np.pi**4, rel=0.08)
+    assert (reducing.reduction([(run, {"r": r[:1] * -1, "epochs": np.zeros(1)})])["s"] == 0).all()
+
+
 def test_what_has_no_switch_is_refused() -> None:
-    run = Run(model="canonical_simulated", timescale=10.0, learning_rate=1e-5, epochs=10)
+    run = Run(model=LOSS, learning_rate=1e-5, epochs=10)
     with pytest.raises(UsageError, match="found no outputs; allowed"):
         reducing.reduction([(run, {"r": np.array([0.03]), "epochs": np.zeros(1)})])
     rank_one = RUNS["rank one"][0]
