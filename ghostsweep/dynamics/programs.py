@@ -213,20 +213,20 @@ def _derivatives(function: Of, order: int) -> "list[Of]":
     return found
 
 
-def _reduce(flow: Of, y: Any, v: Any, w: Any) -> "tuple[jax.Array, ...]":
-    """See `reduction`: r and a, and the five coefficients of the reduced flow with the bend of its manifold."""
+def _reduce(flow: Of, y: Any, v: Any, w: Any, inverse: Any) -> "tuple[jax.Array, ...]":
+    """See `reduction`: r and a, and the five coefficients of the reduced flow with the bend of its manifold.
+
+    inverse (D, D): of the Jacobian across v. It is given, since two calls of LAPACK in one program of which none needs
+    the other can wait for each other for ever on two cores (JAX 0.10).
+    """
     import jax
     import jax.numpy as jnp
 
-    jacobian, velocity = jax.jacfwd(flow)(y), flow(y)
-    n = len(y)
-    bordered = jnp.block([[jacobian, v[:, None]], [w[None], jnp.zeros((1, 1), y.dtype)]])
-    factor = jax.scipy.linalg.lu_factor(bordered)
+    velocity = flow(y)
 
     def across(right: Any) -> Any:
         """The z with w . z = 0 for which J z = right but for a part along v."""
-        padded = jnp.concatenate([right, jnp.zeros(1, y.dtype)])
-        return jax.scipy.linalg.lu_solve(factor, padded)[:n]
+        return inverse @ right
 
     def second(one: Any, other: Any) -> Any:
         """D2F(one, other)."""

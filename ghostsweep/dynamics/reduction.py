@@ -99,8 +99,20 @@ def reduce(networks: Networks, at: NDArray[np.intp], points: Array, u: float = 0
     eigenvalues = np.take_along_axis(eigenvalues, np.abs(eigenvalues).argsort(axis=1), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         w = w / (w * v).sum(axis=1, keepdims=True)
-    r, a, g, bend = networks.lanes("reduce", at, held, points, v, w)
+    r, a, g, bend = networks.lanes("reduce", at, held, points, v, w, _across(jacobian, v, w))
     return Reduction(eigenvalues, v, w, r, a, g, bend)
+
+
+def _across(jacobian: Array, v: Array, w: Array) -> Array:
+    """Inverses (P, D, D): z = inverse x has w . z = 0 and J z = x but for a part along v; NaN where there is none."""
+    count, n = v.shape
+    bordered = np.zeros((count, n + 1, n + 1))
+    bordered[:, :n, :n], bordered[:, :n, n], bordered[:, n, :n] = jacobian, v, w
+    there = np.isfinite(bordered).all(axis=(1, 2))
+    there[there] = np.linalg.matrix_rank(bordered[there]) == n + 1
+    found = np.full((count, n, n), np.nan)
+    found[there] = np.linalg.inv(bordered[there])[:, :n, :n]
+    return found
 
 
 def _value(g: Array, s: NDArray[np.generic]) -> Array:
