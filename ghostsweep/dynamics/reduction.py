@@ -108,8 +108,8 @@ def _across(jacobian: Array, v: Array, w: Array) -> Array:
     count, n = v.shape
     bordered = np.zeros((count, n + 1, n + 1))
     bordered[:, :n, :n], bordered[:, :n, n], bordered[:, n, :n] = jacobian, v, w
-    there = np.isfinite(bordered).all(axis=(1, 2))
-    there[there] = np.linalg.matrix_rank(bordered[there]) == n + 1
+    there = np.flatnonzero(np.isfinite(bordered).all(axis=(1, 2)))
+    there = there[np.linalg.matrix_rank(bordered[there]) == n + 1]
     found = np.full((count, n, n), np.nan)
     found[there] = np.linalg.inv(bordered[there])[:, :n, :n]
     return found

@@ -7,17 +7,29 @@ RADIUS = 3
 """Bins of the Fourier transform around the centre whose power counts as slow."""
 
 
-def power_index(states: jax.Array) -> dict[str, jax.Array]:
+def axes(*paths: jax.Array) -> jax.Array:
+    """Principal directions of paths (steps, N) about their means, (paths, N, N), the last column the largest.
+
+    In one call of LAPACK for all: two in a program of which none needs the other can wait for each other for ever.
+    """
+    centred = [path - path.mean(axis=0, keepdims=True) for path in paths]
+    return jnp.asarray(jnp.linalg.eigh(jnp.stack([path.T @ path for path in centred]))[1])
+
+
+def late(states: jax.Array) -> jax.Array:
+    """The last half of a path."""
+    return states[-(len(states) // 2) :]
+
+
+def power_index(states: jax.Array, vectors: jax.Array) -> dict[str, jax.Array]:
     """The index of arXiv 2502.17433 of a path of states (steps, units), and with one component's sign turned.
 
-    States are projected, not centred, on the first two principal components of the path. Rows of two numbers have
-    correlations of +-1, so that the matrix of correlations of all time points is s s^T with s = sign(PC1 - PC2), and
+    vectors (N, N): its `axes`. States are projected, not centred, on the first two principal components. Rows of two
+    numbers have correlations of +-1, so that the matrix of correlations of all time points is s s^T with s = sign(PC1 - PC2), and
     the share of its two-dimensional Fourier power within three bins of the centre is sum over k^2 + l^2 <= 9 of
     P_k P_l / (sum P)^2, P = |FFT s|^2. Components have no sign of their own: here the largest weight of each is
     positive.
     """
-    centred = states - states.mean(axis=0, keepdims=True)
-    _, vectors = jnp.linalg.eigh(centred.T @ centred)  # in rising order
     first, second = vectors[:, -1], vectors[:, -2]
     pc1, pc2 = (states @ (v * jnp.sign(v[jnp.argmax(jnp.abs(v))])) for v in (first, second))
     return {"power_index": _slow_share(pc1 - pc2), "power_index_flipped": _slow_share(pc1 + pc2)}
@@ -31,13 +43,13 @@ def _slow_share(difference: jax.Array) -> jax.Array:
     return jnp.where(at[:, None] ** 2 + at[None] ** 2 <= RADIUS**2, near[:, None] * near[None], 0).sum()
 
 
-def motion(states: jax.Array, dt_ms: jax.Array, tau_ms: jax.Array) -> dict[str, jax.Array]:
+def motion(states: jax.Array, vectors: jax.Array, dt_ms: jax.Array, tau_ms: jax.Array) -> dict[str, jax.Array]:
     """Amplitude, decay, period and speed of a path of states (steps, units), which is taken in quarters.
 
-    Amplitude: root mean square distance from the mean of the quarter, divided by sqrt N. Decay: that of the last
-    quarter over the one before. Rises: where the projection of the last half on its first principal component passes
-    its mean from below, so far from it that rounding does not count as one. Speed: |r(t) - r(t - dt)| tau / dt,
-    divided by sqrt N.
+    vectors (N, N): the `axes` of its `late` half. Amplitude: root mean square distance from the mean of the
+    quarter, divided by sqrt N. Decay: that of the last quarter over the one before. Rises: where the projection of
+    the last half on its first principal component passes its mean from below, so far from it that rounding does not
+    count as one. Speed: |r(t) - r(t - dt)| tau / dt, divided by sqrt N.
     """
     steps, units = states.shape
     quarters = states[-(steps // 4) * 4 :].reshape(4, -1, units)
@@ -45,10 +57,8 @@ def motion(states: jax.Array, dt_ms: jax.Array, tau_ms: jax.Array) -> dict[str, 
     def amplitude(part: jax.Array) -> jax.Array:
         return jnp.sqrt(((part - part.mean(axis=0, keepdims=True)) ** 2).mean())
 
-    late = states[-(steps // 2) :]
-    centred = late - late.mean(axis=0, keepdims=True)
-    _, vectors = jnp.linalg.eigh(centred.T @ centred)
-    along = centred @ vectors[:, -1]
+    half = late(states)
+    along = (half - half.mean(axis=0, keepdims=True)) @ vectors[:, -1]
     margin = jnp.maximum(0.1 * jnp.abs(along).max(), 1e-5 * units**0.5)  # below: rounding in float32
 
     def look(armed: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:

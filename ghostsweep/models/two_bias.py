@@ -86,8 +86,9 @@ def evidence(shape: Shape, traced: Traced, params: Params) -> "dict[str, jax.Arr
     silence = jnp.zeros(((FREE_TRIALS - 1) * length, shape.n_units), shape.dtype)
     _, after = lax.scan(step, alone, silence)
     states = jnp.concatenate([during, after])
-    found = free_run.power_index(states[: PROTOCOL_TRIALS * length])
-    return found | free_run.motion(states, traced["dt_ms"], traced["tau_ms"])
+    protocol = states[: PROTOCOL_TRIALS * length]
+    whole, last = free_run.axes(protocol, free_run.late(states))
+    return free_run.power_index(protocol, whole) | free_run.motion(states, last, traced["dt_ms"], traced["tau_ms"])
 
 
 RESULTS = (

@@ -139,7 +139,8 @@ def test_the_index_is_the_protocol_word_by_word(cycles: float) -> None:
     time = np.arange(steps) / steps
     two = np.stack([np.cos(2 * np.pi * cycles * time) + 0.3, np.sin(2 * np.pi * cycles * time) * 0.7 - 0.1 * time])
     states = (two.T @ rng.normal(size=(2, 12))) + 0.01 * rng.normal(size=(steps, 12))
-    found = free_run.power_index(jnp.asarray(states, jnp.float32))
+    path = jnp.asarray(states, jnp.float32)
+    found = free_run.power_index(path, free_run.axes(path)[0])
     assert float(found["power_index"]) == pytest.approx(_plain_index(states, False), abs=0.02)
     assert float(found["power_index_flipped"]) == pytest.approx(_plain_index(states, True), abs=0.02)
 
@@ -153,17 +154,22 @@ def test_square_waves_have_the_indices_that_algebra_says() -> None:
     assert found[3] < 0.01 and found[4] == pytest.approx(1.0)
 
 
+def moved(states: np.ndarray, dt: jax.Array, tau: jax.Array) -> dict[str, jax.Array]:
+    path = jnp.asarray(states, jnp.float32)
+    return free_run.motion(path, free_run.axes(free_run.late(path))[0], dt, tau)
+
+
 def test_motion_tells_a_cycle_its_period_and_what_settles() -> None:
     time = np.arange(1440) * 5.0
     circle = np.stack([np.cos(2 * np.pi * time / 130), np.sin(2 * np.pi * time / 130), 0 * time], axis=1) * 0.5
     rests = np.exp(-time / 300)[:, None] * circle
     dt, tau = jnp.float32(5), jnp.float32(10)
-    found = {name: float(v) for name, v in free_run.motion(jnp.asarray(circle, jnp.float32), dt, tau).items()}
+    found = {name: float(v) for name, v in moved(circle, dt, tau).items()}
     assert found["free_period"] == pytest.approx(130, rel=0.01)
     assert found["free_amplitude"] == pytest.approx(0.5 / 3**0.5, rel=0.01)
     assert found["free_decay"] == pytest.approx(1, rel=0.01)
     assert found["free_speed"] == pytest.approx(0.5 / 3**0.5 * 2 * np.pi / 130 * 10, rel=0.02)
-    still = {name: float(v) for name, v in free_run.motion(jnp.asarray(rests, jnp.float32), dt, tau).items()}
+    still = {name: float(v) for name, v in moved(rests, dt, tau).items()}
     assert still["free_amplitude"] < 1e-6 and still["free_decay"] < 0.1
 
 
