@@ -24,11 +24,11 @@ def late(states: jax.Array) -> jax.Array:
 def power_index(states: jax.Array, vectors: jax.Array) -> dict[str, jax.Array]:
     """The index of arXiv 2502.17433 of a path of states (steps, units), and with one component's sign turned.
 
-    vectors (N, N): its `axes`. States are projected, not centred, on the first two principal components. Rows of two
-    numbers have correlations of +-1, so that the matrix of correlations of all time points is s s^T with s = sign(PC1 - PC2), and
-    the share of its two-dimensional Fourier power within three bins of the centre is sum over k^2 + l^2 <= 9 of
-    P_k P_l / (sum P)^2, P = |FFT s|^2. Components have no sign of their own: here the largest weight of each is
-    positive.
+    vectors (N, N): its `axes`. States are projected, not centred, on the first two principal components. Rows of
+    two numbers have correlations of +-1, so that the matrix of correlations of all time points is s s^T with s =
+    sign(PC1 - PC2), and the share of its two-dimensional Fourier power within three bins of the centre is sum over
+    k^2 + l^2 <= 9 of P_k P_l / (sum P)^2, P = |FFT s|^2. Components have no sign of their own: here the largest
+    weight of each is positive.
     """
     first, second = vectors[:, -1], vectors[:, -2]
     pc1, pc2 = (states @ (v * jnp.sign(v[jnp.argmax(jnp.abs(v))])) for v in (first, second))
