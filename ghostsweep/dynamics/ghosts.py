@@ -92,6 +92,8 @@ def judge(
             "v": list(reduced.v),
             "w": list(reduced.w),
         }
+        with np.errstate(over="ignore"):  # of passages that round to none
+            discrete = steps / (passage_bent * tau) - 1
         of_slow = {
             "r": reduced.r,
             "a": reduced.a,
@@ -103,7 +105,7 @@ def judge(
             "bend": np.linalg.norm(reduced.bend, axis=1) * half_width / 2,
             "passage_bent": passage_bent,
             "passage_steps": steps,
-            "discrete": steps / (passage_bent * tau) - 1,
+            "discrete": discrete,
             "enters": way.enters / half_width,
             "leaves": way.leaves / half_width,
             "crossing": way.steps,
