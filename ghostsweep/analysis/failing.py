@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
+from ghostsweep.analysis.draws import interval
 from ghostsweep.analysis.outcomes import require_columns
 from ghostsweep.errors import UsageError
 
@@ -26,7 +27,7 @@ PUBLISHED = {"no_solution": (2.72, 0.07), "slow_point_manifold": (4.05, 0.10)}
 """Exponents of the paper's boundaries and their standard errors, of learning rate against delay, no post-reaction."""
 FASTEST = {"no_solution": None, "slow_point_manifold": 25}
 """How many of the largest rates the paper takes for each."""
-N_DRAWS = 200
+N_DRAWS = 1000
 SEED = 0
 
 
@@ -103,17 +104,14 @@ def _fitted(phase: str, delays: np.ndarray, shares: np.ndarray) -> float:
     return float(optimize.least_squares(off, [at, log_a]).x[0])
 
 
-PHASES = ("no_solution", "slow_point_manifold")
-
-
 def boundaries(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> pd.DataFrame:
     """The delay at which each learning rate passes into a phase: a row per rate, of runs with a column `outcome`.
 
     Columns: learning_rate, at (NaN where censored), censored: "" or "outside" of the delays. Raises UsageError for
     missing columns and other phases.
     """
-    if phase not in PHASES:
-        raise UsageError(f"phase: found {phase!r}; allowed: one of {', '.join(map(repr, PHASES))}")
+    if phase not in PUBLISHED:
+        raise UsageError(f"phase: found {phase!r}; allowed: one of {', '.join(map(repr, PUBLISHED))}")
     require_columns(judged, ("learning_rate", "seed", "outcome", x), "boundaries")
     return _boundaries(_shares(judged, phase, x), phase)
 
@@ -150,19 +148,17 @@ def exponent(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms", fastest: 
             f"exponent: found {len(inside)} boundaries of {phase} inside of the delays; allowed: 3 or more"
         )
     beta, error = _law(inside)
-    rng, drawn = np.random.default_rng(SEED), list[float]()
-    is_phase = (judged["outcome"] == phase).astype(float)
-    cube = (
-        is_phase.groupby([judged["seed"], judged["learning_rate"], judged[x]]).mean().unstack([1, 2]).sort_index(axis=1)
-    )
-    for _ in range(N_DRAWS):
-        shares = cube.iloc[rng.integers(len(cube), size=len(cube))].mean().unstack()
-        again = _boundaries(shares, phase, near=True)
+    rng, drawn = np.random.default_rng(SEED), np.full(N_DRAWS, np.nan)
+    is_phase, cells = _cube(judged, phase, ["learning_rate", x])
+    index = pd.MultiIndex.from_arrays(list(cells.T), names=["learning_rate", x])
+    for i in range(N_DRAWS):
+        means = np.nanmean(is_phase[rng.integers(len(is_phase), size=len(is_phase))], axis=0)
+        again = _boundaries(pd.Series(means, index).unstack(), phase, near=True)
         again = again[again["censored"] == ""]
         if len(again) >= 3:
-            drawn.append(_law(again)[0])
-    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
-    return Exponent(beta, error, float(low), float(high), len(inside), len(found) - len(inside))
+            drawn[i] = _law(again)[0]
+    low, high = interval(drawn, len(is_phase))
+    return Exponent(beta, error, low, high, len(inside), len(found) - len(inside))
 
 
 def law(judged: pd.DataFrame, phase: str) -> Exponent | None:
@@ -199,8 +195,8 @@ def half_line(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> HalfL
     for i in range(N_DRAWS):
         b = _logistic(is_phase[rng.integers(len(is_phase), size=len(is_phase))], np.log(cells), found)
         draws[i] = b[2] / b[1]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return HalfLine(found[2] / found[1], float(low), float(high), -found[0] / found[1], draws)
+    low, high = interval(draws, len(is_phase))
+    return HalfLine(float(found[2] / found[1]), low, high, float(-found[0] / found[1]), draws)
 
 
 def critical_rates(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> pd.DataFrame:
@@ -217,7 +213,7 @@ def critical_rates(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> 
         rates = np.log(cells)
         picks = [rng.integers(len(is_phase), size=len(is_phase)) for _ in range(N_DRAWS)]
         middles = np.array([_middle_rate(is_phase[pick], rates) for pick in [np.arange(len(is_phase)), *picks]])
-        low, high = np.quantile(middles[1:], [0.025, 0.975], method="nearest")
+        low, high = interval(middles[1:], len(is_phase))
         inside = rates.min() <= middles[0] <= rates.max()
         at, ends = np.exp(middles[0]) if inside else np.nan, np.exp([low, high])
         rows.append((value, at, *(ends if inside else (np.nan, np.nan)), "" if inside else "outside"))

@@ -8,6 +8,7 @@ import pandas as pd
 from ghostsweep.analysis import thresholds
 from ghostsweep.analysis.cells import cells
 from ghostsweep.analysis.critical import COLLAPSED, TOO_SLOW
+from ghostsweep.analysis.draws import interval
 from ghostsweep.analysis.outcomes import DEFAULT_CRITERIA, require_columns
 from ghostsweep.errors import UsageError
 from ghostsweep.store.columns import REDUCTION
@@ -182,8 +183,7 @@ def compare_predicted(
             row = {"predictor": name, by: value, "n_seeds": int(own.sum())}
             row["n_censored"] = int(is_open.sum() if value is None else (is_open & (both[by] == value)).sum())
             for quantity, draws in found.items():
-                kept = draws[1:][np.isfinite(draws[1:])]
-                ends = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2]) if len(kept) else (np.nan, np.nan)
+                ends = interval(np.where(np.isfinite(draws[1:]), draws[1:], np.nan), len(seeds), level)
                 row |= {quantity: draws[0], f"{quantity}_low": ends[0], f"{quantity}_high": ends[1]}
             rows.append(row)
     return pd.DataFrame(rows).assign(level=level)

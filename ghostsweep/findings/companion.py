@@ -44,7 +44,8 @@ def rates(sweep: Evidence) -> str:
         table = critical_rates(judged, phase)
         inside = table[table["censored"] == ""]
         row = listed(
-            f"{measured(r)} at {d:g} ms" for d, r in zip(inside["delay_ms"], inside["learning_rate"], strict=True)
+            f"{between(one['learning_rate'], one['ci_low'], one['ci_high'], measured)} at {one['delay_ms']:g} ms"
+            for _, one in inside.iterrows()
         )
         said.append(f"half of the seeds find {name} at {row or 'no delay'}")
     return f"{'; '.join(said)}; at the other delays beyond the rates of the sweep"

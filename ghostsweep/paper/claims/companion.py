@@ -5,6 +5,7 @@ import pandas as pd
 from scipy.stats import binomtest, spearmanr
 
 from ghostsweep import theory
+from ghostsweep.analysis.draws import interval
 from ghostsweep.analysis.failing import PUBLISHED, Exponent, HalfLine, half_line, law
 from ghostsweep.analysis.mechanisms import agreement, by_index, mechanisms
 from ghostsweep.errors import UsageError
@@ -24,7 +25,7 @@ def companion(narrow: Results) -> list[Claim]:
         _rises(runs),
         *(_exponent(phase, found[phase], *PUBLISHED[phase]) for phase in PUBLISHED),
         *(_of_all(phase, lines[phase], *PUBLISHED[phase]) for phase in PUBLISHED),
-        _steeper(lines),
+        _steeper(lines, runs["seed"].nunique()),
         _agree(narrow.runs, "own_mechanism", "the index and the motion of the free network tell the same mechanism"),
         _agree(narrow.runs, "mechanism_flipped", "the index does not depend on the sign of a principal component"),
         _toys(),
@@ -82,16 +83,16 @@ def _of_all(phase: str, found: HalfLine | None, published: float, error: float) 
     return Claim("companion", claim, said, found.beta, bool(holds), low=found.ci_low, high=found.ci_high)
 
 
-def _steeper(lines: dict[str, HalfLine | None]) -> Claim:
+def _steeper(lines: dict[str, HalfLine | None], n_seeds: int) -> Claim:
     """The difference of both, with the same seeds drawn for each."""
     claim = "the boundary of slow points is steeper than that of no solution"
     slow, none = lines["slow_point_manifold"], lines["no_solution"]
     if slow is None or none is None:
         return Claim("companion", claim, "no run is in one of the phases, or every one", np.nan, False)
-    low, high = np.quantile(slow.draws - none.draws, [0.025, 0.975])
+    low, high = interval(slow.draws - none.draws, n_seeds)
     more = slow.beta - none.beta
     said = f"by {more:.2f} ({low:.2f} to {high:.2f}), of all runs at once"
-    return Claim("companion", claim, said, more, bool(low > 0), low=float(low), high=float(high))
+    return Claim("companion", claim, said, more, low > 0, low=low, high=high)
 
 
 def _named(phase: str) -> str:

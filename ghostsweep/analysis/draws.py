@@ -1,0 +1,20 @@
+"""Intervals from draws of few seeds with replacement."""
+
+import numpy as np
+from scipy import stats
+
+
+def interval(draws: np.ndarray, n_seeds: int, level: float = 0.95) -> tuple[float, float]:
+    """The ends of an interval at `level`, of a statistic in each draw (n,) of n_seeds seeds; NaN without any.
+
+    Percentiles of draws are too close for few seeds: their variance is short by (n - 1) / n, and it is an estimate. So
+    the tails are those that make the interval of a mean the one of Student's t, sqrt(n / (n - 1)) t standard deviations
+    of a normal number away (Hesterberg 2015, the expanded percentile). Infinite draws count as such.
+    """
+    kept = draws[~np.isnan(draws)]
+    if n_seeds < 2 or not len(kept):
+        return np.nan, np.nan
+    away = np.sqrt(n_seeds / (n_seeds - 1)) * stats.t.ppf(0.5 + level / 2, n_seeds - 1)
+    tail = float(stats.norm.cdf(-away))
+    low, high = np.quantile(kept, [tail, 1 - tail], method="nearest")
+    return float(low), float(high)
