@@ -60,9 +60,11 @@ def ghosts(found: tables.Tables, to: str | Path, note: str = "") -> list[Path]:
 
     None either without JAX, and of users' models, whose files are not executed to draw: `Tables.ghosts` does that.
     """
-    there = tables.with_snapshots(found.folder)
+    if importlib.util.find_spec("jax") is None or Code.of_results(found.meta):
+        return []
+    there = tables.every_snapshot(found.folder)
     wanted = found.runs[found.runs["run_id"].isin(there)]
-    if wanted.empty or importlib.util.find_spec("jax") is None or Code.of_results(found.meta):
+    if wanted.empty:
         return []
     from ghostsweep import figures
     from ghostsweep.dynamics import kept
@@ -70,7 +72,7 @@ def ghosts(found: tables.Tables, to: str | Path, note: str = "") -> list[Path]:
     networks = []
     for _, row in wanted.iterrows():
         fields = Run.of({str(name): value for name, value in row.items()}).fields
-        networks += kept.snapshots(str(row["run_id"]), fields, found.snapshots(str(row["run_id"])))
+        networks += kept.snapshots(row["run_id"], fields, there[row["run_id"]])
     some = networks[:: -(-len(networks) // MAX_NETWORKS)]
     try:
         table = kept.ghosts_of_all(some)[0]

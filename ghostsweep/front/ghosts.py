@@ -87,7 +87,7 @@ def _networks(
             yield Kept(what.run_id, int(what.epochs), what.fields, arrays)
     else:
         found = tables_of(what, out)
-        there = tables.with_snapshots(found.folder)
+        there = tables.every_snapshot(found.folder)
         wanted = [run_id for run_id in found.runs["run_id"] if run_id in there and (not runs or run_id in runs)]
         if missing := sorted(set(runs) - set(wanted)):
             raise UsageError(f"runs: found {', '.join(missing)}; allowed: {', '.join(sorted(there)) or 'none is kept'}")
@@ -96,7 +96,7 @@ def _networks(
                 f"{found.name}: found no snapshots; allowed: a sweep that keeps some ([record.snapshots] in its file)"
             )
         for run_id in wanted:
-            yield from snapshots(run_id, found.run(run_id).fields, found.snapshots(run_id))
+            yield from snapshots(run_id, found.run(run_id).fields, there[run_id])
 
 
 def by_snapshot(found: pd.DataFrame) -> pd.DataFrame:

@@ -329,11 +329,6 @@ def complete(runs: pd.DataFrame, curves: pd.DataFrame, record: Record) -> pd.Ser
     return result
 
 
-def with_snapshots(folder: Path) -> set[str]:
-    """Ids of the runs of which snapshots are kept."""
-    return set(stored(folder).snapshots)
-
-
 def read_snapshots(folder: Path, run_id: str) -> dict[str, np.ndarray]:
     """Snapshots of one run: `epochs` (S,) and parameters by name, (S, ...). Raises UsageError if there are none."""
 
