@@ -215,7 +215,8 @@ def critical_rates(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> 
         middles = np.array([_middle_rate(is_phase[pick], rates) for pick in [np.arange(len(is_phase)), *picks]])
         low, high = interval(middles[1:], len(is_phase))
         inside = rates.min() <= middles[0] <= rates.max()
-        at, ends = np.exp(middles[0]) if inside else np.nan, np.exp([low, high])
+        with np.errstate(over="ignore"):  # of an interval that has no end
+            at, ends = np.exp(middles[0]) if inside else np.nan, np.exp([low, high])
         rows.append((value, at, *(ends if inside else (np.nan, np.nan)), "" if inside else "outside"))
     return pd.DataFrame(rows, columns=[x, "learning_rate", "ci_low", "ci_high", "censored"])
 

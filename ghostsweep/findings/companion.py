@@ -6,6 +6,8 @@ from ghostsweep.findings.evidence import Evidence
 from ghostsweep.findings.words import between, exponent, listed, measured, part, several
 
 PHASES = {"slow_point_manifold": "slow points", "no_solution": "no solution"}
+TOLD = 10
+"""A critical rate is told where its interval spans less than this factor."""
 CONTROL = (0.38, 0.02)
 """Exponent of the paper's control without memory, and its standard error."""
 
@@ -38,17 +40,17 @@ def exponents(sweep: Evidence) -> str:
 
 
 def rates(sweep: Evidence) -> str:
-    """The critical rate of each delay that has one inside."""
+    """The critical rate of each delay at which it is told."""
     judged, said = by_index(sweep.found.runs), []
     for phase, name in PHASES.items():
         table = critical_rates(judged, phase)
-        inside = table[table["censored"] == ""]
+        inside = table[table["ci_high"] < TOLD * table["ci_low"]]
         row = listed(
             f"{between(one['learning_rate'], one['ci_low'], one['ci_high'], measured)} at {one['delay_ms']:g} ms"
             for _, one in inside.iterrows()
         )
-        said.append(f"half of the seeds find {name} at {row or 'no delay'}")
-    return f"{'; '.join(said)}; at the other delays beyond the rates of the sweep"
+        said.append(f"half of the seeds find {name} at {row}" if row else f"of {name} none is told")
+    return f"{'; '.join(said)}; those of other delays are not told within a factor of {TOLD}"
 
 
 def index(sweep: Evidence) -> str:

@@ -75,7 +75,7 @@ def _line(runs: pd.DataFrame, phase: str) -> HalfLine | None:
 
 def _of_all(phase: str, found: HalfLine | None, published: float, error: float) -> Claim:
     """The same of the line along which half of the seeds are in the phase, told by all runs at once."""
-    claim = f"half of the seeds reach {_named(phase)} along a rate that falls as the delay to the power {published}"
+    claim = f"half of the seeds reach {_named(phase)} along a power of the delay not told apart from {published}"
     if found is None:
         return Claim("companion", claim, "no run is in that phase, or every one", np.nan, False)
     holds = found.ci_low <= published + 2 * error and found.ci_high >= published - 2 * error

@@ -65,7 +65,7 @@ def _predictions(slow: pd.DataFrame, runs: pd.DataFrame) -> list[Claim]:
         ),
         Claim(
             "reduction",
-            "it tells which networks of one T collapse at lower rates",
+            "it tells something of which networks of one T collapse at lower rates",
             f"correlation of the logarithms within a T {whole['within']:.2f} ({whole['within_low']:.2f} to "
             f"{whole['within_high']:.2f})",
             float(whole["within"]),
