@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+VECTOR = 16
+"""float32 numbers of a vector of 512 bits, of which there are whole ones in a kernel."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -12,7 +15,8 @@ class Shape:
     fields that enter the program as one number a run. A field that is null for the run is not among them, so that what
     it would add (momentum, clipping ...) is left out of the program. random: what draws random numbers every epoch:
     the fields that do so where above 0, and "trials". texts: digests of the texts of a user's model and task, so that
-    no program of an edited file is used again, whatever version it declares.
+    no program of an edited file is used again, whatever version it declares. kernel: whether the program is one kernel
+    of a CPU core that trains run after run (`Cost.kernel`), where sums and products are best written otherwise.
     """
 
     model: str
@@ -24,6 +28,7 @@ class Shape:
     traced: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
     texts: tuple[str, str] = ("", "")
+    kernel: bool = False
 
     @property
     def stochastic(self) -> bool:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ghostsweep.declare.model import Params, Traced, Trials
-from ghostsweep.declare.shape import Shape
+from ghostsweep.declare.shape import VECTOR, Shape
 from ghostsweep.models import recurrence
 
 
@@ -60,17 +60,18 @@ def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax
     # Units without weights make the rows of low rank a multiple of 8 numbers, which XLA's products of a vector and
     # a matrix like: 54 instead of 61 us of one core per run and epoch for N = 100 and K = 30, 155 instead of 175
     # for K = 100. For full rank the padding costs what it gains.
-    spare = 0 if rank is None else -len(w_out) % 8
+    spare = -len(w_out) % VECTOR if shape.kernel else 0 if rank is None else -len(w_out) % 8
     bias = jnp.pad(params["b"], (0, spare))
     steps = len(trials.targets) - (trials.read == "before")
     drive = jnp.broadcast_to(bias, (steps, 1, len(bias)))
     start = jnp.full_like(drive[0], trials.x_start)
     if rank is None:
-        read = recurrence.full_rank(params["w"], w_out, drive, start, leak)
+        padded = jnp.pad(params["w"], (0, spare)), jnp.pad(w_out, [(0, spare), (0, 0)][: w_out.ndim])
+        read = recurrence.full_rank(shape, *padded, drive, start, leak)
     else:
         into = jnp.concatenate([params["m"].T, w_out.reshape(shape.n_units, -1).T])
         into, back = (jnp.pad(weights, [(0, 0), (0, spare)]) for weights in (into, params["n"]))
-        read = recurrence.low_rank(into, back, drive, start, leak)[..., rank:]
+        read = recurrence.low_rank(shape, into, back, drive, start, leak)[..., rank:]
         read = read[..., 0] if w_out.ndim == 1 else read
     read = read if trials.read == "before" else read[1:]
     return traced["confidence"] * (read + (b_out[0] if w_out.ndim == 1 else b_out[None, None]))

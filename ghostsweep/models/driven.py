@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ghostsweep.declare import noise
 from ghostsweep.declare.model import Params, Traced, Trials
-from ghostsweep.declare.shape import Shape
+from ghostsweep.declare.shape import VECTOR, Shape
 from ghostsweep.models import recurrence
 
 
@@ -71,10 +71,14 @@ def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> jax
     bias = params["b_in"] + params["b_rec"] if "b_rec" in params else params["b_in"]
     drive = driven + bias[None, None] + added
     leak = traced["dt_ms"] / traced["tau_ms"]
+    spare = -shape.n_units % VECTOR if shape.kernel else 0  # units without weights
+    drive, start = (jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, spare)]) for array in (drive, start))
     if shape.get("rank") is None:
-        read = recurrence.full_rank(params["w_rec"], w_out, drive, start, leak)
+        w_rec, w_out = jnp.pad(params["w_rec"], (0, spare)), jnp.pad(w_out, [(0, spare), (0, 0)][: w_out.ndim])
+        read = recurrence.full_rank(shape, w_rec, w_out, drive, start, leak)
     else:
-        read = recurrence.low_rank(params["s_l"].T, params["s_r"], drive, start, leak) @ w_out
+        into, back = (jnp.pad(weights, [(0, 0), (0, spare)]) for weights in (params["s_l"].T, params["s_r"]))
+        read = recurrence.low_rank(shape, into, back, drive, start, leak) @ w_out
     read = read + (b_out[0] if w_out.ndim == 1 else b_out[None, None])
     argument = traced["confidence"] * (read if trials.read == "before" else read[1:])
     return argument if argument.ndim == targets.ndim else argument[..., None]

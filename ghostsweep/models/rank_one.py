@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ghostsweep.declare.field import Field
 from ghostsweep.declare.model import Cost, Evaluation, Model, Params, Traced, Trials
 from ghostsweep.declare.network import DT_MS, N_UNITS, TAU_MS, stable_leak
-from ghostsweep.declare.shape import Shape
+from ghostsweep.declare.shape import VECTOR, Shape
+from ghostsweep.declare.sums import total
 from ghostsweep.tasks.delayed_activation import X_START, target
 
 if TYPE_CHECKING:
@@ -53,25 +54,27 @@ def evaluate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
     import jax.numpy as jnp
     from jax import lax
 
+    vector, block = (VECTOR, 1) if shape.kernel else (1, BLOCK)
     timescale = shape.timescale
-    m, n, b = params["m"], params["n"], params["b"]
+    spare = -shape.n_units % vector
+    m, n, b = (jnp.pad(params[name], (0, spare)) for name in ("m", "n", "b"))
     leak = traced["dt_ms"] / traced["tau_ms"]
     steps = 2 * timescale
-    block = max(size for size in range(1, BLOCK + 1) if steps % size == 0)
+    block = max(size for size in range(1, block + 1) if steps % size == 0)
     nm = n * m
-    nm_sum = nm.sum()
+    nm_sum = total(shape, nm)
 
     def forward(kappa: "jax.Array", _: None) -> "tuple[jax.Array, Any]":
         kappas, slopes, rates = [], [], []
         for _step in range(block):
             h = jnp.tanh(m * kappa + b)
             kappas.append(kappa)
-            slopes.append(nm_sum - (nm * h * h).sum())
+            slopes.append(nm_sum - total(shape, nm * h * h))
             rates.append(h)
-            kappa = (1 - leak) * kappa + leak * (n * h).sum()
+            kappa = (1 - leak) * kappa + leak * total(shape, n * h)
         return kappa, (jnp.stack(kappas), jnp.stack(slopes), tuple(rates))
 
-    last, (kappas, slopes, rates) = lax.scan(forward, X_START * n.sum(), None, length=steps // block)
+    last, (kappas, slopes, rates) = lax.scan(forward, X_START * total(shape, n), None, length=steps // block)
     kappas, slopes = kappas.ravel(), slopes.ravel()
 
     wanted = jnp.asarray(target(timescale), shape.dtype)
@@ -91,6 +94,26 @@ def evaluate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
     first, adjoints = lax.scan(backward, jnp.zeros_like(last), (direct, slopes), reverse=True, unroll=8)
     weights = leak * adjoints
     weights_kappa = weights * kappas
+    if shape.kernel:
+        (h,) = rates
+        by_h, by_h2, by_kappa_h2 = weights @ h, weights @ (h * h), weights_kappa @ (h * h)
+    else:
+        by_h, by_h2, by_kappa_h2 = _sums(weights.reshape(-1, block), weights_kappa.reshape(-1, block), rates)
+    grads = {
+        "m": n * (weights_kappa.sum() - by_kappa_h2),
+        "n": by_h + X_START * first,
+        "b": n * (weights.sum() - by_h2),
+    }
+    grads = {name: grad[: shape.n_units] for name, grad in grads.items()}
+    if shape.train_confidence:
+        grads["c"] = 2 / timescale * (error * output * (1 - output) * (read - THRESHOLD)).sum()[None]
+    return Evaluation(loss, accuracy, grads)
+
+
+def _sums(weights: "jax.Array", weights_kappa: "jax.Array", rates: "tuple[jax.Array, ...]") -> "Any":
+    """Sums over all steps of w h, w h^2 and w kappa h^2, (N,) each, from a block's steps at a time."""
+    import jax.numpy as jnp
+    from jax import lax
 
     def accumulate(sums: Any, step: Any) -> tuple[Any, None]:
         by_h, by_h2, by_kappa_h2 = sums
@@ -101,18 +124,8 @@ def evaluate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
             by_kappa_h2 = by_kappa_h2 + w_kappa[i] * (h * h)
         return (by_h, by_h2, by_kappa_h2), None
 
-    zero = jnp.zeros_like(n)
-    (by_h, by_h2, by_kappa_h2), _ = lax.scan(
-        accumulate, (zero, zero, zero), (weights.reshape(-1, block), weights_kappa.reshape(-1, block), rates)
-    )
-    grads = {
-        "m": n * (weights_kappa.sum() - by_kappa_h2),
-        "n": by_h + X_START * first,
-        "b": n * (weights.sum() - by_h2),
-    }
-    if shape.train_confidence:
-        grads["c"] = 2 / timescale * (error * output * (1 - output) * (read - THRESHOLD)).sum()[None]
-    return Evaluation(loss, accuracy, grads)
+    zero = jnp.zeros_like(rates[0][0])
+    return lax.scan(accumulate, (zero, zero, zero), (weights, weights_kappa, rates))[0]
 
 
 def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> "jax.Array":
@@ -155,7 +168,7 @@ def _cost(shape: Shape) -> Cost:
     """1.35 ns per unit, step and epoch of one core of a Zen 4, flat from 64 to 300 runs."""
     size, slower = (8, 2.2) if shape.dtype == "float64" else (4, 1.0)
     steps, units = shape.n_steps, shape.n_units
-    return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)))
+    return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)), kernel=int(units >= 32))
 
 
 MODEL = Model(

@@ -13,6 +13,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ghostsweep.declare import Shape
+from ghostsweep.machine import kernels
+from ghostsweep.models.sizes import cost
 from ghostsweep.plan import Chunk
 from ghostsweep.training import train
 
@@ -34,8 +36,10 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     """`train.train_stretch` for `width` runs spread over devices, compiled, donating the state."""
     mesh = Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
     runs, all_runs = PartitionSpec("runs"), PartitionSpec()
+    platform = devices[0].platform
+    at_once = cost(shape).kernel if platform == "cpu" else 0
     function = jax.shard_map(
-        train.batched(shape),
+        train.in_turn(shape, at_once) if at_once else train.batched(shape),
         mesh=mesh,
         in_specs=(runs, runs, all_runs, all_runs),
         out_specs=(runs, PartitionSpec(None, "runs")),
@@ -53,7 +57,7 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
         call = (
             jax.jit(function, donate_argnums=0)
             .lower(jax.tree.map(place, state), jax.tree.map(place, traced), stops, count)
-            .compile()
+            .compile(compiler_options=kernels.options(platform, bool(at_once)))
         )
     return Program(call, sharding, time.perf_counter() - started)
 

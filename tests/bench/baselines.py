@@ -78,7 +78,7 @@ def protocol(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, float]
         target = delayed_activation_target(shape.timescale).reshape(-1, *state[:-1])
         start, cues, loss_over = np.full(state, X_START), np.zeros_like(target), run.timescale
     else:
-        cues, target = cue_trials(shape, {})
+        cues, target = cue_trials(shape, {})[:2]
         start, loss_over = np.zeros(state), target.size
     return *(a.astype(run.dtype) for a in (start, cues, target)), run.task != "delayed_activation", float(loss_over)
 

@@ -68,5 +68,5 @@ def operations(shape: Shape) -> dict[str, int]:
     if shape.model == "canonical":
         return {"root": 1}
     updates = (shape.n_steps - (shape.task != "delayed_activation")) * shape.n_trials * shape.n_units
-    width = {"rank_one": 2, "low_rank": 2 * (shape.rank or 0) + 1, "full_rank": shape.n_units + 1}[shape.model]
+    width = {"rank_one": 2, "low_rank": 2 * (shape.get("rank") or 0) + 1, "full_rank": shape.n_units + 1}[shape.model]
     return {"multiply-add": 3 * updates * width, "tanh": updates}
