@@ -110,7 +110,8 @@ def reliability(shape: Shape, output: "jax.Array", trials: Trials) -> "jax.Array
     window = scored(shape)
     read, targets = output[window], trials.targets[window]
     if shape.get("early_steps"):  # the first channel where no answer is due, as of the accuracy
-        targets = jnp.where(targets.sum(axis=-1, keepdims=True) > 0, targets, jnp.eye(2, dtype=targets.dtype)[0])
+        is_due = jnp.asarray(targets.sum(axis=-1, keepdims=True) > 0)
+        targets = jnp.where(is_due, jnp.asarray(targets, read.dtype), jnp.asarray([1, 0], read.dtype))
     right, both = (read * targets).sum(axis=-1), read.sum(axis=-1)
     return jnp.where(both > 0, right / both, 0.5).mean()
 
@@ -211,7 +212,7 @@ def check(fields: Values) -> Mistakes:
     for name in ("input_ms", "delay_ms", "reaction_ms", "post_ms"):
         if said := whole_steps(fields, name, least=int(name in ("input_ms", "reaction_ms"))):
             yield name, said
-    if fields["scored"] == "shifted" and steps(fields["reaction_ms"], fields["dt_ms"]) == 1:
+    if fields.get("scored") == "shifted" and steps(fields["reaction_ms"], fields["dt_ms"]) == 1:
         yield "reaction_ms", f"at least {2 * fields['dt_ms']:g}, two steps, where scored is 'shifted'"
 
 
