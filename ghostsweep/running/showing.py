@@ -37,6 +37,7 @@ class Rerun:
     """
 
     outcome: str
+    task_outcome: str | None
     differences: pd.DataFrame
     curve: pd.DataFrame
     tolerance: float
@@ -47,8 +48,9 @@ class Rerun:
 class Shown:
     """One run. fields: those that are not the default, as `Run` takes them. results: the other columns of its row.
 
-    curve: its recorded epochs. origin: the commit, the versions and the sessions of the sweep that it is stored in.
-    also_in: other sweeps that have it.
+    task_outcome: of those that its task declares itself, None where it declares none. curve: its recorded epochs.
+    origin: the commit, the versions and the sessions of the sweep that it is stored in. also_in: other sweeps that have
+    it.
     """
 
     run_id: str
@@ -56,6 +58,7 @@ class Shown:
     also_in: tuple[str, ...]
     fields: dict[str, Any]
     outcome: str
+    task_outcome: str | None
     results: dict[str, Any]
     curve: pd.DataFrame
     origin: dict[str, Any]
@@ -105,12 +108,18 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         folder.name,
         tuple(other.name for other in others),
         _said(fields),
-        str(analysis.outcomes(row)["outcome"].iloc[0]),
+        *_outcomes(row),
         {column.name: _plain(row[column.name].iloc[0]) for column in _results(row)},
         curve,
         origin | {"sessions": meta.get("sessions", [])},
         _rerun(folder, found, runs, row, curve) if rerun else None,
     )
+
+
+def _outcomes(row: pd.DataFrame) -> tuple[str, str | None]:
+    """What became of a run, and the same by its task's own outcomes."""
+    judged = analysis.with_task_outcome(analysis.outcomes(row)).iloc[0]
+    return str(judged["outcome"]), _plain(judged.get("task_outcome"))
 
 
 def _plain(value: Any) -> Any:
@@ -171,7 +180,7 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
     tolerance = TOLERANCE[row["dtype"].iloc[0]]
     apart = ~np.isclose(new_curve, curve, rtol=tolerance, atol=SMALLEST, equal_nan=True).all(axis=1)
     return Rerun(
-        str(analysis.outcomes(new)["outcome"].iloc[0]),
+        *_outcomes(new),
         _differences(row, new),
         new_curve,
         tolerance,

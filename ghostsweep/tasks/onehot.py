@@ -148,7 +148,9 @@ def update(shape: Shape, traced: Traced, tally: Traced, epoch: "jax.Array", meas
 
 
 RESULTS = (
-    Result("final_reliability", "right output over the sum of both in the steps that are scored, mean, at the last epoch"),
+    Result(
+        "final_reliability", "right output over the sum of both in the steps that are scored, mean, at the last epoch"
+    ),
     Result("late_accuracy", "mean accuracy over the last tenth of the epochs"),
     Result("late_reliability", "mean reliability over the last tenth of the epochs"),
     Result("good_epoch", "first epoch with accuracy and reliability above 0.8; -1 if never", "epochs"),
@@ -208,7 +210,7 @@ def levels(fields: Values) -> Levels:
 
 
 def check(fields: Values) -> Mistakes:
-    """Durations are whole numbers of steps; delay and post-reaction may be none. A shifted window has an answer in it."""
+    """Durations are whole numbers of steps; delay and post-reaction may be none. A shifted window has an answer."""
     for name in ("input_ms", "delay_ms", "reaction_ms", "post_ms"):
         if said := whole_steps(fields, name, least=int(name in ("input_ms", "reaction_ms"))):
             yield name, said

@@ -67,9 +67,7 @@ def test_a_run_scores_its_outputs_so_and_learns_the_same(edge: str) -> None:
         done = history.simulate()
         accuracy, reliability = by_hand(dict(history.run.fields), done.outputs, is_shifted)
         assert done.accuracy == pytest.approx(accuracy, abs=1e-12)
-        after = train_one(
-            Run(**{**history.run.fields, "epochs": 61})
-        )  # its last epoch is scored before its update
+        after = train_one(Run(**{**history.run.fields, "epochs": 61}))  # its last epoch is scored before its update
         assert after.accuracy[-1] == pytest.approx(accuracy, abs=1e-12)
         assert after.tally["final_reliability"][-1] == pytest.approx(reliability, rel=1e-9)
         assert after.tally["late_accuracy"][-1] == pytest.approx(after.accuracy[-6:].mean(), rel=1e-9)
