@@ -151,9 +151,10 @@ def analyze_command(
     many standard errors it lies from the canonical T^-5 and T^-4), and its comparison with an exponential, a broken
     power law and a bent one.
 
-    First comes the answer in a few lines. The tables are critical_lr, learnable_band and, where there are laws,
-    local_exponent, power_law, compare_scaling: on a terminal their main columns, with --table all of one, as CSV one of
-    them or a file each (--to).
+    First comes the answer in a few lines, and of a task that declares outcomes of its own, which boundaries are not of,
+    how many runs have which. The tables are critical_lr, learnable_band and, where there are laws, local_exponent,
+    power_law, compare_scaling: on a terminal their main columns, with --table all of one, as CSV one of them or a file
+    each (--to).
 
     Example: ghostsweep analyze rank_one_lr_timescale --table power_law --format csv
     """

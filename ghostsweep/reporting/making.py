@@ -216,6 +216,7 @@ def _kept(lines: dict[str, Any]) -> str:
     n, all_runs, kept, recorded = (lines[k] for k in ("n", "runs", "epochs_kept", "epochs_recorded"))
     which = f"the curves of all {n:,} runs" if n == all_runs else f"the curves of {n:,} of {all_runs:,} runs"
     epochs = f"at all {kept:,} recorded epochs" if kept == recorded else f"at {kept:,} of {recorded:,} recorded epochs"
+    epochs = "at the one recorded epoch" if recorded == 1 else epochs
     zeros = f" {lines['zeros']:,} losses that are not positive are drawn as the lowest." if lines["zeros"] else ""
     return f"This page holds {which}, {epochs}, losses to 0.1%.{zeros}"
 
