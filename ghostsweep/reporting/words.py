@@ -72,7 +72,8 @@ def task_outcomes(runs: pd.DataFrame) -> str:
     told = words.listed(f"{n:,} {style.outcome_text(str(name))}" for name, n in counts.items() if n)
     rest = len(runs) - int(counts.sum())
     others = f"; the other {rest:,} are of tasks without" if rest else ""
-    return f"By the outcomes that {'their tasks declare' if rest else 'the task declares'} itself: {told}{others}."
+    who = "the task declares itself" if runs["task"].nunique() == 1 else "their tasks declare themselves"
+    return f"By the outcomes that {who}: {told}{others}."
 
 
 def summary(fitted: Analyzed, n_seeds: int) -> str:
