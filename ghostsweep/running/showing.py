@@ -103,6 +103,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         for name in map(str, row)
         if name not in ("run_id", *columns.result_names())
     }
+    again = _rerun(folder, found, runs, row, curve) if rerun else None  # first: a user's task is known from then on
     return Shown(
         whole,
         folder.name,
@@ -112,7 +113,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         {column.name: _plain(row[column.name].iloc[0]) for column in _results(row)},
         curve,
         origin | {"sessions": meta.get("sessions", [])},
-        _rerun(folder, found, runs, row, curve) if rerun else None,
+        again,
     )
 
 

@@ -224,8 +224,7 @@ POST_MS = Field(
 )
 SCORED = Field(
     "scored",
-    "steps of accuracy and reliability: 'reaction', in which the answer is due; 'shifted', from one before the first "
-    "of these to one before the last, as in the authors' scripts, for comparison",
+    "steps that are scored: 'reaction', where the answer is due; 'shifted', as many a step earlier, as the authors do",
     kind=str,
     default="reaction",
     options=("reaction", "shifted"),
