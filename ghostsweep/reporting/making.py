@@ -78,9 +78,9 @@ def _section(name: str, found: tables.Tables, room: int) -> str:
     fitted, why_not = _fitted(found)
     judged = [cells_of.cells(runs) for runs in ([usual] if own is None else [own, usual])]
     cells, by_usual = judged[0], judged[-1]
-    drawn = cells_of.data(cells)
+    drawn, other = cells_of.data(cells), cells_of.outcomes(by_usual) if own is not None else {}
     firsts, lasts = (cells.table[end].to_numpy(int) for end in ("first", "last"))
-    room -= len(str(drawn)) + 40_000
+    room -= len(str(drawn)) + len(str(other)) + 40_000
     lines = curves.data(cells.runs, found.curves, firsts, lasts, room)
     data = {
         "cells": drawn,
@@ -91,8 +91,7 @@ def _section(name: str, found: tables.Tables, room: int) -> str:
     }
     if own is not None:  # the same cells and runs in the same order
         codes = curves.outcome(by_usual.runs, firsts, lasts, lines["per_cell"])
-        other = {"cells": cells_of.outcomes(by_usual), "curves": {"outcome": codes}}
-        data["usual"] = other | _views(by_usual, fitted)
+        data["usual"] = {"cells": other, "curves": {"outcome": codes}, **_views(by_usual, fitted)}
     n_seeds = found.runs["seed"].nunique()
     summary = words.summary(fitted, n_seeds) if fitted is not None else why_not
     of_task = words.task_outcomes(found.runs)
