@@ -37,11 +37,11 @@ class Rerun:
     """
 
     outcome: str
-    task_outcome: str | None
     differences: pd.DataFrame
     curve: pd.DataFrame
     tolerance: float
     apart_from: int | None
+    task_outcome: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Shown:
     also_in: tuple[str, ...]
     fields: dict[str, Any]
     outcome: str
-    task_outcome: str | None
     results: dict[str, Any]
     curve: pd.DataFrame
     origin: dict[str, Any]
     again: Rerun | None = None
+    task_outcome: str | None = None
 
 
 def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Shown:
@@ -104,16 +104,18 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         if name not in ("run_id", *columns.result_names())
     }
     again = _rerun(folder, found, runs, row, curve) if rerun else None  # first: a user's task is known from then on
+    outcome, task_outcome = _outcomes(row)
     return Shown(
         whole,
         folder.name,
         tuple(other.name for other in others),
         _said(fields),
-        *_outcomes(row),
+        outcome,
         {column.name: _plain(row[column.name].iloc[0]) for column in _results(row)},
         curve,
         origin | {"sessions": meta.get("sessions", [])},
         again,
+        task_outcome,
     )
 
 
@@ -180,12 +182,14 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
     curve, new_curve = (each.sort_values("epoch", ignore_index=True) for each in (curve, new_curve))
     tolerance = TOLERANCE[row["dtype"].iloc[0]]
     apart = ~np.isclose(new_curve, curve, rtol=tolerance, atol=SMALLEST, equal_nan=True).all(axis=1)
+    outcome, task_outcome = _outcomes(new)
     return Rerun(
-        *_outcomes(new),
+        outcome,
         _differences(row, new),
         new_curve,
         tolerance,
         int(curve["epoch"].to_numpy()[apart][0]) if apart.any() else None,
+        task_outcome,
     )
 
 
