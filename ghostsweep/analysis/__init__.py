@@ -9,11 +9,13 @@ from ghostsweep.analysis.outcomes import (
     OUTCOMES,
     PLATEAU_ACCURACY,
     Criteria,
+    categorised,
     mean_sem,
     outcomes,
     own_outcomes,
     shares,
     trapped,
+    with_task_outcome,
 )
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
 from ghostsweep.analysis.reduction import (
@@ -41,6 +43,7 @@ __all__ = [
     "Criteria",
     "Levels",
     "at_the_end",
+    "categorised",
     "cell_fields",
     "compare_predicted",
     "compare_scaling",
@@ -63,4 +66,5 @@ __all__ = [
     "series_along",
     "shares",
     "trapped",
+    "with_task_outcome",
 ]

@@ -11,7 +11,7 @@ from ghostsweep.analysis import summary
 from ghostsweep.analysis.band import learnable_band
 from ghostsweep.analysis.cells import cell_fields
 from ghostsweep.analysis.critical import critical_lr
-from ghostsweep.analysis.outcomes import numbers
+from ghostsweep.analysis.outcomes import numbers, with_task_outcome
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
 from ghostsweep.analysis.scaling import compare_scaling
 from ghostsweep.analysis.series import scales
@@ -25,7 +25,8 @@ class Analyzed:
     critical: upper and lower boundary of every cell, and whether any rate of it `learns`. band: its learnable band.
     power_law: a row per series of cells. local_exponent: a row per pair of neighbours. scaling: a row per series and
     law compared. The last three are None where no series is long enough. Where no rate learns, a boundary says where a
-    plateau that is too long passes into collapse.
+    plateau that is too long passes into collapse. All are of the usual outcomes; how many runs have which of those that
+    their task declares itself is in `critical.attrs["task_outcomes"]`, where it does.
     """
 
     critical: pd.DataFrame
@@ -69,6 +70,10 @@ def analyze_runs(runs: pd.DataFrame, *, share: float) -> Analyzed:
     critical = critical_lr(runs, share=share)
     band = learnable_band(runs, share=1 - share)
     critical = critical.assign(learns=_learns(runs, critical))
+    judged = with_task_outcome(runs)
+    if "task_outcome" in judged:
+        counts = judged["task_outcome"].value_counts(sort=False)
+        critical.attrs = critical.attrs | {"task_outcomes": {str(name): int(n) for name, n in counts.items() if n}}
     laws = (fit_power_law, local_exponent, compare_scaling)
     along = scales(critical)
     if not along:

@@ -12,7 +12,7 @@ from ghostsweep.store.columns import result_names
 
 # A field that is not listed must split cells, never be pooled in silence: hence the list of what is NOT one.
 # `parent`, the run that one goes on from, is told apart by its seed.
-_NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", *CRITERIA)
+_NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", "task_outcome", *CRITERIA)
 _ALWAYS_FIELDS = ("model", "timescale")
 """Fields that tell cells apart also where they do not vary, if there."""
 

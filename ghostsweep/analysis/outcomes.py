@@ -191,14 +191,35 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
 def own_outcomes(runs: pd.DataFrame) -> pd.DataFrame | None:
     """Return a copy of the runs with a column `outcome` of those that their task declares; None where it does not.
 
-    An ordered categorical, from mild to bad; what they mean is in `.attrs["meanings"]`.
+    And where the tasks of the runs declare different ones. An ordered categorical, from mild to bad; what they mean is
+    in `.attrs["meanings"]`.
     """
     found = declared.outcomes(runs)
-    if found is None:
+    if len(found) != 1 or len(found[0].rows) < len(runs):
         return None
-    meanings, outcome = found
-    judged = runs.assign(outcome=pd.Categorical(outcome, categories=list(meanings), ordered=True))
-    judged.attrs = runs.attrs | {"meanings": dict(meanings)}
+    judged = with_task_outcome(runs)
+    return judged.assign(outcome=judged.pop("task_outcome"))
+
+
+def with_task_outcome(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with a column `task_outcome` where any of their tasks declares outcomes of its own.
+
+    A categorical, null for runs of other tasks, ordered from mild to bad where there is one declaration. What they mean
+    is in `.attrs["meanings"]`. Users' tasks count where their files were executed, as in training. Raises UsageError
+    where a task gives other names than it declares.
+    """
+    found = declared.outcomes(runs)
+    if not found:
+        return runs
+    outcome = np.full(len(runs), None, dtype=object)
+    meanings: dict[str, str] = {}
+    for each in found:
+        outcome[each.rows] = each.outcome
+        for name, said in each.meanings.items():
+            if meanings.setdefault(name, said) != said:
+                meanings[name] += f" In {each.task}: {said}"
+    judged = runs.assign(task_outcome=pd.Categorical(outcome, categories=list(meanings), ordered=len(found) == 1))
+    judged.attrs = runs.attrs | {"meanings": meanings}
     return judged
 
 
@@ -216,13 +237,14 @@ def trapped(runs: pd.DataFrame) -> pd.DataFrame:
 def shares(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return the share of runs with each outcome, a row for each combination of the columns `by`.
 
-    runs: as `outcomes` or `own_outcomes` returns it. Columns: `by`, share_<outcome> for every outcome, n_seeds,
-    majority, the most frequent outcome (a tie goes to the worse), and the criteria. Raises UsageError for missing
-    columns.
+    runs: as `outcomes` or `own_outcomes` returns it; those without an outcome are left out. Columns: `by`,
+    share_<outcome> for every outcome, n_seeds, majority, the most frequent outcome (a tie goes to the worse), and the
+    criteria. Raises UsageError for missing columns.
     """
     by = list(by)
     require_columns(runs, [*by, "outcome"], "shares")
-    names = list(getattr(runs["outcome"].dtype, "categories", OUTCOMES))
+    runs = categorised(runs[runs["outcome"].notna()])
+    names = list(runs["outcome"].cat.categories)
     columns = [f"share_{name}" for name in names]
     is_outcome = np.column_stack([(runs["outcome"] == name).to_numpy(dtype=float) for name in names])
     indicator = pd.DataFrame(is_outcome, columns=columns, index=runs.index)
@@ -234,6 +256,15 @@ def shares(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     table = table.reset_index()
     table.attrs = dict(runs.attrs)
     return with_criteria(table, runs.attrs.get("criteria", {}))
+
+
+def categorised(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with their column `outcome` a categorical: over OUTCOMES, or names of others as they come."""
+    if isinstance(runs["outcome"].dtype, pd.CategoricalDtype):
+        return runs
+    found = [str(name) for name in runs["outcome"].dropna().unique()]
+    names = OUTCOMES if set(found) <= set(OUTCOMES) else found
+    return runs.assign(outcome=pd.Categorical(runs["outcome"], categories=list(names), ordered=True))
 
 
 def mean_sem(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:

@@ -15,7 +15,14 @@ MAX_LINES = 8
 
 def lines(critical: pd.DataFrame, band: pd.DataFrame, laws: pd.DataFrame | None) -> str:
     """A line for each law of the upper boundary, else for each cell, and what to be careful about."""
-    return "\n".join([*_laws_in_words(critical, laws), *_cautions(critical, laws), *_gaps(band)])
+    return "\n".join([*_laws_in_words(critical, laws), *_cautions(critical, laws), *_gaps(band), *_of_task(critical)])
+
+
+def _of_task(critical: pd.DataFrame) -> list[str]:
+    """How many runs have which outcome of their task's own, which are not what boundaries are of."""
+    counts = critical.attrs.get("task_outcomes", {})
+    told = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())
+    return [f"these are of the usual outcomes; by those that the task declares itself: {told}"] if told else []
 
 
 def _gaps(band: pd.DataFrame) -> list[str]:

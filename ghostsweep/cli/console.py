@@ -303,18 +303,23 @@ def print_run(shown: showing.Shown, style: Format, *, only: str | None = None, t
         "sessions": pd.DataFrame(sessions),
     }
     titles = {
-        "run": f"run {shown.run_id} of {', '.join((shown.sweep, *shown.also_in))}: {shown.outcome}",
+        "run": f"run {shown.run_id} of {', '.join((shown.sweep, *shown.also_in))}: {_became(shown)}",
         "sessions": "sessions, of which one trained it",
     }
     if again is not None:
         apart = "all numbers agree" if again.apart_from is None else f"they differ from epoch {again.apart_from} on"
         frames["again"] = again.differences
-        titles["again"] = f"trained again: {again.outcome}, {apart} (tolerance {again.tolerance:g})"
+        titles["again"] = f"trained again: {_became(again)}, {apart} (tolerance {again.tolerance:g})"
     if style is Format.table and to is None:
         kept = np.unique(np.linspace(0, len(shown.curve) - 1, MAX_EPOCHS).round().astype(int))
         frames["curve"] = shown.curve.iloc[kept]
     frames = {name: table for name, table in frames.items() if not table.empty}
     print_tables(frames, style, only=only, to=to, titles=titles)
+
+
+def _became(one: showing.Shown | showing.Rerun) -> str:
+    """The outcome of a run, and the one of its task's own."""
+    return one.outcome + (f" (of its task: {one.task_outcome})" if one.task_outcome else "")
 
 
 def complain(text: str) -> None:

@@ -27,7 +27,8 @@ def report_command(
 
     Of each sweep the phase diagram, of which every cell shows its loss curves when chosen by pointer or keys, the
     boundaries with their intervals, the laws through them, and where the tables come from; each picture has a table.
-    Of a sweep under way, what there is. Needs `pip install "ghostsweep[report]"`.
+    Where a task declares outcomes of its own, the diagram has these, and by choice the usual ones with boundaries. Of a
+    sweep under way, what there is. Needs `pip install "ghostsweep[report]"`.
 
     Example: ghostsweep report rank_one_lr_timescale rank_lr --to networks.html
     """

@@ -151,9 +151,10 @@ def analyze_command(
     many standard errors it lies from the canonical T^-5 and T^-4), and its comparison with an exponential, a broken
     power law and a bent one.
 
-    First comes the answer in a few lines. The tables are critical_lr, learnable_band and, where there are laws,
-    local_exponent, power_law, compare_scaling: on a terminal their main columns, with --table all of one, as CSV one of
-    them or a file each (--to).
+    First comes the answer in a few lines, and of a task that declares outcomes of its own, which boundaries are not of,
+    how many runs have which. The tables are critical_lr, learnable_band and, where there are laws, local_exponent,
+    power_law, compare_scaling: on a terminal their main columns, with --table all of one, as CSV one of them or a file
+    each (--to).
 
     Example: ghostsweep analyze rank_one_lr_timescale --table power_law --format csv
     """
@@ -198,10 +199,11 @@ def show_command(
 ) -> None:
     """Show one run out of all results: its fields, its outcome, its curve, and where it came from.
 
-    Fields are those that are not the default. With --rerun it is trained again, alone, and beside each result stands
-    what came out; before its dynamics are chaotic all numbers agree within the tolerance (1e-9 in float64, 1e-3 in
-    float32), and the first recorded epoch where they do not is named. The results stay as they are. The tables are run,
-    results, curve, origin, sessions and, with --rerun, again; as CSV one of them (--table), or a file each (--to).
+    Where its task declares outcomes of its own, that one stands beside the usual one. Fields are those that are not the
+    default. With --rerun it is trained again, alone, and beside each result stands what came out; before its dynamics
+    are chaotic all numbers agree within the tolerance (1e-9 in float64, 1e-3 in float32), and the first recorded epoch
+    where they do not is named. The results stay as they are. The tables are run, results, curve, origin, sessions and,
+    with --rerun, again; as CSV one of them (--table), or a file each (--to).
 
     Example: ghostsweep show 3f9a --rerun
     """
@@ -221,10 +223,11 @@ def export_command(
     """Write the tables of a sweep for other programs: runs, curves, and columns, which says what each column is.
 
     runs has a row per run, its fields, its results and its `outcome`: plateau, learned, oscillating, fallen_back,
-    unstable, thrown, never_left or diverged. curves has a row per run and recorded epoch, measured before its update;
-    `run_id` joins the two. Fields that end in _ms are in ms, the timescale of a network in time steps or as columns
-    says, epochs counted from 0; losses, rates and norms have no unit. All digits of each number are there; a field
-    that a run does not have is empty. Either all three files are replaced or none.
+    unstable, thrown, never_left or diverged; of a task that declares outcomes of its own also its `task_outcome`, whose
+    names columns explains. curves has a row per run and recorded epoch, measured before its update; `run_id` joins the
+    two. Fields that end in _ms are in ms, the timescale of a network in time steps or as columns says, epochs counted
+    from 0; losses, rates and norms have no unit. All digits of each number are there; a field that a run does not have
+    is empty. Either all three files are replaced or none.
 
     Example: ghostsweep export rank_one_lr_timescale --to tables --format parquet
     """

@@ -150,8 +150,9 @@ class Task:
     program is compiled for, by default its fields that are not traced. levels(fields): the losses and the accuracy
     that outputs reach which know nothing; by default computed from the trials. check(fields) yields what is wrong with
     a combination of values of the fields `together`. tally: numbers of its own that are kept up through the epochs.
-    outcomes: of its own, for its phase diagrams. version: raised by hand with what changes its numbers; "" for the
-    digest of its file. about: what it is, in a line; "" for the first of its file.
+    outcomes: of its own, in phase diagrams instead of the usual ones and in tables beside them. version: raised by hand
+    with what changes its numbers; "" for the digest of its file. about: what it is, in a line; "" for the first of its
+    file.
     """
 
     name: str

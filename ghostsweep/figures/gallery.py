@@ -27,6 +27,7 @@ from ghostsweep.spec import CHOICES
 from ghostsweep.store import tables
 from ghostsweep.store.reduced import has_reduction, read_reduction
 
+USUAL = "By the usual outcomes, not by those that the task declares."
 MAX_PICTURES = 12
 """Pictures into which `plot` splits what has too many panels for one, by fields of words."""
 
@@ -104,9 +105,11 @@ def _pictures(found: tables.Tables, note: str) -> Iterator[tuple[str, Figure]]:
             cells = fitted.critical[_among(fitted.critical, rows, words)] if part else fitted.critical
             about = _title(found, rows, words if part else ())
             yield f"phase_{x}{part}", phase_diagram(rows, x=x, critical=cells, title=about, note=note)
+    has_own = analysis.own_outcomes(runs) is not None
+    of_fits = " ".join(filter(None, [note, USUAL if has_own else ""]))
     if not varying:
-        yield from _without_numbers(found, fitted, words, note)
-    yield from _fits(fitted, varying, title, note)
+        yield from _without_numbers(found, fitted, words, note, of_fits)
+    yield from _fits(fitted, varying, title, of_fits)
     # Of plain gradient descent alone, as its theory.
     exact = analysis.is_closed_form(runs) and np.isfinite(analysis.levels(runs).theory).all()
     if exact and runs["timescale"].nunique() > 1:
@@ -114,7 +117,7 @@ def _pictures(found: tables.Tables, note: str) -> Iterator[tuple[str, Figure]]:
 
 
 def _without_numbers(
-    found: tables.Tables, fitted: Analyzed, words: list[str], note: str
+    found: tables.Tables, fitted: Analyzed, words: list[str], note: str, of_fits: str
 ) -> Iterator[tuple[str, Figure]]:
     """Where runs differ in rate, seed and words alone: loss against rate, and these words, as optimizers, compared."""
     runs, prefer = found.runs, found.meta.get("record", {}).get("epochs", ())
@@ -135,7 +138,7 @@ def _without_numbers(
     for x in words:  # in the order of the runs, which is that of the sweep file, as in the other pictures
         places = naming.positions(runs[x])
         band = fitted.band.sort_values(x, key=lambda column, at=places: column.map(at))  # type: ignore[misc]
-        yield from _bands(replace(fitted, band=band), [x], title, note)
+        yield from _bands(replace(fitted, band=band), [x], title, of_fits)
 
 
 def _title(found: tables.Tables, runs: pd.DataFrame, words: Sequence[str] = ()) -> str:

@@ -40,14 +40,14 @@ def phase_diagram(
     of words, as the optimizer, are positions. Other fields that vary give one panel per combination (a field fixed by
     x alone does not count).
 
-    critical: table of `analysis.critical_lr`, computed here if None; drawn if y is "learning_rate", each
-    boundary with its 95% interval: the upper as filled, the lower as open points; an arrow where an interval is open,
-    and a shade between neighbours of which neither is. theory: where the model says so, the rate at which theory puts
-    the upper boundary (exact for the canonical form). Where the task declares outcomes of its own these are drawn,
-    without boundaries, which are of the usual ones; where there is a column `outcome`, what stands there. width:
-    inches. title: of the figure; model, task, epochs and seeds stand beneath it, or its further lines. note: what must
-    not be missed, as that runs are missing. ax: axes to draw into, where there is one panel. Raises UsageError for an
-    empty table, missing columns, or too many panels.
+    critical: table of `analysis.critical_lr`, computed here if None; drawn if y is "learning_rate", each boundary with
+    its 95% interval: the upper as filled, the lower as open points; an arrow where an interval is open, and a shade
+    between neighbours of which neither is. theory: where the model says so, the rate at which theory puts the upper
+    boundary (exact for the canonical form). Where the task declares outcomes of its own these are drawn, without
+    boundaries, which are of the usual ones; where there is a column `outcome`, what stands there, runs without left
+    out. width: inches. title: of the figure; model, task, epochs and seeds stand beneath it, or its further lines.
+    note: what must not be missed, as that runs are missing. ax: axes to draw into, where there is one panel. Raises
+    UsageError for an empty table, missing columns, or too many panels.
     """
     style.require(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
     if x == y:
@@ -55,11 +55,15 @@ def phase_diagram(
     kept = runs[runs[x].notna() & runs[y].notna()]
     if kept.empty:
         raise UsageError(f"phase diagram: no run has both {x} and {y}")
+    n_placed = len(kept)
     if "outcome" not in kept.columns:
         own = analysis.own_outcomes(kept)
         kept, of_task = (analysis.outcomes(kept), False) if own is None else (own, True)
     else:
-        of_task = not set(kept["outcome"].dropna()) <= set(analysis.OUTCOMES)
+        kept = analysis.categorised(kept[kept["outcome"].notna()])
+        of_task = not set(kept["outcome"]) <= set(analysis.OUTCOMES)
+        if kept.empty:
+            raise UsageError("phase diagram: no run has an outcome")
     facets = facet_fields(kept, x, y)
     panels = _split(kept, facets)
     if ax is not None and len(panels) > 1:
@@ -108,7 +112,8 @@ def phase_diagram(
                 each.set_ylabel(style.label(runs, y))
         handles = _legend_handles(cells, drawn)
         remarks = [framing.OPEN] if "open" in drawn else []
-        remarks += style.left_out(len(runs) - len(kept), len(runs), f"{x} or {y} is null")
+        remarks += style.left_out(len(runs) - n_placed, len(runs), f"{x} or {y} is null")
+        remarks += style.left_out(n_placed - len(kept), len(runs), "outcome is null")
         heading, about = naming.head(title, runs)
         if ax is not None:
             return framing.frame_axes(ax, [heading, note], handles)

@@ -4,6 +4,7 @@ Nothing here changes matplotlib's global state: figures are built inside `rc()`,
 """
 
 import io
+import itertools
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -179,11 +180,16 @@ def symbol(table: pd.DataFrame, field: str) -> str:
 
 
 def outcome_colors(names: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each outcome: the usual ones have theirs, those of a task their own by their order."""
+    """Return a colour for each outcome: a name of the usual ones has its own, others of a task by their order.
+
+    More than five others share colours.
+    """
     if set(names) <= set(OUTCOME_COLORS):
         return {name: OUTCOME_COLORS[name] for name in OUTCOME_COLORS if name in names}
-    own = [OWN_COLORS[i % len(OWN_COLORS)] for i in range(len(names) - 1)]
-    return dict(zip(names, [*own, WORST_COLOR], strict=True))
+    usual = {name: OUTCOME_COLORS[name] for name in names if name in OUTCOME_COLORS}
+    free = itertools.cycle(color for color in OWN_COLORS if color not in usual.values())
+    own = {name: next(free) for name in names[:-1] if name not in usual}
+    return {name: (own | usual).get(name, WORST_COLOR) for name in names}
 
 
 def outcome_text(outcome: str) -> str:

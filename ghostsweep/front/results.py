@@ -38,14 +38,17 @@ class Tables(tables.Tables):
         return drawing.lack(self)
 
     def outcomes(self) -> pd.DataFrame:
-        """The runs with a column `outcome`: see `ghostsweep.outcomes`."""
-        return analysis.outcomes(self.runs)
+        """The runs with `outcome` and, where their task declares some of its own, `task_outcome`.
+
+        See `ghostsweep.outcomes`.
+        """
+        return analysis.with_task_outcome(analysis.outcomes(self.runs))
 
     def compact(self) -> pd.DataFrame:
-        """The runs with what tells them apart: fields that vary, the outcome, and the main results."""
+        """The runs with what tells them apart: fields that vary, the outcomes, and the main results."""
         judged = self.outcomes()
         fields = [name for name in analysis.cell_fields(judged) if judged[name].nunique(dropna=False) > 1]
-        shown = ["run_id", *fields, "learning_rate", "seed", "outcome", *MAIN_RESULTS]
+        shown = ["run_id", *fields, "learning_rate", "seed", "outcome", "task_outcome", *MAIN_RESULTS]
         return judged[[name for name in dict.fromkeys(shown) if name in judged]]
 
     def critical_lr(self, *, share: float | None = None) -> pd.DataFrame:

@@ -72,8 +72,13 @@ def analyze(results: Results, *, out: str | Path = "results", share: float | Non
 
 
 def outcomes(results: Results, criteria: Criteria | None = None, *, out: str | Path = "results") -> pd.DataFrame:
-    """The runs with what became of each in a column `outcome`: see `ghostsweep.analysis.outcomes`."""
-    return analysis.outcomes(runs_of(results, out)[0], *([criteria] if criteria else []))
+    """The runs with what became of each in a column `outcome`: see `ghostsweep.analysis.outcomes`.
+
+    That is one of the eight that boundaries and bands are of. Where a task declares outcomes of its own, as
+    `dcdt_onehot` does, they are beside it in a column `task_outcome`, null for runs of other tasks: see
+    `ghostsweep.analysis.with_task_outcome`. What those mean is in `.attrs["meanings"]`; `criteria` do not touch them.
+    """
+    return analysis.with_task_outcome(analysis.outcomes(runs_of(results, out)[0], *([criteria] if criteria else [])))
 
 
 def critical_lr(

@@ -31,18 +31,23 @@ def _about_tables(found: tables.Tables) -> dict[str, str]:
     runs = found.runs
     fields = [*(name for name in analysis.cell_fields(runs) if runs[name].nunique(dropna=False) > 1)]
     axes = [span(name, runs[name]) for name in (*fields, "learning_rate", "seed") if name in runs]
-    counts = analysis.outcomes(runs)["outcome"].value_counts(sort=False)
-    became = ", ".join(f"{count:,} {str(name).replace('_', ' ')}" for name, count in counts.items() if count)
+    judged = analysis.with_task_outcome(analysis.outcomes(runs))
     per_run = len(found.curves) / max(len(runs), 1)
     kinds = sorted({*runs["model"], *runs.get("task", pd.Series(dtype=str)).dropna()})
     return {
         "runs": f"{len(runs):,} of {', '.join(map(str, kinds))}",
         "axes": "; ".join(axes),
-        "outcomes": became,
+        "outcomes": _counted(judged["outcome"]),
+        **({"task outcomes": _counted(judged["task_outcome"])} if "task_outcome" in judged else {}),
         "curves": f"{per_run:.4g} epochs of each run",
         "folder": str(found.folder),
         **({"lacks": lacks} if (lacks := drawing.lack(found)) else {}),
     }
+
+
+def _counted(outcomes: "pd.Series[Any]") -> str:
+    counts = outcomes.value_counts(sort=False)
+    return ", ".join(f"{count:,} {str(name).replace('_', ' ')}" for name, count in counts.items() if count)
 
 
 def span(name: str, values: "pd.Series[Any]") -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep import analysis, figures
-from ghostsweep.analysis import OUTCOMES
 from ghostsweep.figures import gallery, phase, style
 from ghostsweep.reporting.packing import coded, packed
 
@@ -55,7 +54,10 @@ class Cells:
 
 
 def cells(runs: pd.DataFrame) -> Cells:
-    """The cells of judged runs (`analysis.outcomes`), and how they can be laid out; the usual way first."""
+    """The cells of judged runs, and how they can be laid out; the usual way first.
+
+    runs: as `analysis.outcomes` or `analysis.own_outcomes` returns them.
+    """
     numbers, words = gallery.swept(runs)
     numbers = [field for field in numbers if field not in ("phase", "first_epoch")]
     fields = [field for field in analysis.cell_fields(runs) if runs[field].nunique(dropna=False) > 1]
@@ -135,15 +137,8 @@ def _view(runs: pd.DataFrame, table: pd.DataFrame, x: str) -> View:
 def data(found: Cells) -> dict[str, Any]:
     """The cells as a page has them: columns in few bytes."""
     table = found.table
-    present = [name for name in OUTCOMES if (table[f"share_{name}"] > 0).any()]
-    counts = np.stack([(table[f"share_{name}"] * table["n_seeds"]).round().to_numpy(int) for name in present], axis=1)
     return {
-        "outcomes": [
-            {"name": style.outcome_text(name), "color": style.OUTCOME_COLORS[name], "meaning": _meaning(name)}
-            for name in present
-        ],
-        "counts": packed(counts),
-        "majority": packed(table["majority"].astype(object).map(present.index).to_numpy(int)),
+        **outcomes(found),
         "fields": [
             {"name": field, "label": label(found.runs, field), **coded(table[field])} for field in (*found.fields, RATE)
         ],
@@ -157,6 +152,24 @@ def data(found: Cells) -> dict[str, Any]:
             }
             for view in found.views
         ],
+    }
+
+
+def outcomes(found: Cells) -> dict[str, Any]:
+    """What became of the runs of each cell, as a page has it: outcomes with their looks, counts, and the most frequent.
+
+    Outcomes that no run has are left out.
+    """
+    table, names = found.table, list(found.table["majority"].cat.categories)
+    present = [name for name in names if (table[f"share_{name}"] > 0).any()]
+    counts = np.stack([(table[f"share_{name}"] * table["n_seeds"]).round().to_numpy(int) for name in present], axis=1)
+    colors, meanings = style.outcome_colors(names), found.runs.attrs.get("meanings", analysis.OUTCOME_MEANING)
+    return {
+        "outcomes": [
+            {"name": style.outcome_text(name), "color": colors[name], "meaning": meanings[name]} for name in present
+        ],
+        "counts": packed(counts),
+        "majority": packed(table["majority"].astype(object).map(present.index).to_numpy(int)),
     }
 
 
@@ -188,10 +201,6 @@ def label(runs: pd.DataFrame, field: str) -> str:
     """A field as an axis or a table names it, with its unit where that says more."""
     found = style.label(runs, field)
     return field if found == f"{field} ({field})" else found
-
-
-def _meaning(name: str) -> str:
-    return analysis.OUTCOME_MEANING[name]
 
 
 def in_panel(table: pd.DataFrame, found: Cells, view: View, panel: int) -> pd.DataFrame:

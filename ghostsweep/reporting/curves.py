@@ -59,8 +59,14 @@ def data(runs: pd.DataFrame, curves: pd.DataFrame, firsts: np.ndarray, lasts: np
         "epochs_recorded": int(max(map(len, schedules), default=0)),
         "zeros": int((finite & ~positive).sum()) if log else 0,
         "seeds": packed(runs["seed"].to_numpy(int)[kept]),
-        "outcome": packed(runs["outcome"].cat.codes.to_numpy(int)[kept]),
+        "outcome": outcome(runs, firsts, lasts, int(n_kept)),
     }
+
+
+def outcome(runs: pd.DataFrame, firsts: np.ndarray, lasts: np.ndarray, per_cell: int) -> dict[str, Any]:
+    """What became of the runs whose curves are kept, `per_cell` of each cell: places among the outcomes of `runs`."""
+    rank = np.arange(len(runs)) - np.repeat(firsts, lasts - firsts)
+    return packed(runs["outcome"].cat.codes.to_numpy(int)[rank < per_cell])
 
 
 def thin(n: int, most: int = MAX_EPOCHS) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep import analysis, figures
-from ghostsweep.analysis import OUTCOMES
 from ghostsweep.analysis.analyzing import Analyzed, analyze
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
@@ -37,6 +36,7 @@ def report(
 
     It opens from disk and loads nothing. Of each sweep: the phase diagram, whose cells show their loss curves when
     chosen, the boundaries with their intervals, the laws through them and their rivals, and where the tables are from.
+    Where the task declares outcomes of its own, the diagram has these, and by choice the usual ones with boundaries.
     `to` is by default figures/NAME.html, of several figures/report.html, of the paper alone figures/paper.html. Raises
     UsageError where there are no results of a name, and where the extra `report` is not installed.
     """
@@ -73,31 +73,37 @@ def _title(found: tables.Tables) -> str:
 
 def _section(name: str, found: tables.Tables, room: int) -> str:
     """The part of a page about one sweep."""
-    judged = analysis.outcomes(found.runs)
-    judged.attrs = found.runs.attrs | judged.attrs
+    usual, own = analysis.outcomes(found.runs), analysis.own_outcomes(found.runs)
+    usual.attrs = found.runs.attrs | usual.attrs
     fitted, why_not = _fitted(found)
-    cells = cells_of.cells(judged)
-    drawn = cells_of.data(cells)
+    judged = [cells_of.cells(runs) for runs in ([usual] if own is None else [own, usual])]
+    cells, by_usual = judged[0], judged[-1]
+    drawn, other = cells_of.data(cells), cells_of.outcomes(by_usual) if own is not None else {}
     firsts, lasts = (cells.table[end].to_numpy(int) for end in ("first", "last"))
-    room -= len(str(drawn)) + 40_000
+    room -= len(str(drawn)) + len(str(other)) + 40_000
     lines = curves.data(cells.runs, found.curves, firsts, lasts, room)
     data = {
         "cells": drawn,
         "curves": lines,
         "curves_spec": charts.loss_curves(lines["log_epochs"], lines["log"]),
-        "views": [_drawn(cells, view, fitted, judged) for view in cells.views],
         "max_panels": figures.MAX_PANELS,
-        "all_outcomes": [_line(outcome) for outcome in OUTCOMES],
+        **_views(cells, fitted if own is None else None),
     }
+    if own is not None:  # the same cells and runs in the same order
+        codes = curves.outcome(by_usual.runs, firsts, lasts, lines["per_cell"])
+        data["usual"] = {"cells": other, "curves": {"outcome": codes}, **_views(by_usual, fitted)}
     n_seeds = found.runs["seed"].nunique()
     summary = words.summary(fitted, n_seeds) if fitted is not None else why_not
+    of_task = words.task_outcomes(found.runs)
+    if of_task and fitted is not None:
+        summary = f"By the usual outcomes: {summary[0].lower()}{summary[1:]}"
     parts = [
         f'<section class="sweep" id="{name}" data-cells="1" aria-labelledby="{name}-title">',
         f'<h2 id="{name}-title">{page.escaped(_title(found))}</h2>',
         f'<p class="about">{page.escaped("; ".join(words.about(found)))}.</p>',
-        f'<p class="summary">{page.escaped(summary)}</p>',
-        *_phase(cells, lines, fitted),
-        *(_boundaries(name, cells, fitted) if fitted is not None else []),
+        *(f'<p class="summary">{page.escaped(text)}</p>' for text in (of_task, summary) if text),
+        *_phase(judged, lines, fitted),
+        *(_boundaries(name, by_usual, fitted, bool(of_task)) if fitted is not None else []),
         *_origin(found),
         page.data_block(f"{name}-data", data),
         "</section>",
@@ -117,13 +123,20 @@ def _fitted(found: tables.Tables) -> tuple[Analyzed | None, str]:
         return None, f"There are no boundaries: {error}."
 
 
-def _line(outcome: str) -> dict[str, str]:
-    """An outcome's name and the colour of its curves, darker where it would be pale on white."""
-    dark = {"oscillating": "#B8A800", "unstable": "#B8923A"}
-    return {"name": style.outcome_text(outcome), "line": dark.get(outcome, style.OUTCOME_COLORS[outcome])}
+def _views(cells: cells_of.Cells, fitted: Analyzed | None) -> dict[str, Any]:
+    """What is drawn of cells in each view, and all outcomes that the curves of their runs may have."""
+    colors = style.outcome_colors(list(cells.runs["outcome"].cat.categories))
+    return {
+        "views": [_drawn(cells, view, fitted) for view in cells.views],
+        "all_outcomes": [{"name": style.outcome_text(o), "line": DARKER.get(colors[o], colors[o])} for o in colors],
+    }
 
 
-def _drawn(cells: cells_of.Cells, view: cells_of.View, fitted: Analyzed | None, runs: pd.DataFrame) -> dict[str, Any]:
+DARKER = {style.OUTCOME_COLORS["oscillating"]: "#B8A800", style.OUTCOME_COLORS["unstable"]: "#B8923A"}
+"""Colours of curves where those of the outcomes would be pale on white."""
+
+
+def _drawn(cells: cells_of.Cells, view: cells_of.View, fitted: Analyzed | None) -> dict[str, Any]:
     """The spec of a view's panels, and the boundaries in each."""
     n = len(view.titles)
     height = charts.HEIGHT.get(n, 240) if n <= figures.MAX_PANELS else charts.HEIGHT[1]
@@ -131,7 +144,7 @@ def _drawn(cells: cells_of.Cells, view: cells_of.View, fitted: Analyzed | None, 
         f"Phase diagram: the outcome of most seeds, as a colour, in cells of {view.label} and learning rate. "
         f"Cells by outcome: {words.shares_text(cells)}. A table of the same follows the picture."
     )
-    spec = charts.phase(view, height, analysis.is_closed_form(runs), description)
+    spec = charts.phase(view, height, analysis.is_closed_form(cells.runs), description)
     rows: list[list[dict[str, Any]]] = [[] for _ in view.titles]
     if fitted is not None:
         critical = fitted.critical
@@ -149,9 +162,35 @@ def _inside(value: float | None, domain: tuple[float, float]) -> float | None:
     return None if value is None else float(np.clip(value, *domain))
 
 
-def _phase(cells: cells_of.Cells, lines: dict[str, Any], fitted: Analyzed | None) -> list[str]:
-    """The phase diagram and the curves of a cell; `page.js` fills in both."""
-    drawn = cells_of.data(cells)["outcomes"]
+def _phase(judged: list[cells_of.Cells], lines: dict[str, Any], fitted: Analyzed | None) -> list[str]:
+    """The phase diagram and the curves of a cell; `page.js` fills in both.
+
+    judged: the cells by the outcomes of their task, where it declares some, and by the usual ones, which come last.
+    """
+    cells, note = judged[0], ""
+    if cells.pooled:
+        size = listed(f"{n} values of {style.outcome_text(f)}" for f, n in cells.pooled.items())
+        note = f'<p class="note">Each cell drawn holds the runs of {page.escaped(size)} that are neighbours.</p>'
+    return [
+        "<h3>Phase diagram</h3>",
+        '<div class="controls layout"></div>',
+        *(_legend(each, fitted if each is judged[-1] else None, each is not cells) for each in judged),
+        note,
+        '<div class="explore"><div><div class="panels"></div>'
+        '<details class="cells-table"><summary>The column of the chosen cell as a table</summary><div></div></details>'
+        '</div><div class="chosen-cell"><h4>Loss curves of one cell</h4>'
+        '<p class="note">Choose a cell by a click in the picture, or here.</p>'
+        '<div class="controls cell-menus"></div><p class="chosen" aria-live="polite"></p>'
+        '<div class="chart curves"></div>'
+        f'<p class="note">{page.escaped(_kept(lines))}</p>'
+        '<details class="curves-table"><summary>The curves as a table</summary><div></div></details>'
+        "</div></div>",
+    ]
+
+
+def _legend(cells: cells_of.Cells, fitted: Analyzed | None, hidden: bool) -> str:
+    """Colours and meanings of the outcomes, and what else is drawn in the diagram."""
+    drawn = cells_of.outcomes(cells)["outcomes"]
     legend = [
         f'<li><span class="swatch" style="background:{o["color"]}"></span>{page.escaped(o["name"])}</li>' for o in drawn
     ]
@@ -166,25 +205,9 @@ def _phase(cells: cells_of.Cells, lines: dict[str, Any], fitted: Analyzed | None
     if analysis.is_closed_form(cells.runs) and any(view.x == "timescale" for view in cells.views):
         legend.append('<li><span class="swatch line"></span>exact critical rate</li>')
     meanings = "".join(f"<dt>{page.escaped(o['name'])}</dt><dd>{page.escaped(o['meaning'])}</dd>" for o in drawn)
-    note = ""
-    if cells.pooled:
-        size = listed(f"{n} values of {style.outcome_text(f)}" for f, n in cells.pooled.items())
-        note = f'<p class="note">Each cell drawn holds the runs of {page.escaped(size)} that are neighbours.</p>'
-    return [
-        "<h3>Phase diagram</h3>",
-        '<div class="controls layout"></div>',
-        f'<ul class="legend" aria-label="Colours">{"".join(legend)}</ul>{note}',
-        page.details("What the outcomes mean", f"<dl>{meanings}</dl>"),
-        '<div class="explore"><div><div class="panels"></div>'
-        '<details class="cells-table"><summary>The column of the chosen cell as a table</summary><div></div></details>'
-        '</div><div class="chosen-cell"><h4>Loss curves of one cell</h4>'
-        '<p class="note">Choose a cell by a click in the picture, or here.</p>'
-        '<div class="controls cell-menus"></div><p class="chosen" aria-live="polite"></p>'
-        '<div class="chart curves"></div>'
-        f'<p class="note">{page.escaped(_kept(lines))}</p>'
-        '<details class="curves-table"><summary>The curves as a table</summary><div></div></details>'
-        "</div></div>",
-    ]
+    colors = f'<ul class="legend" aria-label="Colours">{"".join(legend)}</ul>'
+    meant = page.details("What the outcomes mean", f"<dl>{meanings}</dl>")
+    return f'<div class="outcomes"{" hidden" * hidden}>{colors}{meant}</div>'
 
 
 def _kept(lines: dict[str, Any]) -> str:
@@ -192,18 +215,23 @@ def _kept(lines: dict[str, Any]) -> str:
     n, all_runs, kept, recorded = (lines[k] for k in ("n", "runs", "epochs_kept", "epochs_recorded"))
     which = f"the curves of all {n:,} runs" if n == all_runs else f"the curves of {n:,} of {all_runs:,} runs"
     epochs = f"at all {kept:,} recorded epochs" if kept == recorded else f"at {kept:,} of {recorded:,} recorded epochs"
+    epochs = "at the one recorded epoch" if recorded == 1 else epochs
     zeros = f" {lines['zeros']:,} losses that are not positive are drawn as the lowest." if lines["zeros"] else ""
     return f"This page holds {which}, {epochs}, losses to 0.1%.{zeros}"
 
 
-def _boundaries(name: str, cells: cells_of.Cells, fitted: Analyzed) -> list[str]:
-    """The boundaries against each field that a law was fitted along, or else the usual one, and tables of both."""
+def _boundaries(name: str, cells: cells_of.Cells, fitted: Analyzed, has_own: bool) -> list[str]:
+    """The boundaries against each field that a law was fitted along, or else the usual one, and tables of both.
+
+    has_own: whether tasks of the sweep declare outcomes that these boundaries are not of.
+    """
     critical, laws = fitted.critical, fitted.power_law
     along = [str(x) for x in laws["along"].unique()] if laws is not None else []
     parts = ["<h3>Boundaries</h3>"]
     parts.append(
         '<p class="note">The critical learning rates, filled above and open below the learnable band, with their 95% '
-        "intervals; an arrow where no more than a bound is known.</p>"
+        "intervals; an arrow where no more than a bound is known."
+        f"{' They are of the usual outcomes, not of those that the task declares itself.' if has_own else ''}</p>"
     )
     for i, x in enumerate(along or [cells.views[0].x]):
         known = critical if x in critical else critical.assign(**{x: cells.table[x].iloc[0]})

@@ -90,12 +90,16 @@
         const codes = unpack(field.codes);
         field.at = (i) => (codes[i] ? field.values[codes[i] - 1] : null);
       }
-      this.n_outcomes = this.outcomes.length;
-      this.counts = unpack(data.counts);
-      this.majority = unpack(data.majority);
+      this.judge(data);
       this.n = this.majority.length;
       this.rates = this.fields[this.fields.length - 1];
       for (const view of this.views) view.panel = unpack(view.panel);
+    }
+    judge(data) {
+      this.outcomes = data.outcomes;
+      this.n_outcomes = this.outcomes.length;
+      this.counts = unpack(data.counts);
+      this.majority = unpack(data.majority);
     }
     seeds(i) {
       let sum = 0;
@@ -156,6 +160,7 @@
       const data = json(`${root.id}-data`);
       this.root = root;
       this.data = data;
+      this.by = data; // what judges: the task where it has outcomes of its own, else the usual ones
       this.cells = new Cells(data.cells);
       this.curves = new Curves(data.curves, this.cells);
       this.part = (name) => root.querySelector(`.${name}`);
@@ -166,14 +171,27 @@
       if (data.cells.views.length > 1) {
         menu(this.part("layout"), "Against", data.cells.views.map((v) => v.label), 0, (i) => this.layOut(i));
       }
+      if (data.usual) {
+        const names = ["of its task", "the usual ones, which boundaries are of"];
+        menu(this.part("layout"), "Outcomes", names, 0, (i) => this.judge(i));
+      }
       this.drawn = null;
       this.part("cells-table").addEventListener("toggle", () => this.tell());
       this.part("curves-table").addEventListener("toggle", () => this.tell());
       this.layOut(0);
     }
 
+    // Colour the same cells and curves by other outcomes.
+    judge(which) {
+      this.by = which ? this.data.usual : this.data;
+      this.cells.judge(this.by.cells);
+      this.curves.end = unpack(this.by.curves.outcome);
+      this.root.querySelectorAll(".outcomes").forEach((node, i) => { node.hidden = i !== which; });
+      this.layOut(this.view, true);
+    }
+
     // Sort the cells of a view into panels and columns.
-    layOut(which) {
+    layOut(which, kept) {
       this.view = which;
       const view = this.cells.views[which], field = this.cells.fields.find((f) => f.name === view.x);
       this.panels = view.titles.map(() => new Map());
@@ -200,7 +218,8 @@
       });
       const first = this.panels[0].get(this.values.find((x) => this.panels[0].has(x)));
       this.draw();
-      this.choose(0, this.typical(0, first));
+      if (kept) this.choose(this.panel, this.cell);
+      else this.choose(0, this.typical(0, first));
     }
 
     // a cell to begin with: in the middle of the first panel, where seeds disagree if they do
@@ -213,7 +232,7 @@
     }
 
     draw() {
-      const host = this.part("panels"), view = this.cells.views[this.view], drawn = this.data.views[this.view];
+      const host = this.part("panels"), view = this.cells.views[this.view], drawn = this.by.views[this.view];
       for (const view_of of this.charts) view_of.then((v) => v.finalize());
       host.replaceChildren();
       const many = view.titles.length > this.data.max_panels;
@@ -271,7 +290,7 @@
       menus.push(["learning rate", column.map((i) => number(this.cells.rates.at(i))), column.indexOf(cell),
         (i) => this.choose(panel, column[i])]);
       this.menus(place, menus);
-      const rows = this.curves.rows(cell, this.data.all_outcomes);
+      const rows = this.curves.rows(cell, this.by.all_outcomes);
       const shown = Math.min(this.cells.seeds(cell), this.curves.per_cell), all = this.cells.seeds(cell);
       const told = this.cells.rows(cell).map(([name, text]) => `${name} ${text}`).join("; ");
       this.part("chosen").textContent = told + (shown < all ? `; the curves of the first ${shown} are drawn` : "")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ghostsweep import analysis
 from ghostsweep.analysis.analyzing import Analyzed
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
@@ -60,6 +61,19 @@ def _planned(found: Tables) -> int | None:
             return loads(text, name=name.removesuffix("-quick"), folder=folder, quick=quick, execute=False).n_runs
     except (UsageError, OSError, KeyError, AttributeError, TypeError):  # the last three: meta.json by other hands
         return None
+
+
+def task_outcomes(runs: pd.DataFrame) -> str:
+    """How many runs have which of the outcomes that their tasks declare themselves; empty where none does."""
+    judged = analysis.with_task_outcome(runs)
+    if "task_outcome" not in judged:
+        return ""
+    counts = judged["task_outcome"].value_counts()
+    told = words.listed(f"{n:,} {style.outcome_text(str(name))}" for name, n in counts.items() if n)
+    rest = len(runs) - int(counts.sum())
+    others = f"; the other {rest:,} are of tasks without" if rest else ""
+    who = "the task declares itself" if runs["task"].nunique() == 1 else "their tasks declare themselves"
+    return f"By the outcomes that {who}: {told}{others}."
 
 
 def summary(fitted: Analyzed, n_seeds: int) -> str:

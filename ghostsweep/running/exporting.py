@@ -24,11 +24,12 @@ class Kind(StrEnum):
 def export(name: str | Path, *, out: str | Path, to: str | Path, kind: Kind = Kind.csv) -> list[Path]:
     """Write `runs`, with the outcome of each, `curves` and `columns`, of every column its unit and meaning.
 
-    Files that were there are replaced, all of them or, where a file cannot be written, none. Returns them. Raises
-    UsageError where there are no results.
+    Where tasks declare outcomes of their own, runs have a column `task_outcome` too. Files that were there are
+    replaced, all of them or, where a file cannot be written, none. Returns them. Raises UsageError where there are no
+    results.
     """
     found = tables.read(name, out)
-    runs = analysis.outcomes(found.runs)
+    runs = analysis.with_task_outcome(analysis.outcomes(found.runs))
     made = {"runs": runs, "curves": found.curves, "columns": _columns(runs, found.curves)}
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,8 @@ def _columns(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     meant = {name: field.meaning for name, field in fields_of(kinds).items()}
     known = (columns.RUN_ID, *columns.RESULTS, *columns.own_results(), *columns.LEVELS)
     meant |= {column.name: column.meaning for column in known}
-    meant["outcome"] = " ".join(f"{name}: {said}" for name, said in OUTCOME_MEANING.items())
+    for column, meanings in (("outcome", OUTCOME_MEANING), ("task_outcome", runs.attrs.get("meanings", {}))):
+        meant[column] = " ".join(f"{name}: {said}" for name, said in meanings.items())
     of_curves = {column.name: column.meaning for column in columns.CURVES}
     rows = [
         (title, name, table.attrs.get("units", {}).get(name, ""), said.get(name, ""))

@@ -41,14 +41,16 @@ class Rerun:
     curve: pd.DataFrame
     tolerance: float
     apart_from: int | None
+    task_outcome: str | None = None
 
 
 @dataclass(frozen=True)
 class Shown:
     """One run. fields: those that are not the default, as `Run` takes them. results: the other columns of its row.
 
-    curve: its recorded epochs. origin: the commit, the versions and the sessions of the sweep that it is stored in.
-    also_in: other sweeps that have it.
+    task_outcome: of those that its task declares itself, None where it declares none. curve: its recorded epochs.
+    origin: the commit, the versions and the sessions of the sweep that it is stored in. also_in: other sweeps that have
+    it.
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class Shown:
     curve: pd.DataFrame
     origin: dict[str, Any]
     again: Rerun | None = None
+    task_outcome: str | None = None
 
 
 def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Shown:
@@ -100,17 +103,26 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         for name in map(str, row)
         if name not in ("run_id", *columns.result_names())
     }
+    again = _rerun(folder, found, runs, row, curve) if rerun else None  # first: a user's task is known from then on
+    outcome, task_outcome = _outcomes(row)
     return Shown(
         whole,
         folder.name,
         tuple(other.name for other in others),
         _said(fields),
-        str(analysis.outcomes(row)["outcome"].iloc[0]),
+        outcome,
         {column.name: _plain(row[column.name].iloc[0]) for column in _results(row)},
         curve,
         origin | {"sessions": meta.get("sessions", [])},
-        _rerun(folder, found, runs, row, curve) if rerun else None,
+        again,
+        task_outcome,
     )
+
+
+def _outcomes(row: pd.DataFrame) -> tuple[str, str | None]:
+    """What became of a run, and the same by its task's own outcomes."""
+    judged = analysis.with_task_outcome(analysis.outcomes(row)).iloc[0]
+    return str(judged["outcome"]), _plain(judged.get("task_outcome"))
 
 
 def _plain(value: Any) -> Any:
@@ -170,12 +182,14 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
     curve, new_curve = (each.sort_values("epoch", ignore_index=True) for each in (curve, new_curve))
     tolerance = TOLERANCE[row["dtype"].iloc[0]]
     apart = ~np.isclose(new_curve, curve, rtol=tolerance, atol=SMALLEST, equal_nan=True).all(axis=1)
+    outcome, task_outcome = _outcomes(new)
     return Rerun(
-        str(analysis.outcomes(new)["outcome"].iloc[0]),
+        outcome,
         _differences(row, new),
         new_curve,
         tolerance,
         int(curve["epoch"].to_numpy()[apart][0]) if apart.any() else None,
+        task_outcome,
     )
 
 

@@ -22,7 +22,7 @@ from ghostsweep.models import registry
 from ghostsweep.spec.parts import FIRST, LAST, every_result
 
 KINDS: dict[str, type[Model] | type[Task]] = {"model": Model, "task": Task}
-TAKEN = RESULTS | {field.name for field in (*FIRST, *LAST)} | {"run_id", "outcome", "learned_loss"}
+TAKEN = RESULTS | {field.name for field in (*FIRST, *LAST)} | {"run_id", "outcome", "task_outcome", "learned_loss"}
 MAX_BYTES = 1_000_000
 """Size of such a file."""
 _LOADED: dict[tuple[str, str], types.ModuleType] = {}

@@ -1,12 +1,13 @@
 """Plain numbers that models and tasks declare of their runs: of built-in ones worked out, of users' ones stored."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ghostsweep.declare import is_null
+from ghostsweep.declare import Outcomes, is_null
+from ghostsweep.errors import UsageError
 from ghostsweep.spec import parts_of
 
 LEVELS = {
@@ -51,28 +52,51 @@ def numbers(runs: pd.DataFrame, *, users: bool = False) -> dict[str, np.ndarray]
     return found
 
 
-def outcomes(runs: pd.DataFrame) -> tuple[Mapping[str, str], np.ndarray] | None:
-    """The meanings of the outcomes that the task of the runs declares, and the outcome of each; None without any.
+class Judged(NamedTuple):
+    """What a task says of its own runs: which rows of a table these are, and the outcome of each by name."""
 
-    And where runs are of several tasks, or lack what their outcomes are judged by.
+    task: str
+    meanings: Mapping[str, str]
+    rows: np.ndarray
+    outcome: np.ndarray
+
+
+def outcomes(runs: pd.DataFrame) -> list[Judged]:
+    """The outcomes of runs whose tasks declare some of their own, an entry for each declaration, the longest first.
+
+    Without those whose model or task is not known here (a user's that was not loaded), and those that lack what their
+    outcomes are judged by. Raises UsageError where a task gives other names than it declares.
     """
     kinds = [name for name in ("model", "task", "optimizer", "schedule") if name in runs]
-    found = []
-    for _, values in _alike(runs, np.arange(len(runs)), kinds):
+    alike: list[tuple[str, Outcomes, list[np.ndarray]]] = []
+    for rows, values in _alike(runs, np.arange(len(runs)), kinds):
         try:
             task = parts_of(values).task
-        except KeyError:  # of a model or task that is not known here
-            return None
-        found.append(task.outcomes if task else None)
-    if not found or found[0] is None or any(each != found[0] for each in found):
-        return None
+        except KeyError:
+            continue
+        if task is None or task.outcomes is None:
+            continue
+        places = next((places for _, each, places in alike if each == task.outcomes), None)
+        if places is None:
+            alike.append((task.name, task.outcomes, [rows]))
+        else:
+            places.append(rows)
     columns = {
         str(name): column.to_numpy(float, na_value=np.nan) for name, column in runs.items() if _is_number(column)
     }
-    try:
-        return found[0].meanings, np.asarray(found[0].of(columns))
-    except KeyError:
-        return None
+    found = []
+    for name, own, places in alike:
+        rows = np.sort(np.concatenate(places))
+        try:
+            outcome = np.asarray(own.of({column: values[rows] for column, values in columns.items()}))
+        except KeyError:
+            continue
+        if outcome.shape != rows.shape or not set(outcome.tolist()) <= set(own.meanings):
+            other = sorted({str(each) for each in outcome.ravel().tolist()} - set(own.meanings))
+            told = ", ".join(other) or f"an array of shape {outcome.shape} for {len(rows)} runs"
+            raise UsageError(f"{name}, outcomes: found {told}; allowed: for each run one of {', '.join(own.meanings)}")
+        found.append(Judged(name, own.meanings, rows, outcome))
+    return sorted(found, key=lambda each: -len(each.meanings))
 
 
 def _is_number(column: pd.Series) -> bool:

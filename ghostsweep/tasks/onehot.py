@@ -2,6 +2,11 @@
 
 dcdt_onehot: a cue for the input, [0, 1] or [1, 0], then delay, then reaction with the cue as target, then, if there is
 one, a window in which the answer is to end. All else is 0. onehot_cue: the cue lasts as long as the answer is due.
+
+Accuracy and reliability of dcdt_onehot are those of the steps that its field `scored` names: "reaction", in which the
+answer is due, or "shifted", the authors' window, for comparison. It begins a step before the reaction and leaves out
+its last step. In that first step the target is 0 in both channels and its argmax is the first one, which counts as
+right whatever the cue was. The loss is of all steps, and the same.
 """
 
 import dataclasses
@@ -39,6 +44,7 @@ def sizes(fields: Values) -> dict[str, Any]:
         "reaction_steps": reaction,
         "post_steps": post,
         "n_steps": cue + delay + reaction + post,
+        **({"early_steps": 1} if fields.get("scored") == "shifted" else {}),
         **_drawn(fields),
     }
 
@@ -66,9 +72,15 @@ def trials(shape: Shape, traced: Traced) -> Trials:
 
 
 def due(shape: Shape) -> slice:
-    """The steps in which an answer is due and scored."""
+    """The steps in which an answer is due."""
     end: int = shape.n_steps - shape.post_steps
     return slice(end - shape.reaction_steps, end)
+
+
+def scored(shape: Shape) -> slice:
+    """The steps of which accuracy and reliability are: those in which an answer is due, or as many one step before."""
+    early = shape.get("early_steps", 0)
+    return slice(due(shape).start - early, due(shape).stop - early)
 
 
 def activation(readout: "jax.Array") -> "jax.Array":
@@ -86,8 +98,8 @@ def loss(shape: Shape, output: "jax.Array", trials: Trials) -> "jax.Array":
 
 
 def accuracy(shape: Shape, output: "jax.Array", trials: Trials) -> "jax.Array":
-    """Share of steps and trials of the reaction with the right output the larger, of two equal ones the first."""
-    window = due(shape)
+    """Share of scored steps and trials with the right output the larger, of two equal ones, or targets, the first."""
+    window = scored(shape)
     return (output[window].argmax(axis=-1) == trials.targets[window].argmax(axis=-1)).mean(dtype=output.dtype)
 
 
@@ -95,9 +107,12 @@ def reliability(shape: Shape, output: "jax.Array", trials: Trials) -> "jax.Array
     """Mean over the same steps and trials of the right output divided by the sum of both; 1/2 where both are 0."""
     import jax.numpy as jnp
 
-    window = due(shape)
-    read = output[window]
-    right, both = (read * trials.targets[window]).sum(axis=-1), read.sum(axis=-1)
+    window = scored(shape)
+    read, targets = output[window], trials.targets[window]
+    if shape.get("early_steps"):  # the first channel where no answer is due, as of the accuracy
+        is_due = jnp.asarray(targets.sum(axis=-1, keepdims=True) > 0)
+        targets = jnp.where(is_due, jnp.asarray(targets, read.dtype), jnp.asarray([1, 0], read.dtype))
+    right, both = (read * targets).sum(axis=-1), read.sum(axis=-1)
     return jnp.where(both > 0, right / both, 0.5).mean()
 
 
@@ -133,7 +148,9 @@ def update(shape: Shape, traced: Traced, tally: Traced, epoch: "jax.Array", meas
 
 
 RESULTS = (
-    Result("final_reliability", "right output over the sum of both where an answer is due, mean, at the last epoch"),
+    Result(
+        "final_reliability", "right output over the sum of both in the steps that are scored, mean, at the last epoch"
+    ),
     Result("late_accuracy", "mean accuracy over the last tenth of the epochs"),
     Result("late_reliability", "mean reliability over the last tenth of the epochs"),
     Result("good_epoch", "first epoch with accuracy and reliability above 0.8; -1 if never", "epochs"),
@@ -180,24 +197,38 @@ OUTCOMES = Outcomes(
 
 
 def levels(fields: Values) -> Levels:
-    """With q the share of steps in which an answer is due: output q / 4 p; 0 and then 1/2; output 0; 1/2."""
+    """With q the share of steps in which an answer is due: output q / 4 p; 0 and then 1/2; output 0; 1/2.
+
+    The last one is more in the shifted window, in one step of which the first channel is always right.
+    """
     cue, delay, reaction, post = (fields.get(f"{name}_ms", np.nan) for name in ("input", "delay", "reaction", "post"))
     whole = cue + delay + reaction + post
     share, answer = (reaction + post) / whole, reaction / whole
     silent = (1 - share) * answer / 2
-    return Levels(constant=silent * (1 - answer / share / 4), blind=silent / 2, wrong=silent, chance=0.5)
+    chance = 0.5 + (0.5 * fields["dt_ms"] / reaction if fields.get("scored") == "shifted" else 0)
+    return Levels(constant=silent * (1 - answer / share / 4), blind=silent / 2, wrong=silent, chance=chance)
 
 
 def check(fields: Values) -> Mistakes:
-    """Durations are whole numbers of steps; delay and post-reaction may be none."""
+    """Durations are whole numbers of steps; delay and post-reaction may be none. A shifted window has an answer."""
     for name in ("input_ms", "delay_ms", "reaction_ms", "post_ms"):
         if said := whole_steps(fields, name, least=int(name in ("input_ms", "reaction_ms"))):
             yield name, said
+    if fields.get("scored") == "shifted" and steps(fields["reaction_ms"], fields["dt_ms"]) == 1:
+        yield "reaction_ms", f"at least {2 * fields['dt_ms']:g}, two steps, where scored is 'shifted'"
 
 
 _OF_CUES = {field.name: field for field in cues.FIELDS}
 POST_MS = Field(
     "post_ms", "time after the reaction in which the target is 0 again", "ms", default=0.0, ge=0, le=1e6, traced=False
+)
+SCORED = Field(
+    "scored",
+    "steps that are scored: 'reaction', where the answer is due; 'shifted', as many a step earlier, as the authors do",
+    kind=str,
+    default="reaction",
+    options=("reaction", "shifted"),
+    traced=False,
 )
 TASK = Task(
     "dcdt_onehot",
@@ -205,6 +236,7 @@ TASK = Task(
         DT_MS,
         *(_OF_CUES[name] for name in ("input_ms", "delay_ms", "reaction_ms")),
         POST_MS,
+        SCORED,
         _OF_CUES["trials_per_class"],
         NOISE_SIGMA,
         R0_SIGMA,
@@ -218,7 +250,7 @@ TASK = Task(
     learned_loss=0.01,  # about a tenth of that of output 0, at 30/80/50 ms
     sizes=sizes,
     levels=levels,
-    together=("dt_ms", "input_ms", "delay_ms", "reaction_ms", "post_ms"),
+    together=("dt_ms", "input_ms", "delay_ms", "reaction_ms", "post_ms", "scored"),
     check=check,
     tally=Tally(RESULTS, start, update, {"reliability": reliability}),
     outcomes=OUTCOMES,
@@ -254,7 +286,7 @@ def cue_check(fields: Values) -> Mistakes:
 CONTROL = dataclasses.replace(
     TASK,
     name="onehot_cue",
-    fields=tuple(field for field in TASK.fields if field.name not in ("input_ms", "delay_ms", "post_ms")),
+    fields=tuple(field for field in TASK.fields if field.name not in ("input_ms", "delay_ms", "post_ms", "scored")),
     trials=cue_trials,
     learned_loss=0.05,
     sizes=cue_sizes,

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 import ghostsweep
 from ghostsweep import analysis
+from ghostsweep.figures import style
 from ghostsweep.store import tables
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install 'ghostsweep[test]'")
@@ -25,7 +27,7 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 RESULTS = Path(__file__).parents[2] / "results"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
-NAMES = ("rank_lr", "cue_lr_delay")
+NAMES = ("rank_lr", "cue_lr_delay", "companion_narrow_reduced")
 pytestmark = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver"
 )
@@ -38,6 +40,8 @@ return [box.left + left + view.scale("x")(x), box.top + top + view.scale("y")(ra
 
 
 DRAWN = "return arguments[0].view.data('curves')"
+CELLS = "return arguments[0].view.data('cells')"
+CHOSEN = "return arguments[0].querySelector('.chosen').dataset.cell"
 
 
 class Page:
@@ -162,6 +166,38 @@ def test_keys_do_the_same(opened: Page) -> None:
     opened.find("#sweep-1 .cells-table summary").send_keys(Keys.ENTER)
     rows = opened.wait(lambda: opened.driver.find_elements(By.CSS_SELECTOR, "#sweep-1 .cells-table tbody tr"))
     assert len(rows) == lowest["learning_rate"].nunique()
+
+
+def test_cells_and_curves_are_judged_by_the_task_or_as_usual(opened: Page) -> None:
+    """By the task at first; by keys as usual, and back: the same cell, its numbers, colours, curves and meanings."""
+    runs = tables.read(NAMES[2], RESULTS).runs
+    own, usual = analysis.own_outcomes(runs), analysis.outcomes(runs)
+    assert own is not None
+    rates = np.sort(runs["learning_rate"].unique())
+    where = {"delay_ms": 200, "learning_rate": rates[6]}
+    host = opened.find("#sweep-2 .panels .chart")
+    opened.point(host, 200, rates[6], press=True)
+    choice = opened.find("#sweep-2 .layout select")
+    assert choice.accessible_name == "Outcomes"
+    for key, judged, other in ((None, own, usual), (Keys.END, usual, own), (Keys.HOME, own, usual)):
+        if key:
+            choice.send_keys(key)
+        cell = cell_of(judged, **where)
+        opened.drawn("sweep-2", cell)
+        told = opened.find("#sweep-2 .chosen").text
+        shares = analysis.shares(cell, list(where)).iloc[0]
+        for name in judged["outcome"].cat.categories:
+            share = round(10 * shares[f"share_{name}"])
+            assert (f"{name.replace('_', ' ')} {10 * share}% ({share})" in told) == (share > 0)
+        shown = opened.find("#sweep-2 .outcomes:not([hidden]) .legend").text
+        present, absent = (set(each["outcome"].astype(str)) for each in (judged, other))
+        assert all(name.replace("_", " ") in shown for name in present)
+        assert not any(name.replace("_", " ") in shown for name in absent - present)
+        fills = {row["id"]: row["fill"] for row in opened.script(CELLS, opened.find("#sweep-2 .panels .chart"))}
+        color = np.array(to_rgb(style.outcome_colors(list(judged["outcome"].cat.categories))[shares["majority"]]))
+        faded = 255 * (1 - shares[f"share_{shares['majority']}"] * (1 - color))
+        drawn = re.findall(r"\d+", fills[opened.script(CHOSEN, opened.find("#sweep-2"))])
+        np.testing.assert_allclose([int(part) for part in drawn], faded, atol=1)
 
 
 def test_pictures_have_texts_and_fit_a_small_screen(opened: Page) -> None:

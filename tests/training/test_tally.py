@@ -208,6 +208,36 @@ def test_users_declare_tallies_evidence_and_outcomes_too(tmp_path: Path) -> None
 
     judged = analysis.own_outcomes(runs)
     assert judged is not None and list(judged["outcome"].cat.categories) == ["small", "large"]
+    assert ghostsweep.outcomes(runs)["task_outcome"].equals(judged["outcome"])
+
+
+def test_outcomes_of_a_users_file_are_known_once_it_is_loaded(tmp_path: Path) -> None:
+    """In a process of its own: read without it, then with it, as by `tables.run`, and as `show` trains it again."""
+    import subprocess
+    import sys
+
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\n"
+        "import numpy as np\n"
+        "from ghostsweep.declare import Outcomes\n"
+        "from ghostsweep.tasks import onehot\n"
+        "OF = Outcomes({'a': 'x', 'b': 'y'}, lambda c: np.where(c['seed'] == 0, 'a', 'b'))\n"
+        "MINE = replace(onehot.TASK, name='mine', outcomes=OF, version='1')\n"
+    )
+    fields = {"n_units": 8, "input_ms": 10, "delay_ms": 10, "reaction_ms": 10, "epochs": 5}
+    axes = {"learning_rate": [0.1], "seed": [0, 1]}
+    sweep = ghostsweep.sweep("own", model="two_bias", task=str(tmp_path / "mine.py"), **fields, axes=axes)
+    trained = ghostsweep.run(sweep, out=tmp_path, progress=False)
+    assert trained.outcomes()["task_outcome"].tolist() == ["a", "b"]
+    code = (
+        "import ghostsweep, sys\n"
+        "found = ghostsweep.read('own', sys.argv[1])\n"
+        "assert 'task_outcome' not in found.outcomes()\n"
+        "shown = ghostsweep.show(found.runs['run_id'][1], out=sys.argv[1], rerun=True)\n"
+        "print(shown.task_outcome, shown.again.task_outcome, *found.outcomes()['task_outcome'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout.split() == ["b", "b", "a", "b"], done.stderr
 
 
 def test_a_tally_that_does_not_give_what_it_declares_is_one_clear_line(tmp_path: Path) -> None:
