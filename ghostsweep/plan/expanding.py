@@ -28,9 +28,24 @@ def expand(sweep: Sweep) -> pd.DataFrame:
         continued = zip(phases[-1], phase.grids, strict=True)
         phases.append([_continue_grid(parents, grid, phase.axes, index + 2) for parents, grid in continued])
     table = united([part for parts in phases for part in parts])
-    if len(table["run_id"].unique()) == len(table):  # which takes a third of the memory of `duplicated`
-        return table
-    return table.drop_duplicates("run_id", ignore_index=True)
+    return table.drop_duplicates("run_id", ignore_index=True) if may_repeat(sweep) else table
+
+
+def may_repeat(sweep: Sweep) -> bool:
+    """Whether a run may be planned twice: no one field that two of the grids give has other values in each.
+
+    Nor can runs that differ in one of the CHOICES be the same, so that what is not given does not matter.
+    """
+    given = []
+    for grid in sweep.grids:
+        fields = {name: [value] for name, value in grid.shared.items()} | dict(grid.axes)
+        given.append({name: {_as_said(value) for value in values} for name, values in fields.items()})
+        if any(len(given[-1][name]) < len(values) for name, values in grid.axes.items()):
+            return True
+    return not all(
+        any(None not in one[name] | other[name] and one[name].isdisjoint(other[name]) for name in one.keys() & other)
+        for one, other in itertools.combinations(given, 2)
+    )
 
 
 def united(parts: list[pd.DataFrame]) -> pd.DataFrame:
@@ -119,7 +134,8 @@ def _expand_grid(grid: Grid) -> pd.DataFrame:
         shape = [len(values) for values in axes.values()]
         columns = dict[str, pd.Series]()
         for name, value in first.items():
-            along = _array(declared[name], axes.get(name, [value])).reshape([-1 if axis == name else 1 for axis in axes])
+            own = _array(declared[name], axes.get(name, [value]))
+            along = own.reshape([-1 if axis == name else 1 for axis in axes])
             columns[name] = _series(np.broadcast_to(along, shape).reshape(-1))
         texts = [
             [fragment(declared[name], _typed(declared[name], value)) for value in axes.get(name, [first[name]])]
@@ -158,6 +174,11 @@ def lie_on(grid: Grid, runs: pd.DataFrame) -> np.ndarray:
             )
         result |= here
     return result
+
+
+def _as_said(value: Any) -> Any:
+    """A value as it is told from others in an id: numbers to the digits of a float."""
+    return float(value) if isinstance(value, int | float) else value
 
 
 def _typed(field: Field, value: object) -> object:
