@@ -258,6 +258,7 @@ def _keeps_snapshots(sweep: Sweep) -> bool:
 def work(whole: Plan, found: Stored) -> Plan:
     """Of all runs of a sweep those wanted, of a refined one so far, and which of these are to be trained."""
     sweep, (runs, curves) = whole.sweep, found.frames()
+    runs.attrs = curves.attrs = {}  # units, which pandas would copy at every step
     finished = _finished(sweep, whole.runs, found, runs, curves)
     planned = whole.leaving(~finished.to_numpy())
     if sweep.refine is None:
