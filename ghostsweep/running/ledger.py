@@ -277,7 +277,8 @@ def _finished(
     wanted: set[str] = set()  # runs from which runs that are left go on
     for phase in sorted(planned["phase"].unique(), reverse=True):
         record = sweep.record_of(phase)
-        rows = planned[planned["phase"] == phase]
+        own = planned["phase"] == phase
+        rows = planned if own.all() else planned[own]
         valid = runs[runs["phase"] == phase]
         valid = valid[tables.complete(valid, curves, record) & ~tables.among(valid["run_id"], torn)]
         ended = ~tables.among(rows["run_id"], wanted - found.ends.keys())
