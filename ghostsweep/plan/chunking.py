@@ -86,7 +86,7 @@ def chunks(planned: Plan, n_devices: int, memory_bytes: float, *, wide: bool = F
         cut = [rows[first : first + width] for first in range(0, len(rows), width)]
         whole = [part for part in cut if left[part].all()]
         others = np.concatenate([rows[:0], *(part[left[part]] for part in cut if not left[part].all())])
-        result += [Chunk(shape, epochs, width, _rows(runs, part)) for part in whole]
+        result += [Chunk(shape, epochs, width, _rows(runs, np.asarray(part))) for part in whole]
         for first in range(0, len(others), width):
             part = _rows(runs, others[first : first + width])
             result.append(Chunk(shape, epochs, padded(len(part), n_devices), part))

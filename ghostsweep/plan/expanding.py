@@ -27,8 +27,7 @@ def expand(sweep: Sweep) -> pd.DataFrame:
     for index, phase in enumerate(sweep.phases):
         continued = zip(phases[-1], phase.grids, strict=True)
         phases.append([_continue_grid(parents, grid, phase.axes, index + 2) for parents, grid in continued])
-    table = united([part for parts in phases for part in parts])
-    return table.drop_duplicates("run_id", ignore_index=True) if may_repeat(sweep) else table
+    return united([part for parts in phases for part in parts], repeated=may_repeat(sweep))
 
 
 def may_repeat(sweep: Sweep) -> bool:
@@ -48,15 +47,19 @@ def may_repeat(sweep: Sweep) -> bool:
     )
 
 
-def united(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of runs as one, with every column that one of them has, whole numbers whole also where some are null."""
-    kinds: list[Any] = [
-        kind for part in parts for kind in part.reindex(columns=CHOICES).drop_duplicates().to_dict("records")
-    ]
-    columns = {"run_id": pd.concat([part["run_id"] for part in parts], ignore_index=True)}
+def united(parts: list[pd.DataFrame], *, repeated: bool = False) -> pd.DataFrame:
+    """Tables of runs as one, with every column that one of them has, whole numbers whole also where some are null.
+
+    Where runs may be `repeated`, the first of each id alone.
+    """
+    chosen = [part[[name for name in CHOICES if name in part]].drop_duplicates() for part in parts]
+    kinds: list[Any] = [kind for part in chosen for kind in part.to_dict("records")]
+    ids = pd.concat([part["run_id"] for part in parts], ignore_index=True)
+    kept: Any = np.flatnonzero(~ids.duplicated()) if repeated else slice(None)
+    columns = {"run_id": ids.iloc[kept].reset_index(drop=True)}
     for name, field in fields_of(kinds).items():
         if any(name in part for part in parts):
-            columns[name] = _column(field, parts)
+            columns[name] = _column(field, parts).iloc[kept].reset_index(drop=True)
     return pd.DataFrame(columns, copy=False)
 
 
