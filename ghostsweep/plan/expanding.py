@@ -24,10 +24,11 @@ def expand(sweep: Sweep) -> pd.DataFrame:
     for code in sweep.code:  # also where the sweep came from another process
         code.load()
     phases = [[_expand_grid(grid) for grid in sweep.grids]]
-    for index, phase in enumerate(sweep.phases):
+    for number, phase in enumerate(sweep.phases, 2):
         continued = zip(phases[-1], phase.grids, strict=True)
-        phases.append([_continue_grid(parents, grid, phase.axes, index + 2) for parents, grid in continued])
-    return united([part for parts in phases for part in parts], repeated=may_repeat(sweep))
+        phases.append([[_continue_grid(united(parts), grid, phase.axes, number)] for parts, grid in continued])
+    parts = [part for grids in phases for parts in grids for part in parts]
+    return united(parts, repeated=may_repeat(sweep))
 
 
 def may_repeat(sweep: Sweep) -> bool:
@@ -65,7 +66,7 @@ def united(parts: list[pd.DataFrame], *, repeated: bool = False) -> pd.DataFrame
 
 def _column(field: Field, parts: list[pd.DataFrame]) -> pd.Series:
     """A field along tables of runs, null in those that do not have it; that of a single one is not copied."""
-    own = [part.get(field.name, pd.Series(np.nan, part.index)) for part in parts]
+    own = [part[field.name] if field.name in part else pd.Series(np.nan, part.index) for part in parts]
     null = field.kind is int and any(values.isna().any() for values in own)
     kind: Any = object if field.kind is str else "Int64" if null else np.int64 if field.kind is int else np.float64
     typed = [values if values.dtype == kind else values.astype(kind) for values in own]
@@ -125,7 +126,8 @@ def _nan_to_null(value: object) -> object:
     return None if is_null(value) else value
 
 
-def _expand_grid(grid: Grid) -> pd.DataFrame:
+def _expand_grid(grid: Grid) -> list[pd.DataFrame]:
+    """The runs of a grid of the first phase, a table for each kind that has fields of its own."""
     names = sorted(grid.axes)
     chosen = [name for name in names if name in CHOICES or None in grid.axes[name]]
     axes = {name: grid.axes[name] for name in names if name not in chosen}
@@ -146,7 +148,7 @@ def _expand_grid(grid: Grid) -> pd.DataFrame:
         ]
         said = [fragments for fragments in texts if fragments != [""]]
         parts.append(pd.DataFrame({"run_id": _ids(itertools.product(*said))} | columns, copy=False))
-    return united(parts)
+    return parts
 
 
 def _array(field: Field, values: Any) -> np.ndarray:
