@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import bdtrc
+import scipy
 
 from ghostsweep.analysis.cells import Cell, cell_fields, cells
 from ghostsweep.analysis.crossing import central, crossing, resample
@@ -75,7 +75,7 @@ def _row(cell: Cell, share: float, n_boot: int, level: float, seed: int) -> dict
         down = _end(-log_lr[best::-1], failed[:, best::-1], seen[:, best::-1], 1 - share, -met[1], n_boot, level, seed)
         high, low, width = up.middle, -down.middle, up.middle + down.middle
         width_low = max(width - float(np.hypot(up.middle - up.low, down.middle - down.low)), 0.0)
-        chance = bdtrc(counts[0][best] - 1, int(counts[1][best]), share)  # of as many that learn, or more
+        chance = scipy.special.bdtrc(counts[0][best] - 1, int(counts[1][best]), share)  # of as many that learn, or more
         if last - first < _FEW and chance > 0.05:
             width_low = 0.0  # that it is there at all may be chance
         width_high = width + float(np.hypot(up.high - up.middle, down.high - down.middle))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import bdtr, bdtrc
+import scipy
 
 from ghostsweep.analysis import thresholds
 
@@ -68,8 +68,8 @@ def _bounds(
 
     One-sided at `level`; -inf and inf where that many seeds cannot tell.
     """
-    fewer = np.flatnonzero(bdtr(n_bad, n_seen.astype(int), share)[: below + 1] <= 1 - level)
-    more = above + np.flatnonzero(bdtrc(n_bad - 1, n_seen.astype(int), share)[above:] <= 1 - level)
+    fewer = np.flatnonzero(scipy.special.bdtr(n_bad, n_seen.astype(int), share)[: below + 1] <= 1 - level)
+    more = above + np.flatnonzero(scipy.special.bdtrc(n_bad - 1, n_seen.astype(int), share)[above:] <= 1 - level)
     return float(u[fewer[-1]]) if len(fewer) else -np.inf, float(u[more[0]]) if len(more) else np.inf
 
 

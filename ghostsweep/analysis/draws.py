@@ -1,7 +1,7 @@
 """Intervals from draws of few seeds with replacement."""
 
 import numpy as np
-from scipy import special
+import scipy
 
 
 def interval(draws: np.ndarray, n_seeds: int, level: float = 0.95) -> tuple[float, float]:
@@ -14,7 +14,7 @@ def interval(draws: np.ndarray, n_seeds: int, level: float = 0.95) -> tuple[floa
     kept = draws[~np.isnan(draws)]
     if n_seeds < 2 or not len(kept):
         return np.nan, np.nan
-    away = np.sqrt(n_seeds / (n_seeds - 1)) * special.stdtrit(n_seeds - 1, 0.5 + level / 2)
-    tail = float(special.ndtr(-away))
+    away = np.sqrt(n_seeds / (n_seeds - 1)) * scipy.special.stdtrit(n_seeds - 1, 0.5 + level / 2)
+    tail = float(scipy.special.ndtr(-away))
     low, high = np.quantile(kept, [tail, 1 - tail], method="nearest")
     return float(low), float(high)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr, ndtri
+import scipy
 
 _SCATTERS = np.concatenate([[0.0], np.geomspace(0.1, 100.0, 40)])
 """Intrinsic scatters that are tried, over the median standard deviation of a cell."""
@@ -72,7 +72,7 @@ def line_posterior(points: Points, n_draws: int, rng: np.random.Generator) -> Li
         return Line(chance @ np.array(centers) / chance.sum(), lines, scatters[which])
     spread = np.sqrt(points.sigma**2 + scatters[which, None] ** 2)
     away = (points.y - lines[:, :1] - lines[:, 1:] * points.x) / spread
-    likelihood = log_ndtr(away * -points.side)[:, ~known].sum(axis=1)
+    likelihood = scipy.special.log_ndtr(away * -points.side)[:, ~known].sum(axis=1)
     likelihood += (away**2 / 2 + np.log(spread))[:, taken & ~known].sum(axis=1)
     chance = np.exp(likelihood - likelihood.max())
     kept = rng.choice(n_draws, n_draws, p=chance / chance.sum())
@@ -172,5 +172,5 @@ def interval_sigma(middle: np.ndarray, low: np.ndarray, high: np.ndarray, level:
     sides = np.stack([middle - low, high - middle])
     closed = np.isfinite(sides)
     counted = np.where(closed.any(axis=0), closed.sum(axis=0), np.nan)
-    result: np.ndarray = np.where(closed, sides, 0.0).sum(axis=0) / (counted * ndtri(0.5 + level / 2))
+    result: np.ndarray = np.where(closed, sides, 0.0).sum(axis=0) / (counted * scipy.special.ndtri(0.5 + level / 2))
     return result

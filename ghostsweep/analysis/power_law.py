@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+import scipy
 
 from ghostsweep import theory
 from ghostsweep.analysis import laws
@@ -23,7 +23,7 @@ def _fit(found: laws.Points, n_draws: int, level: float, seed: int) -> dict[str,
     log_y = found.y[known]
     residual = log_y - (intercepts[0] + exponents[0] * found.x[known])
     r_squared = 1.0 - _ratio(float(np.sum(residual**2)), float(np.sum((log_y - log_y.mean()) ** 2)))
-    error = (exponents[2] - exponents[1]) / (2 * ndtri(0.5 + level / 2))
+    error = (exponents[2] - exponents[1]) / (2 * scipy.special.ndtri(0.5 + level / 2))
     values = dict(zip(names, [*exponents, *np.exp(intercepts)], strict=True))
     return values | {"r_squared": r_squared, "exponent_se": error, "scatter": float(np.median(scatters))}
 
@@ -100,7 +100,7 @@ def local_exponent(critical: pd.DataFrame, x: str = "timescale", y: str = "lr_cr
         step = np.diff(log_x)
         exponent = np.diff(log_y) / step
         level = float(cells["level"].iloc[0])
-        margin = ndtri(0.5 + level / 2.0) * np.hypot(sigma[1:], sigma[:-1]) / step
+        margin = scipy.special.ndtri(0.5 + level / 2.0) * np.hypot(sigma[1:], sigma[:-1]) / step
         table = pd.DataFrame({"at": np.exp(log_x[:-1] + step / 2.0), "exponent": exponent})
         table["exponent_low"], table["exponent_high"] = exponent - margin, exponent + margin
         table["level"] = level

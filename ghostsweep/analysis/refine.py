@@ -1,15 +1,14 @@
 """Which runs of a refined sweep to train: a coarse grid of learning rates first, then only around boundaries."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ghostsweep.analysis.cells import cell_fields, cells
+from ghostsweep.analysis.cells import cell_fields
 from ghostsweep.analysis.critical import COLLAPSED, TOO_SLOW
 from ghostsweep.analysis.crossing import central, find, resample
-from ghostsweep.analysis.outcomes import DEFAULT_CRITERIA, outcomes
+from ghostsweep.analysis.outcomes import outcomes
 from ghostsweep.store.tables import among
 
 PARTS = 4
@@ -47,17 +46,19 @@ def first_rates(n_rates: int, levels: int) -> np.ndarray:
 
 def _chosen(cell: pd.DataFrame, rates: np.ndarray, index: np.ndarray, levels: int, share: float) -> np.ndarray:
     """Which rates of one cell are wanted; `outcome` of its runs, at rate `index`, is null where not trained."""
-    outcome = cell["outcome"]
+    outcome, (seeds, of_seed) = cell["outcome"], np.unique(cell["seed"].to_numpy(), return_inverse=True)
+    told = np.zeros((3, len(seeds), len(rates)))
+    told[:, of_seed, index] = outcome.notna(), outcome.isin(COLLAPSED), outcome.isin(TOO_SLOW)
     n_runs = np.bincount(index)
-    trained = np.bincount(index[outcome.notna()], minlength=len(rates)) == n_runs
-    above: Any = [np.bincount(index[outcome.isin(names)], minlength=len(rates)) for names in (COLLAPSED, TOO_SLOW)]
-    is_above = np.array(above) > share * n_runs
+    trained = told[0].sum(axis=0) == n_runs
+    is_above = told[1:].sum(axis=1) > share * n_runs
     log_lr = np.log(rates)
     chosen = first_rates(len(rates), levels)
     for _ in range(levels):
         if not trained[chosen].all():
             break
-        ends = np.clip(_ends(cell[chosen[index]], share), log_lr[0], log_lr[-1])
+        known = told[0][:, chosen].any(axis=1)
+        ends = np.clip(_ends(log_lr[chosen], told[:, known][:, :, chosen], share), log_lr[0], log_lr[-1])
         for low, high in itertools.pairwise(np.flatnonzero(chosen)):
             within = (log_lr[low] < ends[:, 1]) & (log_lr[high] > ends[:, 0])
             wide = PARTS * (log_lr[high] - log_lr[low]) > ends[:, 1] - ends[:, 0]
@@ -66,17 +67,18 @@ def _chosen(cell: pd.DataFrame, rates: np.ndarray, index: np.ndarray, levels: in
     return chosen
 
 
-def _ends(runs: pd.DataFrame, share: float) -> np.ndarray:
+def _ends(log_lr: np.ndarray, told: np.ndarray, share: float) -> np.ndarray:
     """Where each boundary of a cell that is on its grid may lie, in log rates, (boundaries, 2).
 
+    told: which runs there are, which of them have collapsed, and which are too slow, (3, n_seeds, n_rates) of 0 and 1.
     By resampled seeds, whose boundary is drawn within its own bracket. Not by `critical_lr`: which runs a sweep
     consists of must not change with the estimate of a boundary.
     """
-    (cell,) = cells(runs.drop(columns="outcome"), DEFAULT_CRITERIA, "refine")
-    log_lr, found = np.log(cell.rates), []
-    upper = _resampled(log_lr, cell.having(COLLAPSED), cell.seen, share)
+    seen, collapsed, too_slow = told
+    found = []
+    upper = _resampled(log_lr, collapsed, seen, share)
     n = len(log_lr) if upper is None else min(upper[1] + 1, len(log_lr))
-    lower = _resampled(-log_lr[n - 1 :: -1], cell.having(TOO_SLOW)[:, n - 1 :: -1], cell.seen[:, n - 1 :: -1], share)
+    lower = _resampled(-log_lr[n - 1 :: -1], too_slow[:, n - 1 :: -1], seen[:, n - 1 :: -1], share)
     if upper is not None:
         found.append(upper[0])
     if lower is not None:

@@ -5,7 +5,7 @@ few seeds show the distribution of thresholds up to sampling. Both go into one i
 """
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 MISFIT = 0.02
 """Likelihood of a run on the wrong side of its seed's threshold (an island), against one on the right side."""
@@ -66,7 +66,7 @@ def quantile(
     # The two halves meet with equal densities where there is no skew.
     is_below = away < 0
     sides = [2 * part * scale * np.exp(sign * skew / 2) for part, sign in ((share, -1), (1 - share, 1))]
-    half = expit(away / np.where(is_below, *(side[:, None] for side in sides)))
+    half = scipy.special.expit(away / np.where(is_below, *(side[:, None] for side in sides)))
     cumulative = np.where(is_below, 2 * share * half, share + (1 - share) * (2 * half - 1))
     mass = np.diff(cumulative, axis=1, prepend=0.0, append=1.0)
     patterns, count = np.unique(weights, axis=0, return_counts=True)

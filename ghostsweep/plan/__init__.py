@@ -2,7 +2,7 @@
 
 from ghostsweep.models.sizes import cost
 from ghostsweep.plan.chunking import Chunk, chunks, halves, padded, widest
-from ghostsweep.plan.expanding import expand, lie_on
+from ghostsweep.plan.expanding import expand, lie_on, may_repeat
 from ghostsweep.plan.planned import Plan
 from ghostsweep.plan.sharding import Shard, shards
 
@@ -15,6 +15,7 @@ __all__ = [
     "expand",
     "halves",
     "lie_on",
+    "may_repeat",
     "padded",
     "shards",
     "widest",

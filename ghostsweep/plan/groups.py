@@ -3,13 +3,14 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ghostsweep.declare import Shape, is_null
 from ghostsweep.models.sizes import cost, n_parameters
+from ghostsweep.plan.expanding import may_repeat
 from ghostsweep.plan.planned import Plan
 from ghostsweep.spec import CHOICES, Grid, Run, Sweep, parts_of, shape_of
 
@@ -40,18 +41,19 @@ class Group:
 def planned(sweep: Sweep) -> list[Group]:
     """The groups of a whole sweep, earlier phases first.
 
-    Of one grid they are counted from its axes, of which only those are walked that another program or number of
-    epochs belongs to; two grids may share runs, which only their ids tell.
+    They are counted from the axes of each grid, of which only those are walked that another program or number of
+    epochs belongs to; where two grids may share runs, only their ids tell.
     """
     for code in sweep.code:
         code.load()
-    if len(sweep.grids) > 1:
+    if may_repeat(sweep):
         return of(Plan.of(sweep))
-    found, runs = _of_grid(sweep.grids[0], 1, len(sweep.grids[0])), len(sweep.grids[0])
-    for number, phase in enumerate(sweep.phases, 2):
-        runs *= int(np.prod([len(phase.grids[0].axes[name]) for name in phase.axes], dtype=object))
-        found += _of_grid(phase.grids[0], number, runs)
-    return found
+    found: dict[tuple[int, Shape, int], Group] = {}
+    for phase, grid, runs in sweep.every_grid():
+        for group in _of_grid(grid, phase, runs):
+            before = found.setdefault((phase, group.shape, group.epochs), replace(group, runs=0))
+            found[phase, group.shape, group.epochs] = replace(before, runs=before.runs + group.runs)
+    return list(found.values())
 
 
 def _of_grid(grid: Grid, phase: int, runs: int) -> list[Group]:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,9 +13,9 @@ import pandas as pd
 
 from ghostsweep import analysis
 from ghostsweep.declare import Shape
-from ghostsweep.plan import Plan, Shard, groups, lie_on
+from ghostsweep.plan import Plan, Shard, groups, lie_on, may_repeat
 from ghostsweep.plan.groups import Group
-from ghostsweep.spec import ENGINE_VERSION, Grid, Sweep
+from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.store import files, locks, parts, tables
 from ghostsweep.store.tables import Stored
 
@@ -124,7 +124,7 @@ def status(sweep: Sweep, out: str | Path = "results", shard: Shard | None = None
     if not tables.has_runs(folder):
         planned = groups.planned(_first_level(sweep))
         return Status(sweep, tuple(planned), tuple(planned), changed)
-    whole = Plan.of(sweep) if len(sweep.grids) > 1 else None
+    whole = Plan.of(sweep) if sweep.refine is None and may_repeat(sweep) else None
     plain = sweep.refine is None and sweep.initial is None and not _keeps_snapshots(sweep)
     if plain and not changed:
         planned = groups.of(whole) if whole else groups.planned(sweep)
@@ -134,7 +134,13 @@ def status(sweep: Sweep, out: str | Path = "results", shard: Shard | None = None
     found = tables.stored(folder)
     if plain and not sweep.phases and len(sweep.grids) == 1 and _of_this_engine(found):
         return Status(sweep, *_counted(sweep, found), changed)
-    return Status.of(work(whole or Plan.of(sweep), found), about)
+    if sweep.refine is None:
+        return Status.of(work(whole or Plan.of(sweep), found), about)
+    rates = set(found.runs["learning_rate"].to_pylist())
+    wanted = work(Plan.of(_outlined(sweep, rates)), found)
+    if wanted.is_left.any():
+        wanted = work(Plan.of(_outlined(sweep, rates.union(wanted.left.runs["learning_rate"]))), found)
+    return replace(Status.of(wanted, about), sweep=sweep)
 
 
 def _by_the_folder(sweep: Sweep, folder: Path, changed: tuple[str, ...]) -> Status:
@@ -143,7 +149,7 @@ def _by_the_folder(sweep: Sweep, folder: Path, changed: tuple[str, ...]) -> Stat
     rows = tables.row_counts(folder) if there and not changed else None
     done = rows[0] if rows else _of_these_texts(sweep, folder) if there else 0
     found = []
-    for number, grid, count in _grids(_first_level(sweep)):
+    for number, grid, count in _first_level(sweep).every_grid():
         model, task = (str(grid.shared.get(name) or "several") for name in ("model", "task"))
         epochs = grid.shared.get("epochs")
         shape = Shape(model, task, str(grid.shared.get("optimizer", "sgd")), str(grid.shared.get("dtype", "float32")))
@@ -171,16 +177,6 @@ def _of_these_texts(sweep: Sweep, folder: Path) -> int:
             now = version if version != then.get("digest") else code.digest
             runs = runs[runs[code.kind] == f"{name}@{now}"]
     return min(len(runs), sweep.n_runs)
-
-
-def _grids(sweep: Sweep) -> Iterator[tuple[int, Grid, int]]:
-    """Every grid of every phase: the phase, the grid and its number of runs."""
-    counts = [len(grid) for grid in sweep.grids]
-    yield from ((1, grid, count) for grid, count in zip(sweep.grids, counts, strict=True))
-    for number, phase in enumerate(sweep.phases, 2):
-        points = math.prod(len(phase.grids[0].axes[name]) for name in phase.axes)
-        counts = [points * count for count in counts]
-        yield from ((number, grid, count) for grid, count in zip(phase.grids, counts, strict=True))
 
 
 def _counted(sweep: Sweep, found: Stored) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
@@ -240,6 +236,21 @@ def _first_level(sweep: Sweep) -> Sweep:
     return replace(sweep, grids=tuple(grids))
 
 
+def _outlined(sweep: Sweep, rates: set[float]) -> Sweep:
+    """A refined sweep with all seeds at these learning rates, and at all others the first alone.
+
+    It wants the same rates as the whole: those of which nothing is trained are only counted.
+    """
+    grids = []
+    for grid in sweep.grids:
+        every, first = grid.axes["learning_rate"], {name: grid.axes[name][:1] for name in grid.axes.keys() & {"seed"}}
+        there, others = [rate for rate in every if rate in rates], [rate for rate in every if rate not in rates]
+        for own, seeds in ((there, {}), (others, first)):
+            if own:
+                grids.append(replace(grid, axes={**grid.axes, **seeds, "learning_rate": own}))
+    return replace(sweep, grids=tuple(grids))
+
+
 def _keeps_snapshots(sweep: Sweep) -> bool:
     return any(sweep.record_of(phase).snapshots is not None for phase in range(1, len(sweep.phases) + 2))
 
@@ -247,6 +258,7 @@ def _keeps_snapshots(sweep: Sweep) -> bool:
 def work(whole: Plan, found: Stored) -> Plan:
     """Of all runs of a sweep those wanted, of a refined one so far, and which of these are to be trained."""
     sweep, (runs, curves) = whole.sweep, found.frames()
+    runs.attrs = curves.attrs = {}  # units, which pandas would copy at every step
     finished = _finished(sweep, whole.runs, found, runs, curves)
     planned = whole.leaving(~finished.to_numpy())
     if sweep.refine is None:
@@ -265,7 +277,8 @@ def _finished(
     wanted: set[str] = set()  # runs from which runs that are left go on
     for phase in sorted(planned["phase"].unique(), reverse=True):
         record = sweep.record_of(phase)
-        rows = planned[planned["phase"] == phase]
+        own = planned["phase"] == phase
+        rows = planned if own.all() else planned[own]
         valid = runs[runs["phase"] == phase]
         valid = valid[tables.complete(valid, curves, record) & ~tables.among(valid["run_id"], torn)]
         ended = ~tables.among(rows["run_id"], wanted - found.ends.keys())

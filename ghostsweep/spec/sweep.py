@@ -3,6 +3,7 @@
 import decimal
 import hashlib
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -207,13 +208,14 @@ class Sweep:
     @cached_property
     def n_runs(self) -> int:
         """Number of planned runs of all phases, those that two grids share counted twice."""
-        return sum(runs for _, runs, _ in self._grids())
+        return sum(runs for _, _, runs in self.every_grid())
 
     @cached_property
     def n_curve_rows(self) -> int:
         """Number of rows of their table of curves."""
         rows = 0
-        for grid, runs, record in self._grids():
+        for phase, grid, runs in self.every_grid():
+            record = self.record_of(phase)
             lengths = grid.axes.get("epochs", [grid.shared.get("epochs")])
             rows += runs // len(lengths) * sum(len(record.schedule(length)) for length in lengths)
         return rows
@@ -243,14 +245,14 @@ class Sweep:
         texts = [self.text, *(code.digest for code in self.code)]
         return hashlib.blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
 
-    def _grids(self) -> Iterator[tuple[Grid, int, Record]]:
-        """Every grid of every phase, its number of runs and what is kept of them."""
-        runs = [len(grid) for grid in self.grids]
-        yield from zip(self.grids, runs, itertools.repeat(self.record))
-        for phase in self.phases:
-            points = int(np.prod([len(phase.grids[0].axes[name]) for name in phase.axes], dtype=object))
-            runs = [points * number for number in runs]
-            yield from zip(phase.grids, runs, itertools.repeat(phase.record))
+    def every_grid(self) -> Iterator[tuple[int, Grid, int]]:
+        """Every grid of every phase: the phase, from 1, the grid and its number of runs."""
+        counts = [len(grid) for grid in self.grids]
+        yield from zip(itertools.repeat(1), self.grids, counts)
+        for number, phase in enumerate(self.phases, 2):
+            points = math.prod(len(phase.grids[0].axes[name]) for name in phase.axes)
+            counts = [points * count for count in counts]
+            yield from zip(itertools.repeat(number), phase.grids, counts)
 
     def record_of(self, phase: int) -> Record:
         """What is kept of the runs of a phase, counted from 1."""

@@ -232,19 +232,19 @@ def conformed_runs(table: pa.Table) -> pa.Table:
             applying |= set(parts_of(kind).fields)
         except KeyError:
             strange = True
-    unknown = [name for name in table.column_names if name not in known]
-    results = result_names()
-    optional = every_field().keys() | DIGESTS | {c.name for c in LEVELS} | every_result().keys()
+    there, results, every = table.column_names, result_names(), every_field()
+    unknown = [name for name in there if name not in known]
+    optional = every.keys() | DIGESTS | {c.name for c in LEVELS} | every_result().keys()
     required = {"model", "learning_rate", "epochs"}
-    lost = [n for n in known if n not in table.column_names and (n not in optional or n in required)]
-    newer = [n for n in known if n not in table.column_names and n in applying | DIGESTS]
+    lost = [n for n in known if n not in there and (n not in optional or n in required)]
+    newer = [n for n in known if n not in there and n in applying | DIGESTS]
     if lost or (unknown and not strange):
         raise KeyError(f"columns {', '.join(lost or unknown)} are {'missing' if lost else 'not known'}")
     for name in newer:
         (field,) = arrow_fields((known[name],))
         filled = _defaults(name, table) if name in applying else [None] * len(table)
         table = table.append_column(field, pa.array(filled, field.type, from_pandas=True))
-    kept = [n for n in known if n in table.column_names and (n not in every_field() or n in applying or strange)]
+    kept = [n for n in known if n in [*there, *newer] and (n not in every or n in applying or strange)]
     own = [table.schema.field(name) for name in unknown]
     first = [name for name in kept if name not in results]
     fields = [*arrow_fields(known[n] for n in first), *own, *arrow_fields(known[n] for n in kept if n in results)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ghostsweep import Run, UsageError, plan
 from ghostsweep.declare import Shape
+from ghostsweep.plan.groups import of, planned
 from ghostsweep.spec import Sweep, every_field, loads, shape_of
 
 AXES = {
@@ -47,6 +48,43 @@ def test_expansion_is_a_bijection_on_the_grid(given_grids: list[dict[str, list[A
     assert len(found) == len(set(found))
     assert set(found) == wanted
     assert table["run_id"].is_unique
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"learning_rate": st.lists(st.sampled_from([0.1, 0.2, 0.3]), min_size=1, max_size=2, unique=True)},
+            optional={
+                "epochs": st.lists(st.integers(1, 3), min_size=1, max_size=2, unique=True),
+                "optimizer": st.lists(st.sampled_from(["sgd", "lion"]), min_size=1, max_size=2, unique=True),
+                "warmup_epochs": st.lists(st.sampled_from(["none", 1]), min_size=1, max_size=2, unique=True),
+                "weight_decay": st.lists(st.sampled_from([0.0, 0.5]), min_size=1, max_size=2, unique=True),
+                "confidence": st.lists(st.sampled_from([1, 1.0, 2.0]), min_size=1, max_size=1),
+            },
+        ),
+        min_size=2,
+        max_size=3,
+    ),
+    st.booleans(),
+)
+def test_grids_told_apart_by_their_axes_share_no_run(given_grids: list[dict[str, list[Any]]], continued: bool) -> None:
+    for grid in given_grids:
+        grid.setdefault("epochs", [2])
+    lines = ['[run]\nmodel = "rank_one"\ntimescale = 5']
+    for grid in given_grids:
+        lines += ["[[axes]]", *(f"{key} = {values!r}" for key, values in grid.items())]
+    lines += ["[[phases]]\nepochs = 3\naxes.clip_norm = [1.0, 2.0]"] if continued else []
+    sweep = loads("\n".join(lines), name="generated")
+    whole = plan.Plan.of(sweep)
+    assert whole.runs["run_id"].is_unique
+    if not plan.may_repeat(sweep):
+        assert len(whole.runs) == sweep.n_runs
+    found, wanted = ({(g.shape, g.epochs, g.phase): g.runs for g in each} for each in (planned(sweep), of(whole)))
+    assert found == wanted
+    one, *others = ({name: set(map(str, values)) for name, values in grid.items()} for grid in given_grids)
+    if all(one["learning_rate"].isdisjoint(other["learning_rate"]) for other in others) and len(others) == 1:
+        assert not plan.may_repeat(sweep)
 
 
 @settings(max_examples=30, deadline=None)

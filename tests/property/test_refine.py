@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ghostsweep
-from ghostsweep import UsageError
+from ghostsweep import UsageError, plan
 from ghostsweep.analysis import refined
+from ghostsweep.plan.groups import Group
+from ghostsweep.running.ledger import Status, work
 from ghostsweep.spec import loads
+from ghostsweep.store import parts, tables
 from ghostsweep.training import engine
 
 TEXT = """
@@ -65,6 +68,31 @@ def test_an_interrupted_refinement_goes_on_to_the_same_runs(tmp_path: Path, monk
     pd.testing.assert_frame_equal(parts.runs, whole.runs, rtol=1e-9)
     state = ghostsweep.status(sweep, tmp_path / "parts")
     assert (state.growing, state.done, state.runs) == (False, len(whole.runs), len(whole.runs))
+
+
+def test_a_refined_sweep_stands_as_its_whole_plan_says_whatever_is_there(tmp_path: Path) -> None:
+    text = """[run]\nmodel = "canonical"\nr_start_sigma = 0.1\nepochs = 300\n
+    [[axes]]\ntimescale = [10.0, 20.0]\nlearning_rate = { logspace = [-8, -3, 65] }\nseed = { range = 4 }
+    [[axes]]\ntimescale = [20.0, 40.0]\nlearning_rate = { logspace = [-8, -3, 33] }\nseed = { range = [2, 5] }\n"""
+    full = ghostsweep.run(loads(text, name="full"), out=tmp_path)
+    sweep = loads(text + "[refine]\nlevels = 4\n", name="some")
+    wanted = ghostsweep.run(sweep, out=tmp_path).runs["run_id"]
+    whole, rng, seen = plan.Plan.of(sweep), np.random.default_rng(0), set()
+    assert plan.may_repeat(sweep) and 2 * len(wanted) < len(full.runs)
+
+    def told(groups: tuple[Group, ...]) -> list[tuple[object, ...]]:
+        return [(group.shape, group.epochs, group.phase, group.runs) for group in groups]
+
+    for number in range(12):
+        is_there = full.runs["run_id"].isin(wanted.drop(rng.choice(len(wanted), number**2, replace=False)))
+        is_there |= rng.random(len(full.runs)) < 0.01 * number  # some of no level, and not of all seeds
+        there, folder = full.runs[is_there], tmp_path / f"{number}/some"
+        folder.mkdir(parents=True)
+        parts.write(folder, there, full.curves[full.curves["run_id"].isin(there["run_id"])])
+        found, asked = ghostsweep.status(sweep, folder.parent), Status.of(work(whole, tables.stored(folder)), {})
+        assert (told(found.planned), told(found.left)) == (told(asked.planned), told(asked.left))
+        seen.add((found.runs, found.done))
+    assert (len(wanted), len(wanted)) in seen and len({runs for runs, _ in seen}) > 3
 
 
 def rows(bad: list[bool], n_seeds: int) -> pd.DataFrame:

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import stored
 from hypothesis import given, settings
@@ -16,10 +18,10 @@ import ghostsweep
 from ghostsweep import UsageError, plan
 from ghostsweep.declare import Shape
 from ghostsweep.models.sizes import parameter_shapes
-from ghostsweep.plan import groups
+from ghostsweep.plan import expanding, groups
 from ghostsweep.plan.groups import Group
 from ghostsweep.running import estimating, ledger
-from ghostsweep.spec import load, loads, run
+from ghostsweep.spec import Sweep, load, loads, run
 from ghostsweep.store import parts, tables
 from ghostsweep.training import calibrate, engine
 
@@ -99,6 +101,50 @@ def test_a_million_runs_are_counted_without_planning_one(tmp_path: Path, monkeyp
         state = ghostsweep.status(sweep, tmp_path)
         assert (state.runs, state.done, state.state) == (runs, 0, "new")
         assert state.growing == (sweep is refined)
+
+
+@pytest.mark.parametrize(
+    ("timescales", "held", "most"),
+    [(["5, 55"], 65, 130), (["5, 30", "30, 55"], 200, 270), (["5, 30", "20, 45"], 200, 270)],
+    ids=["one grid", "two grids", "two that share runs"],
+)
+def test_bytes_of_a_plan(timescales: list[str], held: int, most: int) -> None:
+    """Of each run; with all columns written out the first would hold 160 too, and 460 with texts for each run."""
+    axes = "\n[[axes]]\nlearning_rate = { logspace = [-9, -1, 400] }\nseed = { range = 10 }"
+    text = '[run]\nmodel = "canonical"\nepochs = 9' + "".join(
+        f"{axes}\ntimescale = {{ range = [{each}] }}" for each in timescales
+    )
+    plan.Plan.of(loads(text.replace("400", "4"), name="first"))  # what is imported and kept once
+    sweep = loads(text, name="x")
+    tracemalloc.start()
+    try:
+        whole = plan.Plan.of(sweep)
+        kept = [tracemalloc.get_traced_memory()]
+        planned = ledger.work(whole, tables.Stored.nothing())
+        assert ledger.Status.of(planned, {}).runs == len(whole.runs)
+        chunks = plan.chunks(planned, 1, 1e8)
+        kept.append(tracemalloc.get_traced_memory())
+    finally:
+        tracemalloc.stop()
+    assert sum(len(chunk.runs) for chunk in chunks) == len(whole.runs)
+    for bytes_held, peak in kept:
+        assert bytes_held < held * len(whole.runs)
+        assert peak < most * sweep.n_runs
+
+
+def test_the_list_of_all_sweeps_plans_what_is_neither_new_nor_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = dict[str, int]()
+
+    def counting(sweep: Sweep) -> pd.DataFrame:
+        runs = expanding.expand(sweep)
+        planned[sweep.name] = planned.get(sweep.name, 0) + len(runs)
+        return runs
+
+    monkeypatch.setattr(plan.planned, "expand", counting)
+    states = [ghostsweep.status(load(path, execute=False), ROOT / "results") for path in SWEEPS]
+    asked = {state.sweep.name: state for state in states}
+    assert not {name for name in planned if asked[name].state == "new"}
+    assert sum(planned.values()) < 50_000 < sum(state.sweep.n_runs for state in states) / 50
 
 
 def test_two_grids_that_share_runs_count_them_once(tmp_path: Path) -> None:
