@@ -130,8 +130,8 @@ class Cost(NamedTuple):
     run_bytes: int
     """Working memory of one run in a batch."""
     kernel: int = 0
-    """Runs that a CPU core trains at a time, from one stop to the next in one kernel; 0: all of a batch go through every
-    operation side by side, as on GPUs."""
+    """Runs that a CPU core trains at a time, from the first stop of a call to the last in one kernel (`Shape.kernel`);
+    0: all of a batch go through every operation side by side, as on GPUs."""
 
 
 def no_mistakes(fields: Values) -> Mistakes:

@@ -94,7 +94,7 @@ def cost(shape: Shape) -> Cost:
 
 
 def _is_alone(shape: Shape, trials: int) -> bool:
-    """Whether a run after the other is faster, by measurement: where weights and states of one are in the nearest caches.
+    """Whether one run after the other is faster, as measured: where its weights and states fit into the nearest cache.
 
     Us of one core, side by side and alone: N = 100, T = 20 rank 1 7.0 and 4.3, 10 17.5 and 10.2, 30 40 and 20, 100 122
     and 83, full 47 and 36; N = 1000, rank 10 120 and 111; full rank 500 930 and 1081; float64 full rank 78 and 88;
