@@ -129,9 +129,9 @@ class Cost(NamedTuple):
     """Seconds that one epoch of one run takes on one core."""
     run_bytes: int
     """Working memory of one run in a batch."""
-    kernel: int = 0
-    """Runs that a CPU core trains at a time, from the first stop of a call to the last in one kernel (`Shape.kernel`);
-    0: all of a batch go through every operation side by side, as on GPUs."""
+    kernel: bool = False
+    """Whether a CPU core trains one run after the other, each from stop to stop in one kernel (`Shape.kernel`); else,
+    and on GPUs, all of a batch go through every operation side by side."""
 
 
 def no_mistakes(fields: Values) -> Mistakes:

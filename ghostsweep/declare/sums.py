@@ -32,4 +32,5 @@ def total(shape: Shape, x: "jax.Array") -> "jax.Array":
     added = lax.optimization_barrier(added)  # or else all of it is computed number by number
     while len(added) > 1:
         added = added[: len(added) // 2] + added[len(added) // 2 :]
-    return added[0] + rest.sum() if len(rest) else added[0]
+    result: jax.Array = added[0] + rest.sum() if len(rest) else added[0]
+    return result

@@ -53,12 +53,12 @@ def train_one(
 
     `initial` gives parameters by name ({"r": r0}, or {"m": m, "n": n, "b": b}); without it the seed decides. `after`
     makes it a later phase, which goes on from the end of an earlier history. Each history has shape (epochs,),
-    measured before the epoch's update. See `ghostsweep.training.train.train_one`. UsageError where JAX is not there.
+    measured before the epoch's update. See `ghostsweep.training.one.train_one`. UsageError where JAX is not there.
     """
     resources.load_jax()
-    from ghostsweep.training import train  # here, so that importing the package needs no JAX
+    from ghostsweep.training import one  # here, so that importing the package needs no JAX
 
-    return History(**vars(train.train_one(run, initial, after)))
+    return History(**vars(one.train_one(run, initial, after)))
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def _cost(shape: Shape) -> Cost:
     """1.35 ns per unit, step and epoch of one core of a Zen 4, flat from 64 to 300 runs."""
     size, slower = (8, 2.2) if shape.dtype == "float64" else (4, 1.0)
     steps, units = shape.n_steps, shape.n_units
-    return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)), kernel=int(units >= 32))
+    return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)), kernel=units >= 32)
 
 
 MODEL = Model(

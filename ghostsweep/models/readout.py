@@ -89,8 +89,7 @@ def cost(shape: Shape) -> Cost:
         lanes = max(min(lanes, STATE_BYTES // (size * trials * units)), 1)
     number = 1e-9 if shape.get("rng") == "hash" else 9e-9
     noise = number * states * ("noise_sigma" in shape.random)
-    alone = _is_alone(shape, trials)
-    return Cost(lanes, seconds + noise, size * (8 * states + 8 * weights + 32 * units), kernel=int(alone))
+    return Cost(lanes, seconds + noise, size * (8 * states + 8 * weights + 32 * units), kernel=_is_alone(shape, trials))
 
 
 def _is_alone(shape: Shape, trials: int) -> bool:

@@ -37,9 +37,9 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     mesh = Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
     runs, all_runs = PartitionSpec("runs"), PartitionSpec()
     platform = devices[0].platform
-    at_once = cost(shape).kernel if platform == "cpu" else 0
+    kernel = platform == "cpu" and cost(shape).kernel
     function = jax.shard_map(
-        train.in_turn(shape, at_once) if at_once else train.batched(shape),
+        train.in_turn(shape) if kernel else train.batched(shape),
         mesh=mesh,
         in_specs=(runs, runs, all_runs, all_runs),
         out_specs=(runs, PartitionSpec(None, "runs")),
@@ -57,7 +57,7 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
         call = (
             jax.jit(function, donate_argnums=0)
             .lower(jax.tree.map(place, state), jax.tree.map(place, traced), stops, count)
-            .compile(compiler_options=kernels.options(platform, bool(at_once)))
+            .compile(compiler_options=kernels.options(platform, kernel))
         )
     return Program(call, sharding, time.perf_counter() - started)
 

@@ -19,11 +19,8 @@ from ghostsweep.declare import Shape, Tally
 from ghostsweep.declare.sums import total
 from ghostsweep.machine import ambient, kernels
 from ghostsweep.models import model_of, task_of
-from ghostsweep.spec import Run, shape_of
-from ghostsweep.spec.parts import inherited
 from ghostsweep.training import optimizers
 from ghostsweep.training.evaluation import evaluate
-from ghostsweep.training.history import History
 
 Array = jax.Array | np.ndarray
 
@@ -188,9 +185,12 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
 
 def _norm(shape: Shape, arrays: Mapping[str, jax.Array]) -> jax.Array:
     """The norm of all numbers of some arrays."""
-    if not shape.kernel:
-        return optax.tree.norm(arrays)
-    return jnp.sqrt(sum((total(shape, array * array) for array in arrays.values()), jnp.zeros((), shape.dtype)))
+    result: jax.Array = (
+        jnp.sqrt(jnp.stack([total(shape, array * array) for array in arrays.values()]).sum())
+        if shape.kernel
+        else optax.tree.norm(arrays)
+    )
+    return result
 
 
 def stands_still(shape: Shape) -> bool:
@@ -277,99 +277,15 @@ def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
     return jax.vmap(function, in_axes=(0, 0, None, None), out_axes=(0, 1))
 
 
-def in_turn(shape: Shape, at_once: int) -> Callable[..., tuple[State, Report]]:
-    """As `batched`, for CPUs: so many runs after the other, from the first stop to the last in one kernel.
+def in_turn(shape: Shape) -> Callable[..., tuple[State, Report]]:
+    """As `batched`, for CPUs: one run after the other, each from the first stop to the last in one kernel.
 
-    What they need stays in the nearest cache, and no operation waits for the one before to be called.
+    What a run needs stays in the nearest cache, and no operation waits to be called.
     """
-    shape = dataclasses.replace(shape, kernel=True)
-    kernel = kernels.one_kernel(batched(shape) if at_once > 1 else functools.partial(train_stretch, shape))
+    kernel = kernels.one_kernel(functools.partial(train_stretch, dataclasses.replace(shape, kernel=True)))
 
     def function(state: State, traced: Any, stops: jax.Array, n_stops: jax.Array) -> tuple[State, Report]:
-        width = len(state.epochs_done)
-        lots = -(-width // at_once)
-
-        def cut(array: jax.Array) -> jax.Array:
-            if at_once == 1:
-                return array
-            full = jnp.pad(array, [(0, lots * at_once - width)] + [(0, 0)] * (array.ndim - 1), mode="edge")
-            return full.reshape(lots, at_once, *array.shape[1:])
-
-        def joined(array: jax.Array) -> jax.Array:
-            return array if at_once == 1 else array.reshape(lots * at_once, *array.shape[2:])[:width]
-
-        state, report = lax.map(
-            lambda lot: kernel(*lot, stops, n_stops), (jax.tree.map(cut, state), jax.tree.map(cut, traced))
-        )
-        stops_first = report if at_once == 1 else jax.tree.map(lambda rows: rows.swapaxes(1, 2), report)
-        return jax.tree.map(joined, state), jax.tree.map(lambda rows: joined(rows).T, stops_first)
+        state, report = lax.map(lambda run: kernel(*run, stops, n_stops), (state, traced))
+        return state, jax.tree.map(jnp.transpose, report)
 
     return function
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _train_batch(shape: Shape, state: State, traced: Any, stops: jax.Array, n_stops: jax.Array) -> Any:
-    return batched(shape)(state, traced, stops, n_stops)
-
-
-def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: History | None = None) -> History:
-    """Train one run and return its whole history.
-
-    `initial` gives parameters by name (for example {"r": r0} or {"m": m, "n": n, "b": b}), cast to the run's
-    dtype; without it the seed decides. With `after`, the run is a later phase: it begins from the parameters and the
-    optimizer's state at the end of that history, as `[[phases]]` of a sweep file do. Raises ValueError where names or
-    shapes of `initial` do not fit, where both are given, or where `run` differs from the earlier one in a field that
-    a later phase inherits; UsageError where JAX does not start.
-    """
-    ambient.local_devices()
-    if after is not None:
-        if initial is not None:
-            raise ValueError("initial and after: found both; allowed: one of them")
-        run = _later(run, after.run)
-    fields = run.fields
-    shape = shape_of(fields)
-    columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
-    state, traced = start(shape, columns)
-    if initial is not None:
-        state = state._replace(params=_given(shape, state.params, initial))
-    rows, tallies = [], []
-    at_once = 1 if state.tally else MAX_STOPS  # a tally is looked at after every epoch
-    with precision(shape):
-        if after is not None:
-            state = continued(shape, state, [after.end])
-        for first in range(0, run.epochs or 0, at_once):
-            count = min(at_once, (run.epochs or 0) - first)
-            stops = jnp.arange(first, first + MAX_STOPS + 1, dtype=jnp.int32)
-            state, report = _train_batch(shape, state, traced, stops, jnp.asarray(count, jnp.int32))
-            rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
-            tallies.append({name: float(value[0]) for name, value in state.tally.items()})
-        end = {name: np.asarray(value)[0] for name, value in ends(shape, state).items()}
-    params = {name.removeprefix("params/"): end[name] for name in end if name.startswith("params/")}
-    loss, grad_norm, accuracy, weight_norm = np.concatenate(rows, axis=1)
-    tally = {name: np.array([each[name] for each in tallies]) for name in state.tally}
-    return History(run, loss, grad_norm, accuracy, weight_norm, params, end, tally)
-
-
-def _later(run: Run, before: Run) -> Run:
-    """The run as a later phase of another, with its place there."""
-    for name in inherited():
-        mine, earlier = run.fields.get(name), before.fields.get(name)
-        if mine != earlier:
-            raise ValueError(f"{name}: found {mine!r}; allowed after that run: {earlier!r}")
-    assert before.epochs is not None and before.first_epoch is not None and before.phase is not None
-    place = {"parent": before.run_id, "first_epoch": before.first_epoch + before.epochs, "phase": before.phase + 1}
-    given = {name: run.fields[name] for name in run.given}
-    return Run(**given | place)
-
-
-def _given(shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    if set(initial) != set(seeded):
-        raise ValueError(f"initial: found parameters {sorted(initial)}; allowed: exactly {sorted(seeded)}")
-    params = {}
-    with precision(shape):
-        for name, like in seeded.items():
-            value = np.asarray(initial[name], shape.dtype)[None]
-            if value.shape != like.shape:
-                raise ValueError(f"initial[{name!r}]: found shape {value.shape[1:]}; allowed: {like.shape[1:]}")
-            params[name] = jnp.array(value)
-    return params

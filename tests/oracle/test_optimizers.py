@@ -16,7 +16,7 @@ from ghostsweep import plan
 from ghostsweep.declare import Shape
 from ghostsweep.models.rules import OPTIMIZERS
 from ghostsweep.spec import Run, every_field, loads, shape_of
-from ghostsweep.training import optimizers, train
+from ghostsweep.training import optimizers, programs, train
 from ghostsweep.training.evaluation import evaluate
 
 CANONICAL = {"model": "canonical", "timescale": 10, "learning_rate": 1e-5, "epochs": 50}
@@ -168,13 +168,13 @@ def test_property_the_first_updates_of_adam_are_exact_in_float32() -> None:
 def test_compile_count_a_grid_over_numbers_is_one_program() -> None:
     fields = CANONICAL | {"optimizer": "adamw", "schedule": "cosine", "clip_norm": 1.0, "warmup_epochs": 2}
     fields |= {"decay_epochs": 11, "dtype": "float32"}
-    before = train._train_batch._cache_size()
+    before = programs.made()
     changes: list[dict[str, Any]] = [{}, {"learning_rate": 0.5}, {"beta1": 0.5}, {"beta2": 0.5}, {"epsilon": 0.1}]
     changes += [{"weight_decay": 0.0}, {"clip_norm": 7.0}, {"warmup_epochs": 3}, {"decay_epochs": 7}, {"seed": 1}]
     changes += [{"final_learning_rate": 0.5}]
     for change in changes:
         ghostsweep.train_one(Run(**fields | change))
-    assert train._train_batch._cache_size() == before + 1
+    assert programs.made() == before + 1
 
 
 @pytest.mark.parametrize("base", [CANONICAL, RANK_ONE], ids=["canonical", "rank_one"])

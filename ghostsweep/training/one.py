@@ -1,0 +1,79 @@
+"""One run and its whole history."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ghostsweep.declare import Shape
+from ghostsweep.machine import ambient
+from ghostsweep.spec import Run, shape_of
+from ghostsweep.spec.parts import inherited
+from ghostsweep.training import programs, train
+from ghostsweep.training.history import History
+
+
+def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: History | None = None) -> History:
+    """Train one run and return its whole history.
+
+    `initial` gives parameters by name (for example {"r": r0} or {"m": m, "n": n, "b": b}), cast to the run's
+    dtype; without it the seed decides. With `after`, the run is a later phase: it begins from the parameters and the
+    optimizer's state at the end of that history, as `[[phases]]` of a sweep file do. Raises ValueError where names or
+    shapes of `initial` do not fit, where both are given, or where `run` differs from the earlier one in a field that
+    a later phase inherits; UsageError where JAX does not start.
+    """
+    device = ambient.local_devices()[0]
+    if after is not None:
+        if initial is not None:
+            raise ValueError("initial and after: found both; allowed: one of them")
+        run = _later(run, after.run)
+    fields = run.fields
+    shape = shape_of(fields)
+    columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
+    state, traced = train.start(shape, columns)
+    if initial is not None:
+        state = state._replace(params=_given(shape, state.params, initial))
+    rows, tallies = [], []
+    at_once = 1 if state.tally else train.MAX_STOPS  # a tally is looked at after every epoch
+    program = programs.program(shape, 1, (device,))
+    with train.precision(shape):
+        if after is not None:
+            state = train.continued(shape, state, [after.end])
+        state, traced = jax.device_put((state, traced), program.sharding)
+        for first in range(0, run.epochs or 0, at_once):
+            count = min(at_once, (run.epochs or 0) - first)
+            stops = jnp.arange(first, first + train.MAX_STOPS + 1, dtype=jnp.int32)
+            state, report = program.call(state, traced, stops, jnp.asarray(count, jnp.int32))
+            rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
+            tallies.append({name: float(value[0]) for name, value in state.tally.items()})
+        end = {name: np.asarray(value)[0] for name, value in train.ends(shape, state).items()}
+    params = {name.removeprefix("params/"): end[name] for name in end if name.startswith("params/")}
+    loss, grad_norm, accuracy, weight_norm = np.concatenate(rows, axis=1)
+    tally = {name: np.array([each[name] for each in tallies]) for name in state.tally}
+    return History(run, loss, grad_norm, accuracy, weight_norm, params, end, tally)
+
+
+def _later(run: Run, before: Run) -> Run:
+    """The run as a later phase of another, with its place there."""
+    for name in inherited():
+        mine, earlier = run.fields.get(name), before.fields.get(name)
+        if mine != earlier:
+            raise ValueError(f"{name}: found {mine!r}; allowed after that run: {earlier!r}")
+    assert before.epochs is not None and before.first_epoch is not None and before.phase is not None
+    place = {"parent": before.run_id, "first_epoch": before.first_epoch + before.epochs, "phase": before.phase + 1}
+    given = {name: run.fields[name] for name in run.given}
+    return Run(**given | place)
+
+
+def _given(shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    if set(initial) != set(seeded):
+        raise ValueError(f"initial: found parameters {sorted(initial)}; allowed: exactly {sorted(seeded)}")
+    params = {}
+    with train.precision(shape):
+        for name, like in seeded.items():
+            value = np.asarray(initial[name], shape.dtype)[None]
+            if value.shape != like.shape:
+                raise ValueError(f"initial[{name!r}]: found shape {value.shape[1:]}; allowed: {like.shape[1:]}")
+            params[name] = jnp.array(value)
+    return params
