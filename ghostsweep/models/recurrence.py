@@ -10,6 +10,7 @@ that each trial is multiplied alone. Units should be whole vectors there, `machi
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,7 @@ def _summed(shape: Shape, x: jax.Array, y: jax.Array) -> jax.Array:
         return lots[0][0].T @ lots[1][0] if count == 1 else _added(lambda one, other: one.T @ other, *lots)
 
     def outer(one: jax.Array, other: jax.Array) -> jax.Array:
-        return sum((a[:, None] * b for a, b in zip(one[1:], other[1:], strict=True)), one[0][:, None] * other[0])
+        return functools.reduce(operator.add, [a[:, None] * b[None] for a, b in zip(one, other, strict=True)])
 
     return _added(outer, x, y)
 

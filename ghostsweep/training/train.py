@@ -277,12 +277,17 @@ def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
     return jax.vmap(function, in_axes=(0, 0, None, None), out_axes=(0, 1))
 
 
+def in_kernel(shape: Shape) -> Shape:
+    """The shape of a program that is one kernel."""
+    return dataclasses.replace(shape, kernel=True)
+
+
 def in_turn(shape: Shape) -> Callable[..., tuple[State, Report]]:
     """As `batched`, for CPUs: one run after the other, each from the first stop to the last in one kernel.
 
     What a run needs stays in the nearest cache, and no operation waits to be called.
     """
-    kernel = kernels.one_kernel(functools.partial(train_stretch, dataclasses.replace(shape, kernel=True)))
+    kernel = kernels.one_kernel(functools.partial(train_stretch, in_kernel(shape)))
 
     def function(state: State, traced: Any, stops: jax.Array, n_stops: jax.Array) -> tuple[State, Report]:
         state, report = lax.map(lambda run: kernel(*run, stops, n_stops), (state, traced))
