@@ -165,10 +165,15 @@ def start(shape: Shape, params: Params, traced: Traced) -> "jax.Array":
 
 
 def _cost(shape: Shape) -> Cost:
-    """1.35 ns per unit, step and epoch of one core of a Zen 4, flat from 64 to 300 runs."""
-    size, slower = (8, 2.2) if shape.dtype == "float64" else (4, 1.0)
+    """In a kernel 0.55 ns per unit, step and epoch of one core of a Zen 5 (0.68 and 0.64 at T = 5 and 100), else 1.9.
+
+    Fewer units than two vectors are faster side by side: 20 took 1.7 us an epoch and 2.0 in a kernel, 2 took 0.3 and 2.
+    """
+    size, slower = (8, 2.0) if shape.dtype == "float64" else (4, 1.0)
     steps, units = shape.n_steps, shape.n_units
-    return Cost(300, 1.35e-9 * steps * units * slower, int(size * units * (2 * steps + 24)), kernel=units >= 32)
+    kernel = units >= 2 * VECTOR
+    seconds = (0.55e-9 if kernel else 1.9e-9) * steps * units * slower
+    return Cost(300, seconds, int(size * units * (2 * steps + 24)), kernel)
 
 
 MODEL = Model(

@@ -69,6 +69,8 @@ def before_epoch(params: Params, traced: Traced) -> "dict[str, jax.Array]":
 def cost(shape: Shape) -> Cost:
     """Rank K 2.2 + 0.33 K ns and full rank 3 + 0.12 N ns per unit, step, trial and epoch; a random number 9 ns, or 1.
 
+    In a kernel, which is where weights and states of one run fit into the nearest cache, 1 + 0.17 K and 2 + 0.07 N.
+
     Such networks are fastest when the matrices of a batch stay in a core's cache. Us per run and epoch, N = 100, two
     cores, for 1, 4, 8, 16, 64, 150 runs a device: full rank on dcdt (30/80/50 ms) 60, 47, 45, 45, 67, 77; on delayed
     activation (T = 20) full rank -, 37, 35, 36, 42, 52. Rank 1 took twice as long at 300 runs as at 150. One run after
@@ -83,13 +85,17 @@ def cost(shape: Shape) -> Cost:
     states = steps * trials * units
     weights = units * (2 * rank if rank else units)
     full = 2e-9 + 0.04e-9 * units if trials >= 32 else 3e-9 + 0.12e-9 * units
-    seconds = states * (2.2e-9 + 0.33e-9 * rank if rank else full) * slower
+    kernel = _is_alone(shape, trials)
+    if kernel:
+        seconds = states * (1e-9 + 0.17e-9 * rank if rank else 2e-9 + 0.07e-9 * units) * slower
+    else:
+        seconds = states * (2.2e-9 + 0.33e-9 * rank if rank else full) * slower
     lanes = int(min(max(CACHE_BYTES // (size * weights), 4), 150))
     if not rank:
         lanes = max(min(lanes, STATE_BYTES // (size * trials * units)), 1)
     number = 1e-9 if shape.get("rng") == "hash" else 9e-9
     noise = number * states * ("noise_sigma" in shape.random)
-    return Cost(lanes, seconds + noise, size * (8 * states + 8 * weights + 32 * units), kernel=_is_alone(shape, trials))
+    return Cost(lanes, seconds + noise, size * (8 * states + 8 * weights + 32 * units), kernel)
 
 
 def _is_alone(shape: Shape, trials: int) -> bool:

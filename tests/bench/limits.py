@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ghostsweep.declare import Shape
+from ghostsweep.machine import kernels
 
 
 def seconds(call: Callable[[], Any], repeats: int = 7) -> float:
@@ -39,7 +40,9 @@ def peaks() -> dict[str, float]:
         placed = NamedSharding(Mesh(np.array(devices), ("devices",)), PartitionSpec("devices"))
         with jax.enable_x64(arrays[0].dtype == np.float64):
             x, *rest = (jax.device_put(array, placed) for array in arrays)
-            loop = jax.jit(lambda x, *rest: jax.lax.fori_loop(0, turns, lambda _, x: step(x, *rest), x))
+            plain = jax.jit(lambda x, *rest: jax.lax.fori_loop(0, turns, lambda _, x: step(x, *rest), x))
+            options = kernels.options(devices[0].platform, kernel=False)
+            loop = plain.lower(x, *rest).compile(compiler_options=options)
             return seconds(lambda: loop(x, *rest)) / (turns * operations)
 
     def product(a: jax.Array, b: jax.Array) -> jax.Array:
