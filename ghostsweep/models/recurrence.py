@@ -10,7 +10,6 @@ that each trial is multiplied alone. Units should be whole vectors there, `machi
 
 import functools
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +53,8 @@ def _summed(shape: Shape, x: jax.Array, y: jax.Array) -> jax.Array:
         return lots[0][0].T @ lots[1][0] if count == 1 else _added(lambda one, other: one.T @ other, *lots)
 
     def outer(one: jax.Array, other: jax.Array) -> jax.Array:
-        return functools.reduce(operator.add, [a[:, None] * b[None] for a, b in zip(one, other, strict=True)])
+        products = [a[:, None] * b[None] for a, b in zip(one, other, strict=True)]
+        return sum(products[1:], products[0])
 
     return _added(outer, x, y)
 
