@@ -54,7 +54,8 @@ def _summed(shape: Shape, x: jax.Array, y: jax.Array) -> jax.Array:
 
     def outer(one: jax.Array, other: jax.Array) -> jax.Array:
         products = [a[:, None] * b[None] for a, b in zip(one, other, strict=True)]
-        return sum(products[1:], products[0])
+        together: jax.Array = sum(products[1:], products[0])
+        return together
 
     return _added(outer, x, y)
 
@@ -62,8 +63,8 @@ def _summed(shape: Shape, x: jax.Array, y: jax.Array) -> jax.Array:
 def _added(product: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
     """The sum of products along the first axis of both."""
 
-    def add(total: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        return total + product(*step), None
+    def add(before: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return before + product(*step), None
 
     return lax.scan(add, jnp.zeros((x.shape[2], y.shape[2]), x.dtype), (x, y))[0]
 
