@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from ghostsweep.errors import UsageError
+from ghostsweep.machine import kernels
 
 DECIDE = {"default_matmul_precision": "highest", "threefry_partitionable": True, "default_prng_impl": "threefry2x32"}
 """Settings that decide numbers, by their context managers in `jax`. (`train` makes keys that know no seed offset.)"""
@@ -92,13 +93,14 @@ def pinned(x64: bool) -> Iterator[None]:
 def settings() -> dict[str, Any]:
     """What may decide digits beside the code and the devices, for JSON: what is pinned, and what the user has set.
 
-    By the names of JAX's configuration and of the environment; what is not there is as it is by default.
+    By the names of JAX's configuration, of the compiler's options and of the environment; what is not there is as it is
+    by default.
     """
     now = jax.config.values
     found: dict[str, Any] = {f"jax_{name}": value for name, value in DECIDE.items()}
     found |= {name: _plain(now[name]) for name in DEFAULTS if name in now and _plain(now[name]) != DEFAULTS[name]}
     found |= {name: _variable(os.environ[name]) for name in VARIABLES if os.environ.get(name)}
-    return found | {"jaxlib": JAXLIB}
+    return found | kernels.options(jax.local_devices()[0].platform, kernel=True) | {"jaxlib": JAXLIB}
 
 
 def _plain(value: Any) -> Any:
