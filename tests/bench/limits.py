@@ -1,7 +1,11 @@
 """What the machine can do at most, measured, and the least that a protocol asks of it."""
 
+import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -73,3 +77,22 @@ def operations(shape: Shape) -> dict[str, int]:
     updates = (shape.n_steps - (shape.task != "delayed_activation")) * shape.n_trials * shape.n_units
     width = {"rank_one": 2, "low_rank": 2 * (shape.get("rank") or 0) + 1, "full_rank": shape.n_units + 1}[shape.model]
     return {"multiply-add": 3 * updates * width, "tanh": updates}
+
+
+def c_loop(shape: Shape) -> float | None:
+    """Seconds per run and epoch of plain C loops of the same arithmetic on one core (`loops.c`); None without gcc.
+
+    Of networks without noise. Units are padded to whole vectors of 512 bits, and gcc may reorder sums.
+    """
+    if (gcc := shutil.which("gcc")) is None or shape.model == "canonical":
+        return None
+    steps = shape.n_steps - (shape.task != "delayed_activation")
+    kind = {"rank_one": -1, "full_rank": 0}.get(shape.model, shape.get("rank"))
+    sizes = {"N": shape.n_units, "P": -(-shape.n_units // 16) * 16, "S": steps, "B": shape.n_trials, "K": f"({kind})"}
+    source = Path(__file__).with_name("loops.c")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder, "loops")
+        flags = "-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math"
+        given = [f"-D{name}={value}" for name, value in sizes.items()]
+        subprocess.run([gcc, *flags, *given, source, "-o", program, "-lm"], check=True)
+        return float(subprocess.run([program], check=True, capture_output=True, text=True).stdout.split()[0])
