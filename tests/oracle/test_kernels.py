@@ -78,12 +78,12 @@ def test_a_kernel_is_one_call() -> None:
         wrapped = jax.jit(lambda xs, function=function: jax.lax.map(function, xs))
         calls.append(wrapped.lower(x[None]).compile(compiler_options=kernels.options("cpu", True)))
     times: list[list[float]] = [[], []]
-    for _ in range(20):
+    for _ in range(50):
         for call, took in zip(calls, times, strict=True):
-            began = time.perf_counter()
+            began = time.process_time()  # which others on the machine tell on least
             jax.block_until_ready(call(x[None]))
-            took.append(time.perf_counter() - began)
-    assert min(times[0]) > 2 * min(times[1]), times
+            took.append(time.process_time() - began)
+    assert min(times[0]) > 1.5 * min(times[1]), times  # 2.2, and 1 without the mark
     np.testing.assert_allclose(*(call(x[None]) for call in calls), rtol=1e-6)
 
 
