@@ -21,6 +21,11 @@ MARK = {"inlineable": "false", "xla_cpu_small_call": "true"}
 """What XLA writes at the small loops that it makes kernels of."""
 
 
+def allowed() -> bool:
+    """Whether kernels can be compiled: the user has not set in XLA_FLAGS what they need otherwise."""
+    return not any(name in os.environ.get("XLA_FLAGS", "") for name in OWN_PRODUCTS)
+
+
 def options(platform: str, kernel: bool) -> dict[str, Any]:
     """Compiler options of a program, but for what the user has set in XLA_FLAGS."""
     wanted = VECTORS | (OWN_PRODUCTS if kernel else {}) if platform == "cpu" else {}
@@ -31,10 +36,9 @@ def options(platform: str, kernel: bool) -> dict[str, Any]:
 def one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function of arrays, as one kernel where it is compiled for a CPU with the `options` of one.
 
-    Products in it must be of a vector and a matrix, or of two matrices with one row or column each left in XLA's
-    plain code, which is slow; on other platforms and in versions of XLA without such kernels it is as it was.
+    Products in it should be of a vector and a matrix, or of two matrices of up to some 40 summands: others are slow. On other platforms,
+    and in versions of XLA without such kernels, it is as it was.
     """
-
     inner = jax.jit(function)
 
     @functools.wraps(function)

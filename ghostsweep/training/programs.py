@@ -37,7 +37,7 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     mesh = Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
     runs, all_runs = PartitionSpec("runs"), PartitionSpec()
     platform = devices[0].platform
-    kernel = platform == "cpu" and cost(shape).kernel
+    kernel = platform == "cpu" and cost(shape).kernel and kernels.allowed()
     function = jax.shard_map(
         train.in_turn(shape) if kernel else train.batched(shape),
         mesh=mesh,
