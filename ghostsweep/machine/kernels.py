@@ -36,8 +36,8 @@ def options(platform: str, kernel: bool) -> dict[str, Any]:
 def one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function of arrays, as one kernel where it is compiled for a CPU with the `options` of one.
 
-    Products in it should be of a vector and a matrix, or of two matrices of up to some 40 summands: others are slow. On other platforms,
-    and in versions of XLA without such kernels, it is as it was.
+    Products in it should be of a vector and a matrix, or of two matrices of up to some 40 summands: others are slow.
+    On other platforms, and in versions of XLA without such kernels, it is as it was.
     """
     inner = jax.jit(function)
 
