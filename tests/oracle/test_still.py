@@ -15,9 +15,10 @@ from ghostsweep import Run
 from ghostsweep.declare import Shape
 from ghostsweep.declare.model import Evaluation
 from ghostsweep.machine import kernels
+from ghostsweep.plan.groups import Group
 from ghostsweep.spec import loads, shape_of
 from ghostsweep.store import tables
-from ghostsweep.training import chunk, train
+from ghostsweep.training import calibrate, chunk, train
 
 CUES = {"task": "dcdt", "input_ms": 30.0, "delay_ms": 20.0, "reaction_ms": 20.0}
 RUNS: dict[str, dict[str, Any]] = {
@@ -100,6 +101,15 @@ def test_a_run_that_stands_still_costs_next_to_nothing() -> None:
             jax.block_until_ready(call(*each, stops, jnp.int32(8)))
             took.append(time.perf_counter() - began)
     assert min(times[0]) < min(times[1]) / 10, times
+
+
+def test_what_is_timed_for_an_estimate_is_not_skipped() -> None:
+    def slowness(rate: float) -> float:
+        fields = Run(model="rank_one", timescale=20, learning_rate=rate, epochs=9_999).fields
+        group = Group(shape_of(fields), 9_999, 1, 4, fields)
+        return min(calibrate.measure([(group, 4)], jax.local_devices()[:1], 0.0)[0].slowness for _ in range(3))
+
+    assert 0.4 < slowness(1e4) / slowness(1e-3) < 2.5
 
 
 @pytest.mark.parametrize(
