@@ -57,7 +57,7 @@ def train_chunk(
     calls, whose number changes no digit. `needed` says of each run whether its end is asked for. Runs that can no
     longer change are dropped at fixed epochs, where that saves enough by the estimate of the plan: never by the
     clock, so that results do not depend on speed. Their rows are what they would be had they gone on. Those of which
-    parameters are still to be kept stay. In programs that train runs in turn, all stay: what stands still costs nothing.
+    parameters are still to be kept stay, and all in programs that train runs in turn: there, standing still is free.
     """
     shape, epochs, n_runs = chunk.shape, chunk.epochs, len(chunk.runs)
     needed = np.zeros(n_runs, bool) if needed is None else needed
