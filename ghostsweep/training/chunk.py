@@ -57,7 +57,7 @@ def train_chunk(
     calls, whose number changes no digit. `needed` says of each run whether its end is asked for. Runs that can no
     longer change are dropped at fixed epochs, where that saves enough by the estimate of the plan: never by the
     clock, so that results do not depend on speed. Their rows are what they would be had they gone on. Those of which
-    parameters are still to be kept stay.
+    parameters are still to be kept stay, and all in programs that train runs in turn: there, standing still is free.
     """
     shape, epochs, n_runs = chunk.shape, chunk.epochs, len(chunk.runs)
     needed = np.zeros(n_runs, bool) if needed is None else needed
@@ -78,10 +78,12 @@ def train_chunk(
         totals = {name: saved[f"totals/{name}"] for name in totals}
         log.restore(saved)
         album.restore(saved)
+    now, turn = program(shape, width), 8
+    if saved is None and now.in_turn:
+        lanes = _dealt(n_runs, width, min(n_devices, width))
     padded_lanes = lanes[np.minimum(np.arange(width), len(lanes) - 1)]
     kinds = {name: np.uint32 if kind == "uint32" else float for name, kind in shape.traced_types.items()}
     columns = {name: chunk.runs[name].to_numpy(dtype=kind)[padded_lanes] for name, kind in kinds.items()}
-    now, turn = program(shape, width), 8
 
     def carried() -> dict[str, np.ndarray]:
         whole = {"at": np.array(at), "width": np.array(width), "lanes": lanes, "stopped": stopped}
@@ -126,7 +128,8 @@ def train_chunk(
                 for name, array in state.tally.items():
                     totals[name][lanes] = np.asarray(array)[: len(lanes)]
                 needs = needed | (album.chosen & (stops[at] < album.epochs.max(initial=0)))
-                kept = np.flatnonzero(~_settled(shape, log.last, lanes) | needs[lanes])
+                stays = now.in_turn | ~_settled(shape, log.last, lanes) | needs[lanes]  # in turn, a still run skips
+                kept = np.flatnonzero(stays)
                 before, width = width, _narrower(chunk, len(kept), width, n_devices, epochs - int(stops[at]))
                 if at == len(stops) - 1 or len(kept) == 0 or width < before:
                     for name, array in train.evidence(shape, state, traced).items():
@@ -140,7 +143,7 @@ def train_chunk(
                         index = kept[np.minimum(np.arange(width), len(kept) - 1)]
                         narrow = jax.tree.map(lambda array, index=index: array[index], (state, traced))
                         state, traced = jax.device_put(narrow, now.sharding)
-        index = np.flatnonzero(needed[lanes])
+        index = _lanes_of(needed, lanes)
         ends = {name: np.asarray(leaf)[index] for name, leaf in train.ends(shape, state).items()} if len(index) else {}
     log.add(stops[at:], lanes[:0], None)
     totals["epochs_done"][stopped] = epochs  # had they gone on, nothing would have changed
@@ -164,7 +167,7 @@ class _Album:
     def take(self, epoch: int, state: train.State, lanes: np.ndarray) -> None:
         """Keep the parameters, as they are before the update of `epoch`, if that is asked for."""
         if epoch in self.epochs:
-            index = np.flatnonzero(self.chosen[lanes])
+            index = _lanes_of(self.chosen, lanes)
             self.taken.append({name: np.asarray(array)[index] for name, array in state.params.items()})
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -187,6 +190,23 @@ class _Album:
             | {name: np.stack([taken[name][i] for taken in self.taken]) for name in names}
             for i, run_id in enumerate(chosen)
         }
+
+
+def _dealt(n_runs: int, width: int, n_devices: int) -> np.ndarray:
+    """The run of each lane where devices, whose lanes lie side by side, are dealt one run after the other.
+
+    Neighbours of a plan are alike, so that each device has as many of the runs that soon stand still.
+    """
+    dealt = np.arange(width).reshape(-1, n_devices).T.ravel()
+    lanes: np.ndarray = dealt[dealt < n_runs]
+    return lanes
+
+
+def _lanes_of(chosen: np.ndarray, lanes: np.ndarray) -> np.ndarray:
+    """The lanes of chosen runs, in the order of the runs."""
+    index = np.flatnonzero(chosen[lanes])
+    ordered: np.ndarray = index[np.argsort(lanes[index])]
+    return ordered
 
 
 def _levels(shape: Shape, runs: pd.DataFrame, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:

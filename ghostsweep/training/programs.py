@@ -30,6 +30,8 @@ class Program(NamedTuple):
     call: Callable[..., tuple[train.State, train.Report]]
     sharding: NamedSharding
     compile_seconds: float
+    in_turn: bool
+    """Whether each run goes through the epochs for itself, and those that an epoch leaves as they are skip the rest."""
 
 
 def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Program:
@@ -59,7 +61,7 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
             .lower(jax.tree.map(place, state), jax.tree.map(place, traced), stops, count)
             .compile(compiler_options=kernels.options(platform, kernel))
         )
-    return Program(call, sharding, time.perf_counter() - started)
+    return Program(call, sharding, time.perf_counter() - started, kernel)
 
 
 def program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Program:

@@ -29,6 +29,9 @@ MAX_GAP = 1024
 MAX_STOPS = 64
 """Reports per call of the compiled program."""
 
+LOOK_EPOCHS = 64
+"""How often it is looked at whether an epoch leaves a run in a kernel as it was; every epoch would cost up to 13%."""
+
 OPT_STATE = "opt_state"
 """How the names of an optimizer's state begin in what a later phase begins from."""
 
@@ -114,6 +117,7 @@ def train_stretch(
     """
     model = model_of(shape)
     empty = Report(*(jnp.zeros(MAX_STOPS, shape.dtype) for _ in Report._fields))
+    watched = shape.kernel and repeats_itself(shape, state)
 
     def quiet(epoch: jax.Array, state: State) -> State:
         return _epoch(shape, state, traced, epoch)[0]
@@ -124,6 +128,32 @@ def train_stretch(
             state = quiet(first + index * model.unroll + offset, state)
         return state, first
 
+    def until_still(first: jax.Array, last: jax.Array, state: State) -> State:
+        """Epochs of one run for itself. What follows one that has left it as it was, bit by bit, is not trained."""
+        zero = jnp.zeros((), shape.dtype)
+
+        def train(epoch: jax.Array, carry: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
+            state, report = _epoch(shape, carry[0], traced, epoch)
+            return state, report.loss, report.grad_norm
+
+        def look(carry: tuple[jax.Array, State, jax.Array, jax.Array, jax.Array]) -> Any:
+            epoch, before, *_ = carry
+            alone = (epoch - first) % LOOK_EPOCHS == 0  # by the same code as the others, in a loop of one epoch
+            end = epoch + jnp.minimum(jnp.where(alone, 1, LOOK_EPOCHS - 1), last - epoch)
+            after, loss, grad_norm = lax.fori_loop(epoch, end, train, (before, zero, zero))
+            still = alone & _same((before.params, before.opt_state), (after.params, after.opt_state))
+            return end, after, still, loss, grad_norm
+
+        start = first, state, jnp.array(False), zero, zero
+        epoch, state, _, loss, grad_norm = lax.while_loop(lambda carry: (carry[0] < last) & ~carry[2], look, start)
+        left = jnp.where(model.bounded | (state.epochs_done == epoch), last - epoch, 0)  # 0 where it has diverged
+
+        def count(_: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            return sums[0] + loss, sums[1] + grad_norm  # one by one, to be rounded as if trained
+
+        loss_sum, grad_norm_sum = lax.fori_loop(0, left, count, (state.loss_sum, state.grad_norm_sum))
+        return state._replace(epochs_done=state.epochs_done + left, loss_sum=loss_sum, grad_norm_sum=grad_norm_sum)
+
     def to_stop(index: jax.Array, carry: tuple[State, Report]) -> tuple[State, Report]:
         state, reports = carry
         first, last = stops[index], stops[index + 1] - 1
@@ -132,7 +162,7 @@ def train_stretch(
             blocks = (last - first) // model.unroll
             rest = first + blocks * model.unroll
             state, _ = lax.fori_loop(0, blocks, block, (state, first))
-        state = lax.fori_loop(rest, last, quiet, state)
+        state = until_still(rest, last, state) if watched else lax.fori_loop(rest, last, quiet, state)
         state, report = _epoch(shape, state, traced, last)
         reports = jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
         state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
@@ -183,6 +213,16 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     return kept, report._replace(loss_sum=kept.loss_sum, grad_norm_sum=kept.grad_norm_sum)
 
 
+def _same(before: Any, after: Any) -> jax.Array:
+    """Whether two trees of floating-point arrays have the same bits."""
+
+    def differ(a: jax.Array, b: jax.Array) -> jax.Array:
+        bits = f"uint{8 * a.dtype.itemsize}"
+        return (a.view(bits) != b.view(bits)).any()
+
+    return ~jax.tree.reduce(jnp.logical_or, jax.tree.map(differ, before, after))
+
+
 def _norm(shape: Shape, arrays: Mapping[str, jax.Array]) -> jax.Array:
     """The norm of all numbers of some arrays."""
     result: jax.Array = (
@@ -201,6 +241,12 @@ def stands_still(shape: Shape) -> bool:
     moved = {"momentum", "weight_decay"} & set(shape.traced)
     alone = model_of(shape).before_epoch is None or "readout_l1" not in shape.traced
     return shape.optimizer == "sgd" and not moved and alone and not shape.stochastic
+
+
+def repeats_itself(shape: Shape, state: State) -> bool:
+    """Whether a run that an epoch leaves as it was stays so: nothing is drawn, kept or counted from epoch to epoch."""
+    counts = any(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(state.opt_state))
+    return not (shape.stochastic or counts or tally_of(shape))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -149,6 +149,23 @@ KINDS = {
         [axes]
         seed = { range = 6 }
         """,
+    "runs that stand still in kernels": """
+        [run]
+        model = "rank_one"
+        epochs = 3_000
+        timescale = 3
+        n_units = 32
+        [axes]
+        learning_rate = { logspace = [-3, 3, 7] }
+        seed = { range = 3 }
+        [record]
+        points = 90
+        [record.snapshots]
+        epochs = [0, 1_000]
+        [[phases]]
+        epochs = 90
+        confidence = 1.0
+        """,
     "runs that are dropped": """
         [run]
         model = "canonical"
