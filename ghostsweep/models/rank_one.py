@@ -21,6 +21,7 @@ THRESHOLD = 1.0  # the output is sigmoid(c (kappa - 1))
 # Steps per turn of the time loops. XLA fuses the elementwise work of a block; measured at T = 20, N = 100, two
 # cores, 150 runs each: blocks of 1, 8, 16, 40 steps took 3.5, 2.7, 2.7, 3.1 us per run and epoch.
 BLOCK = 8
+TURN = 4  # steps per turn of the loops of a persistent kernel
 
 
 def initial(shape: Shape, traced: Traced, key: "jax.Array") -> "dict[str, jax.Array]":
@@ -128,6 +129,77 @@ def _sums(weights: "jax.Array", weights_kappa: "jax.Array", rates: "tuple[jax.Ar
     return lax.scan(accumulate, (zero, zero, zero), (weights, weights_kappa, rates))[0]
 
 
+def persistent(shape: Shape, params: Params, traced: Traced) -> Evaluation:
+    """As `evaluate`, with m, n and b in registers, padded with zeros to a power of two.
+
+    Of the steps three numbers each are kept, in arrays from which one is taken as a sum, and h_t is computed again on
+    the way back: a kernel of a GPU has no other place for arrays than registers, whose numbers have no index.
+    """
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    timescale = shape.timescale
+    steps = 2 * timescale
+    turn = max(size for size in range(1, TURN + 1) if steps % size == 0)
+    m, n, b = (params[name] for name in ("m", "n", "b"))
+    confidence = params["c"].sum() if shape.train_confidence else traced["confidence"]
+    leak = traced["dt_ms"] / traced["tau_ms"]
+    is_unit = lax.iota(jnp.int32, len(m)) < shape.n_units
+    number = lax.iota(jnp.int32, 1 << (steps - 1).bit_length())
+    zero, none = jnp.zeros((), shape.dtype), jnp.zeros(number.shape, shape.dtype)
+    nm = n * m
+    nm_sum = nm.sum()
+
+    def forward(index: "jax.Array", carry: Any) -> Any:
+        kappa, kappas, slopes, read = carry
+        for offset in range(turn):
+            here = number == index * turn + offset
+            h = jnp.tanh(m * kappa + b)
+            kappas = jnp.where(here, kappa, kappas)
+            slopes = jnp.where(here, nm_sum - (nm * h * h).sum(), slopes)
+            kappa = (1 - leak) * kappa + leak * (n * h).sum()
+            read = jnp.where(here, kappa, read)
+        return kappa, kappas, slopes, read
+
+    kappa = X_START * n.sum()
+    _, kappas, slopes, read = lax.fori_loop(0, steps // turn, forward, (kappa, none, none, none))
+
+    wanted = number >= timescale
+    output = jax.nn.sigmoid(confidence * (read - THRESHOLD))
+    error = jnp.where(number < steps, output - wanted.astype(shape.dtype), 0)
+    loss = (error * error).sum() / timescale
+    right = (number < steps) & ((output > 0.5) == wanted)
+    by_output = 2 / timescale * error * output * (1 - output)
+    direct = confidence * by_output
+
+    def backward(index: "jax.Array", carry: Any) -> Any:
+        adjoint, weights, weights_kappa, by_h, by_h2, by_kappa_h2 = carry
+        for offset in range(turn):
+            here = number == steps - 1 - index * turn - offset
+            kappa, slope, own = (jnp.where(here, array, 0).sum() for array in (kappas, slopes, direct))
+            adjoint = adjoint + own
+            weight = leak * adjoint
+            weight_kappa = weight * kappa
+            h = jnp.tanh(m * kappa + b)
+            weights, weights_kappa = weights + weight, weights_kappa + weight_kappa
+            by_h, by_h2 = by_h + weight * h, by_h2 + weight * (h * h)
+            by_kappa_h2 = by_kappa_h2 + weight_kappa * (h * h)
+            adjoint = adjoint * ((1 - leak) + leak * slope)
+        return adjoint, weights, weights_kappa, by_h, by_h2, by_kappa_h2
+
+    start = (zero, zero, zero, jnp.zeros_like(n), jnp.zeros_like(n), jnp.zeros_like(n))
+    first, weights, weights_kappa, by_h, by_h2, by_kappa_h2 = lax.fori_loop(0, steps // turn, backward, start)
+    grads = {
+        "m": n * (weights_kappa - by_kappa_h2),
+        "n": jnp.where(is_unit, by_h + X_START * first, 0),
+        "b": n * (weights - by_h2),
+    }
+    if shape.train_confidence:
+        grads["c"] = (by_output * (read - THRESHOLD)).sum()[None]
+    return Evaluation(loss, right.astype(shape.dtype).sum() / steps, grads)
+
+
 def outputs(shape: Shape, params: Params, traced: Traced, trials: Trials) -> "jax.Array":
     """Readouts c (kappa_t - 1) after each step, (steps, 1), without the hand-written gradient: the plain way."""
     import jax.numpy as jnp
@@ -204,6 +276,7 @@ MODEL = Model(
     n_parameters=lambda shape: 3 * shape.n_units + shape.train_confidence,
     together=("dt_ms", "tau_ms"),
     check=stable_leak,
+    persistent=persistent,
     version="1",
     about="a network of rank one, which lives on kappa = n . x; output sigmoid(c (kappa - 1))",
 )

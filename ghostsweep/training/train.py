@@ -6,6 +6,7 @@ Nothing here reads, writes or prints. What is carried (`State`) and what is repo
 import contextlib
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -112,8 +113,22 @@ def train_stretch(
     `stops` has shape (MAX_STOPS + 1,), increasing up to index n_stops; a report's fields have shape
     (MAX_STOPS,), meaningless from n_stops on. Pure; vectorise over `state` and `traced`, not over the stops.
     """
-    model = model_of(shape)
     empty = Report(*(jnp.zeros(MAX_STOPS, shape.dtype) for _ in Report._fields))
+
+    def next_stop(index: jax.Array, carry: tuple[State, Report]) -> tuple[State, Report]:
+        state, reports = carry
+        state, report = to_stop(shape, state, traced, stops[index], stops[index + 1] - 1)
+        return state, jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
+
+    result: tuple[State, Report] = lax.fori_loop(0, n_stops, next_stop, (state, empty))
+    return result
+
+
+def to_stop(
+    shape: Shape, state: State, traced: Mapping[str, jax.Array], first: jax.Array, last: jax.Array
+) -> tuple[State, Report]:
+    """Train one run from epoch `first` to `last`, of which the report is."""
+    model = model_of(shape)
 
     def quiet(epoch: jax.Array, state: State) -> State:
         return _epoch(shape, state, traced, epoch)[0]
@@ -124,26 +139,19 @@ def train_stretch(
             state = quiet(first + index * model.unroll + offset, state)
         return state, first
 
-    def to_stop(index: jax.Array, carry: tuple[State, Report]) -> tuple[State, Report]:
-        state, reports = carry
-        first, last = stops[index], stops[index + 1] - 1
-        rest = first
-        if model.unroll > 1:
-            blocks = (last - first) // model.unroll
-            rest = first + blocks * model.unroll
-            state, _ = lax.fori_loop(0, blocks, block, (state, first))
-        state = lax.fori_loop(rest, last, quiet, state)
-        state, report = _epoch(shape, state, traced, last)
-        reports = jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
-        state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
-        if model.bounded:  # every epoch counts
-            state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
-        if model.accuracy_of is not None:
-            state = state._replace(max_accuracy=model.accuracy_of(state.min_loss))
-        return state, reports
-
-    result: tuple[State, Report] = lax.fori_loop(0, n_stops, to_stop, (state, empty))
-    return result
+    rest = first
+    if model.unroll > 1:
+        blocks = (last - first) // model.unroll
+        rest = first + blocks * model.unroll
+        state, _ = lax.fori_loop(0, blocks, block, (state, first))
+    state = lax.fori_loop(rest, last, quiet, state)
+    state, report = _epoch(shape, state, traced, last)
+    state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
+    if model.bounded:  # every epoch counts
+        state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
+    if model.accuracy_of is not None:
+        state = state._replace(max_accuracy=model.accuracy_of(state.min_loss))
+    return state, report
 
 
 def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
@@ -185,12 +193,11 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
 
 def _norm(shape: Shape, arrays: Mapping[str, jax.Array]) -> jax.Array:
     """The norm of all numbers of some arrays."""
-    result: jax.Array = (
-        jnp.sqrt(jnp.stack([total(shape, array * array) for array in arrays.values()]).sum())
-        if shape.kernel
-        else optax.tree.norm(arrays)
-    )
-    return result
+    if not (shape.kernel or shape.persistent):
+        plain: jax.Array = optax.tree.norm(arrays)
+        return plain
+    squares = [total(shape, array * array) for array in arrays.values()]
+    return jnp.sqrt(jnp.stack(squares).sum() if shape.kernel else functools.reduce(operator.add, squares))
 
 
 def stands_still(shape: Shape) -> bool:
