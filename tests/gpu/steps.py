@@ -58,7 +58,7 @@ seed = { range = 4 }
 """
 
 
-def _run_of(name: str, **fields: Any) -> Any:
+def run_of(name: str, **fields: Any) -> Any:
     from ghostsweep import Run
 
     own = PROTOCOLS[name] if name in PROTOCOLS else MANY[name][0]
@@ -116,7 +116,7 @@ def _timed(jobs: list[tuple[str, int]], budget: float) -> dict[str, Any]:
     devices = tuple(jax.local_devices())
     found: dict[str, Any] = {}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        built = {job: pool.submit(trainer_of, _run_of(job[0]), job[1], devices) for job in jobs}
+        built = {job: pool.submit(trainer_of, run_of(job[0]), job[1], devices) for job in jobs}
     for name, width in jobs:  # once all are compiled, so that nothing else is at work
         row = found.setdefault(name, {})
         try:
@@ -137,7 +137,7 @@ def cpu() -> dict[str, Any]:
     devices = tuple(engine.local_devices(resources.cores()))
     found = {"cores": len(devices)}
     for name in PROTOCOLS:
-        run = _run_of(name)
+        run = run_of(name)
         width = plan.widest(shape_of(run.fields), len(devices), 1e9)
         trainer, compiling = trainer_of(run, width, devices)
         each = seconds_of(trainer, 1.0)
@@ -155,7 +155,7 @@ def naive(width: int = 8192) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for name in ("rank-one, T = 20", "readout, K = 10", "dcdt, full", "readout, full"):
-        run = _run_of(name)
+        run = run_of(name)
         trainer, _ = trainer_of(run, width, tuple(jax.local_devices()))
         state, _ = trainer(1)
         params = {key: np.asarray(value) for key, value in state.params.items()}
@@ -174,7 +174,7 @@ def independent() -> dict[str, Any]:
     for name in ("rank-one, T = 20", "readout, K = 10", "dcdt, full", "canonical"):
         ends = []
         for width in (8, 1024):
-            trainer, _ = trainer_of(_run_of(name, learning_rate=1e-9 if name == "canonical" else 1e-3), width,
+            trainer, _ = trainer_of(run_of(name, learning_rate=1e-9 if name == "canonical" else 1e-3), width,
                                   tuple(jax.local_devices()))  # fmt: skip
             state, _ = trainer(200)
             ends.append({key: np.asarray(value)[:8] for key, value in state.params.items()})
