@@ -37,13 +37,11 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     mesh = Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
     runs, all_runs = PartitionSpec("runs"), PartitionSpec()
     platform = devices[0].platform
-    kernel = platform == "cpu" and cost(shape).kernel and not shape.persistent
-    if shape.persistent:
-        batched = persistent.batched(shape, interpret=platform == "cpu")
-    else:
-        batched = train.in_turn(shape) if kernel else train.batched(shape)
+    kernel = platform == "cpu" and cost(shape).kernel
     function = jax.shard_map(
-        batched,
+        persistent.batched(shape, interpret=platform == "cpu")
+        if shape.persistent
+        else (train.in_turn(shape) if kernel else train.batched(shape)),
         mesh=mesh,
         in_specs=(runs, runs, all_runs, all_runs),
         out_specs=(runs, PartitionSpec(None, "runs")),
