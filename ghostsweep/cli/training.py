@@ -43,6 +43,10 @@ def run_command(
     devices: Annotated[
         int | None, typer.Option(min=1, help="How many GPUs, or else CPU cores, to use. Default: all.")
     ] = None,
+    persistent: Annotated[
+        bool,
+        typer.Option("--persistent", help="Keep each run of rank_one in one kernel of a GPU from report to report."),
+    ] = False,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="How much work a kill may cost, in seconds of training.")
     ] = CHECKPOINT_SECONDS,
@@ -95,7 +99,7 @@ def run_command(
     memory_bytes = None if memory_gb is None else memory_gb * 1e9
     if print_sbatch and len(specs) > 1:
         raise UsageError(f"--print-sbatch: found {len(specs)} sweeps; a script is of one")
-    options = Options(checkpoint_seconds, memory_bytes, devices)
+    options = Options(checkpoint_seconds, memory_bytes, devices, persistent)
     share = None if shard is None else Shard.parse(shard)
     job = jobs.parameters(jobs.parse(slurm or "")) if slurm is not None or print_sbatch else {}
     paths = [finding.find(spec, sweeps) for spec in specs]
@@ -110,7 +114,13 @@ def run_command(
         try:
             if dry_run:
                 found = estimating.estimate(
-                    sweep, out=out, calibrate=calibrate, devices=devices, memory_bytes=memory_bytes, shard=share
+                    sweep,
+                    out=out,
+                    calibrate=calibrate,
+                    devices=devices,
+                    memory_bytes=memory_bytes,
+                    shard=share,
+                    persistent=persistent,
                 )
                 done.append(estimate_record(found))
                 if style is RunFormat.table and not quiet:

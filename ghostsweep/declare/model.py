@@ -231,6 +231,7 @@ class Model:
     floor: Callable[[Values], float] | None = None
     gradient_unit: Callable[[Values], float] | None = None
     evidence: Evidence | None = None
+    persistent: Callable[[Shape, Params, Traced], Evaluation] | None = None
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
     version: str = ""

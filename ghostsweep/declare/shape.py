@@ -17,6 +17,7 @@ class Shape:
     the fields that do so where above 0, and "trials". texts: digests of the texts of a user's model and task, so that
     no program of an edited file is used again, whatever version it declares. kernel: whether the program is one kernel
     of a CPU core that trains run after run (`Cost.kernel`), where sums and products are best written otherwise.
+    persistent: whether it is one kernel of a GPU in which a run stays from stop to stop (`training.persistent`).
     """
 
     model: str
@@ -29,6 +30,7 @@ class Shape:
     random: tuple[str, ...] = ()
     texts: tuple[str, str] = ("", "")
     kernel: bool = False
+    persistent: bool = False
 
     @property
     def stochastic(self) -> bool:

@@ -3,7 +3,7 @@
 import importlib.util
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ghostsweep import plan
@@ -71,13 +71,14 @@ def estimate(
     devices: int | None = None,
     memory_bytes: float | None = None,
     shard: plan.Shard | None = None,
+    persistent: bool = False,
 ) -> Estimate:
     """Estimate what is left of a sweep, or of a share of it; trains nothing into results and writes nothing.
 
     With `calibrate`, where JAX is installed, a few epochs of each program are compiled and timed, the costliest
     first, in about five seconds; without, the constants of the plan are taken, measured on another machine. Of a
-    refined sweep only the runs wanted so far are counted. `devices` and `memory_bytes` are as in `run`, which raises
-    the same UsageErrors.
+    refined sweep only the runs wanted so far are counted. `devices`, `memory_bytes` and, where a program is timed,
+    `persistent` are as in `run`, which raises the same UsageErrors.
     """
     state = status(sweep, out, shard)
     can_measure = calibrate and len(state.left) > 0 and importlib.util.find_spec("jax") is not None
@@ -97,8 +98,13 @@ def estimate(
     measured: dict[tuple[Shape, int], tuple[float, float]] = {}
     if can_measure:
         from ghostsweep.training.calibrate import measure
+        from ghostsweep.training.persistent import chosen
 
-        speeds = measure([(group, width) for (_, width), group in programs.items()], found, BUDGET_SECONDS)
+        timed = list(programs.values())
+        if persistent:
+            timed = [replace(group, shape=chosen(group.shape, found[0].platform)) for group in timed]
+        widths = [width for _, width in programs]
+        speeds = measure(list(zip(timed, widths, strict=True)), found, BUDGET_SECONDS)
         measured = dict(zip(programs, speeds, strict=False))
     # A program that was not measured is taken to be as fast as the others of its model, or as all.
     costs, compiled = [], set()

@@ -40,12 +40,14 @@ from ghostsweep.training.progress import Progress
 class Options:
     """How to train: seconds between checkpoints, bytes and number of devices to use (None: half of what is free; all).
 
-    Raises UsageError for numbers that cannot be.
+    persistent: whether each run stays in one kernel of a GPU from report to report. Raises UsageError for numbers that
+    cannot be.
     """
 
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     memory_bytes: float | None = None
     devices: int | None = None
+    persistent: bool = False
 
     def __post_init__(self) -> None:
         for name in ("checkpoint_seconds", "memory_bytes"):
@@ -74,7 +76,7 @@ def train(
     import jax
 
     from ghostsweep.machine import ambient, memory
-    from ghostsweep.training import engine, probe
+    from ghostsweep.training import engine, persistent, probe
 
     devices = engine.local_devices(resources.cores(), options.devices)
     engine.keep_programs(devices)
@@ -82,6 +84,9 @@ def train(
     wide = devices[0].platform != "cpu"
     chunks = plan.chunks(planned, len(devices), given / len(devices), wide=wide)
     probe.prove({chunk.shape for chunk in chunks})
+    if options.persistent:
+        platform = devices[0].platform
+        chunks = [replace(chunk, shape=persistent.chosen(chunk.shape, platform)) for chunk in chunks]
     ends = _ends(sweep, chunks, folder, found)
     now = datetime.datetime.now(datetime.UTC)
     path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
@@ -92,6 +97,7 @@ def train(
         "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
         "jax": jax.__version__,
         "jax_config": ambient.settings(),
+        "persistent": options.persistent,
         "ghostsweep": importlib.metadata.version("ghostsweep"),
         "git_commit": _git_commit(),
         "engine_version": ENGINE_VERSION,

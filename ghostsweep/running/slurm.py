@@ -126,6 +126,7 @@ def script(
     arguments += ["--expect", sweep.digest]  # each job reads the files anew
     arguments += [] if asked.memory_bytes is None else ["--memory-gb", f"{asked.memory_bytes / 1e9:g}"]
     arguments += [] if asked.devices is None else ["--devices", str(asked.devices)]
+    arguments += ["--persistent"] * asked.persistent
     words = [sys.executable, "-m", "ghostsweep", "run", str(Path(spec).resolve()), "--out", str(folder.parent)]
     more = given.pop("additional_parameters", {})
     note = f"# Before this is submitted: mkdir -p -m 700 {shlex.quote(str(folder / 'jobs'))}"

@@ -43,6 +43,7 @@ def run(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     memory_bytes: float | None = None,
     devices: int | None = None,
+    persistent: bool = False,
     shard: str | None = None,
     executor: Any = None,
     shards: int | None = None,
@@ -53,8 +54,9 @@ def run(
     `sweep` is a Sweep, a path or a name below sweeps/. Runs already in `out`/<name> are reused by run id.
     `progress` is called between calls of the compiled program. `memory_bytes` is what training may take on all
     devices together, by default half of what is free. `devices` is how many of this machine's GPUs, or else cores,
-    to use, by default all; results do not depend on it. `standing` is told how much of the sweep is done before
-    anything is trained, and once more where a shard has ended.
+    to use, by default all; results do not depend on it. `persistent` keeps each run in one kernel of a GPU from
+    report to report, where its model has one (`rank_one`); its last digits are others, as on another machine.
+    `standing` is told how much of the sweep is done before anything is trained, and once more where a shard has ended.
 
     `shard` "i/n" trains only one of n fixed shares of the sweep: n such calls, on any machines that share the folder,
     need no scheduler, and the last to end puts the tables together. `executor` is anything with the submit method of
@@ -71,7 +73,7 @@ def run(
         sweep = load(finding.find(sweep, sweeps), quick=quick)
     elif quick:
         raise UsageError("quick: a Sweep is already loaded; give load(..., quick=True) instead")
-    options = Options(checkpoint_seconds, memory_bytes, devices)
+    options = Options(checkpoint_seconds, memory_bytes, devices, persistent)
     folder = Path(out) / sweep.name
     if shards is not None and executor is None:
         raise UsageError("shards: missing an executor; shard='i/n' trains one of them here")

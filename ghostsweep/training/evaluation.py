@@ -26,6 +26,9 @@ took 7.4, 7.8 and 14 ns a unit, step and trial in batches of 32, 64 and 128, one
 def evaluate(shape: Shape, params: Params, traced: Traced) -> Evaluation:
     """One epoch of one run: by the model's own hand where it has one, else by autodiff through its outputs or loss."""
     model, task = model_of(shape), task_of(shape)
+    if shape.persistent:
+        assert model.persistent is not None
+        return model.persistent(shape, params, traced)
     if model.evaluate is not None and (task is None or task.name in model.tasks):
         return model.evaluate(shape, params, traced)
     if model.loss is not None:

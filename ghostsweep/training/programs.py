@@ -16,7 +16,7 @@ from ghostsweep.declare import Shape
 from ghostsweep.machine import kernels
 from ghostsweep.models.sizes import cost
 from ghostsweep.plan import Chunk
-from ghostsweep.training import train
+from ghostsweep.training import persistent, train
 
 AHEAD = 6
 """Programs that are compiled before they are needed. Each takes one core and 10 to 30 s for a GPU."""
@@ -39,9 +39,13 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     mesh = Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
     runs, all_runs = PartitionSpec("runs"), PartitionSpec()
     platform = devices[0].platform
-    kernel = platform == "cpu" and cost(shape).kernel and kernels.allowed()
+    kernel = platform == "cpu" and cost(shape).kernel and kernels.allowed() and not shape.persistent
+    if shape.persistent:
+        trainer = persistent.batched(shape, interpret=platform == "cpu")
+    else:
+        trainer = train.in_turn(shape) if kernel else train.batched(shape)
     function = jax.shard_map(
-        train.in_turn(shape) if kernel else train.batched(shape),
+        trainer,
         mesh=mesh,
         in_specs=(runs, runs, all_runs, all_runs),
         out_specs=(runs, PartitionSpec(None, "runs")),

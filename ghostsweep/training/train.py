@@ -6,6 +6,7 @@ Nothing here reads, writes or prints. What is carried (`State`) and what is repo
 import contextlib
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -115,9 +116,22 @@ def train_stretch(
     `stops` has shape (MAX_STOPS + 1,), increasing up to index n_stops; a report's fields have shape
     (MAX_STOPS,), meaningless from n_stops on. Pure; vectorise over `state` and `traced`, not over the stops.
     """
-    model = model_of(shape)
     empty = Report(*(jnp.zeros(MAX_STOPS, shape.dtype) for _ in Report._fields))
-    watched = shape.kernel and repeats_itself(shape, state)
+
+    def next_stop(index: jax.Array, carry: tuple[State, Report]) -> tuple[State, Report]:
+        state, reports = carry
+        state, report = to_stop(shape, state, traced, stops[index], stops[index + 1] - 1)
+        return state, jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
+
+    result: tuple[State, Report] = lax.fori_loop(0, n_stops, next_stop, (state, empty))
+    return result
+
+
+def to_stop(
+    shape: Shape, state: State, traced: Mapping[str, jax.Array], first: jax.Array, last: jax.Array
+) -> tuple[State, Report]:
+    """Train one run from epoch `first` to `last`, of which the report is."""
+    model = model_of(shape)
 
     def quiet(epoch: jax.Array, state: State) -> State:
         return _epoch(shape, state, traced, epoch)[0]
@@ -128,52 +142,51 @@ def train_stretch(
             state = quiet(first + index * model.unroll + offset, state)
         return state, first
 
-    def until_still(first: jax.Array, last: jax.Array, state: State) -> State:
-        """Epochs of one run for itself. What follows one that has left it as it was, bit by bit, is not trained."""
-        zero = jnp.zeros((), shape.dtype)
+    rest = first
+    if model.unroll > 1:
+        blocks = (last - first) // model.unroll
+        rest = first + blocks * model.unroll
+        state, _ = lax.fori_loop(0, blocks, block, (state, first))
+    if shape.kernel and repeats_itself(shape, state):
+        state = _until_still(shape, state, traced, rest, last)
+    else:
+        state = lax.fori_loop(rest, last, quiet, state)
+    state, report = _epoch(shape, state, traced, last)
+    state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
+    if model.bounded:  # every epoch counts
+        state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
+    if model.accuracy_of is not None:
+        state = state._replace(max_accuracy=model.accuracy_of(state.min_loss))
+    return state, report
 
-        def train(epoch: jax.Array, carry: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
-            state, report = _epoch(shape, carry[0], traced, epoch)
-            return state, report.loss, report.grad_norm
 
-        def look(carry: tuple[jax.Array, State, jax.Array, jax.Array, jax.Array]) -> Any:
-            epoch, before, *_ = carry
-            alone = (epoch - first) % LOOK_EPOCHS == 0  # by the same code as the others, in a loop of one epoch
-            end = epoch + jnp.minimum(jnp.where(alone, 1, LOOK_EPOCHS - 1), last - epoch)
-            after, loss, grad_norm = lax.fori_loop(epoch, end, train, (before, zero, zero))
-            still = alone & _same((before.params, before.opt_state), (after.params, after.opt_state))
-            return end, after, still, loss, grad_norm
+def _until_still(
+    shape: Shape, state: State, traced: Mapping[str, jax.Array], first: jax.Array, last: jax.Array
+) -> State:
+    """Epochs of one run for itself. What follows one that has left it as it was, bit by bit, is not trained."""
+    zero = jnp.zeros((), shape.dtype)
 
-        start = first, state, jnp.array(False), zero, zero
-        epoch, state, _, loss, grad_norm = lax.while_loop(lambda carry: (carry[0] < last) & ~carry[2], look, start)
-        left = jnp.where(model.bounded | (state.epochs_done == epoch), last - epoch, 0)  # 0 where it has diverged
+    def train(epoch: jax.Array, carry: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
+        state, report = _epoch(shape, carry[0], traced, epoch)
+        return state, report.loss, report.grad_norm
 
-        def count(_: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            return sums[0] + loss, sums[1] + grad_norm  # one by one, to be rounded as if trained
+    def look(carry: tuple[jax.Array, State, jax.Array, jax.Array, jax.Array]) -> Any:
+        epoch, before, *_ = carry
+        alone = (epoch - first) % LOOK_EPOCHS == 0  # by the same code as the others, in a loop of one epoch
+        end = epoch + jnp.minimum(jnp.where(alone, 1, LOOK_EPOCHS - 1), last - epoch)
+        after, loss, grad_norm = lax.fori_loop(epoch, end, train, (before, zero, zero))
+        still = alone & _same((before.params, before.opt_state), (after.params, after.opt_state))
+        return end, after, still, loss, grad_norm
 
-        loss_sum, grad_norm_sum = lax.fori_loop(0, left, count, (state.loss_sum, state.grad_norm_sum))
-        return state._replace(epochs_done=state.epochs_done + left, loss_sum=loss_sum, grad_norm_sum=grad_norm_sum)
+    start = first, state, jnp.array(False), zero, zero
+    epoch, state, _, loss, grad_norm = lax.while_loop(lambda carry: (carry[0] < last) & ~carry[2], look, start)
+    left = jnp.where(model_of(shape).bounded | (state.epochs_done == epoch), last - epoch, 0)  # 0 where it has diverged
 
-    def to_stop(index: jax.Array, carry: tuple[State, Report]) -> tuple[State, Report]:
-        state, reports = carry
-        first, last = stops[index], stops[index + 1] - 1
-        rest = first
-        if model.unroll > 1:
-            blocks = (last - first) // model.unroll
-            rest = first + blocks * model.unroll
-            state, _ = lax.fori_loop(0, blocks, block, (state, first))
-        state = until_still(rest, last, state) if watched else lax.fori_loop(rest, last, quiet, state)
-        state, report = _epoch(shape, state, traced, last)
-        reports = jax.tree.map(lambda rows, value: rows.at[index].set(value), reports, report)
-        state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
-        if model.bounded:  # every epoch counts
-            state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
-        if model.accuracy_of is not None:
-            state = state._replace(max_accuracy=model.accuracy_of(state.min_loss))
-        return state, reports
+    def count(_: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return sums[0] + loss, sums[1] + grad_norm  # one by one, to be rounded as if trained
 
-    result: tuple[State, Report] = lax.fori_loop(0, n_stops, to_stop, (state, empty))
-    return result
+    loss_sum, grad_norm_sum = lax.fori_loop(0, left, count, (state.loss_sum, state.grad_norm_sum))
+    return state._replace(epochs_done=state.epochs_done + left, loss_sum=loss_sum, grad_norm_sum=grad_norm_sum)
 
 
 def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
@@ -225,12 +238,11 @@ def _same(before: Any, after: Any) -> jax.Array:
 
 def _norm(shape: Shape, arrays: Mapping[str, jax.Array]) -> jax.Array:
     """The norm of all numbers of some arrays."""
-    result: jax.Array = (
-        jnp.sqrt(jnp.stack([total(shape, array * array) for array in arrays.values()]).sum())
-        if shape.kernel
-        else optax.tree.norm(arrays)
-    )
-    return result
+    if not (shape.kernel or shape.persistent):
+        plain: jax.Array = optax.tree.norm(arrays)
+        return plain
+    squares = [total(shape, array * array) for array in arrays.values()]
+    return jnp.sqrt(jnp.stack(squares).sum() if shape.kernel else functools.reduce(operator.add, squares))
 
 
 def stands_still(shape: Shape) -> bool:

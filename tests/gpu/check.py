@@ -11,7 +11,8 @@ widths: microseconds per run and epoch of each protocol, at growing numbers of r
 cpu: the same on this machine's cores. naive: `jit(vmap(grad(scan)))` on the GPU. independent: whether a run's digits
 depend on how many are trained beside it. resumed: a sweep killed and gone on with, against one left alone; compile
 seconds with and without the programs kept. main_job: the first command of README. fig6a: 300 networks for 200,001
-epochs.
+epochs. persistent: the option of that name against golden histories, and its time beside that of the plain program;
+first of all those that time, so that a card which is lent for minutes decides (`--steps persistent`).
 """
 
 import argparse
@@ -30,6 +31,7 @@ from steps import STEPS, alone
 
 LIMITS = {
     "card": 40,
+    "persistent": 170,
     "golden": 150,
     "resumed": 120,
     "independent": 60,
@@ -59,6 +61,18 @@ def _child(name: str, folder: Path, limit: float) -> dict[str, Any]:
     return {"found": found, **taken} | ({"error": error} if error else {})
 
 
+def _persistent(found: Mapping[str, Any]) -> list[str]:
+    """Microseconds of an epoch of all runs, with and without the option."""
+    lines = ["| persistent kernel | runs | us per epoch | plain | times as fast | parameters off |", "|---" * 6 + "|"]
+    for name, row in found.get("times", {}).items():
+        for width, cell in row.items():
+            own, plain = (cell.get(way, {}).get("us", float("nan")) for way in ("persistent", "plain"))
+            lines.append(f"| {name} | {width} | {own:.3g} | {plain:.3g} | {plain / own:.1f} | {cell.get('off')} |")
+    bad = {name: row for name, row in found.get("golden", {}).items() if row.get("first_beyond", 0) is not None}
+    good = len(found.get("golden", {})) - len(bad)
+    return lines + ["", f"Its golden histories: {good} of {good + len(bad)} within tolerance; others: `{bad}`"]
+
+
 def report(results: Mapping[str, Any]) -> str:
     """The results as Markdown."""
     about = results.get("card", {}).get("found", {})
@@ -85,6 +99,7 @@ def report(results: Mapping[str, Any]) -> str:
         good = [name for name, row in mine.items() if row.get("first_beyond", 0) is None]
         lines += ["", f"Golden histories, {dtype}: {len(good)} of {len(mine)} within tolerance up to their horizon."]
         lines += [f"- {name}: {row}" for name, row in mine.items() if name not in good]
+    lines += ["", *_persistent(results.get("persistent", {}).get("found", {}))]
     for name in ("independent", "resumed", "main_job", "fig6a"):
         lines += ["", f"{name}: `{json.dumps(results.get(name))}`"]
     lines += ["", f"Steps: {json.dumps({name: row.get('step_s') for name, row in results.items()})}"]
@@ -121,7 +136,7 @@ def main() -> None:
         step("card")
         with concurrent.futures.ThreadPoolExecutor(len(BESIDE)) as pool:
             list(pool.map(step, [name for name in BESIDE if name in options.steps]))
-        for name in ("widths", "many", "main_job", "fig6a", "naive"):
+        for name in ("persistent", "widths", "many", "main_job", "fig6a", "naive"):
             if name in options.steps:
                 step(name)
     print(report(results))

@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import measuring
+from measuring import ROOT, golden_names, golden_of, keep, seconds_of, trainer_of
+from persistent import persistent
+
 from ghostsweep.machine import resources
 from ghostsweep.spec import shape_of
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 WIDTHS = (128, 1024, 8192, 65536)
 CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -55,57 +58,11 @@ seed = { range = 4 }
 """
 
 
-def _run_of(name: str, **fields: Any) -> Any:
+def run_of(name: str, **fields: Any) -> Any:
     from ghostsweep import Run
 
     own = PROTOCOLS[name] if name in PROTOCOLS else MANY[name][0]
     return Run(**{"learning_rate": 1e-3, "epochs": 1} | own | fields)
-
-
-def _trainer(run: Any, width: int, devices: tuple[Any, ...]) -> tuple[Callable[[int], Any], float]:
-    """A function that trains `width` seeds for so many epochs, and its compile seconds."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from ghostsweep.training import programs, train
-
-    shape = shape_of(run.fields)
-    program = programs.program(shape, width, devices)
-    columns = {name: np.full(width, getattr(run, name)) for name in shape.traced}
-    state, traced = train.start(shape, columns | {"seed": np.arange(width), "first_epoch": np.zeros(width)})
-    with train.precision(shape):
-        state, traced = jax.device_put((state, traced), program.sharding)
-
-    def trainer(epochs: int) -> Any:
-        nonlocal state
-        stops = np.full(train.MAX_STOPS + 1, epochs, np.int32)
-        stops[0] = 0
-        with train.precision(shape):
-            state, report = program.call(state, traced, jnp.asarray(stops), jnp.int32(1))
-            jax.block_until_ready(state)
-        return state, report
-
-    return trainer, program.compile_seconds
-
-
-def _seconds(trainer: Callable[[int], Any], budget: float) -> float:
-    """Seconds of an epoch, at best of a few calls within the budget."""
-    trainer(1)
-    epochs, began = 1, time.perf_counter()
-    while True:
-        at = time.perf_counter()
-        trainer(epochs)
-        took = time.perf_counter() - at
-        if took > budget / 4:
-            break
-        epochs = max(epochs * 2, min(epochs * 16, int(epochs * budget / 3 / max(took, 1e-5))))
-    best = took
-    while time.perf_counter() - began < budget:
-        at = time.perf_counter()
-        trainer(epochs)
-        best = min(best, time.perf_counter() - at)
-    return best / epochs
 
 
 def card() -> dict[str, Any]:
@@ -129,57 +86,17 @@ def card() -> dict[str, Any]:
 
 def golden() -> dict[str, Any]:
     """The largest relative difference of the loss up to each file's horizon, in both precisions, and seconds."""
-    sys.path.insert(0, str(ROOT / "tests/golden"))
-    import numpy as np
-    import test_golden_networks as networks
-
-    from ghostsweep import Run, train_one
-
-    def compare(name: str, dtype: str) -> dict[str, Any]:
-        began = time.perf_counter()
-        if name.startswith("canonical"):
-            if dtype == "float32":
-                return {}
-            arrays = np.load(ROOT / "tests/golden" / f"{name}.npz")
-            _, timescale, rate = name.split(".", 2)
-            fields = {"model": "canonical", "timescale": float(timescale[1:]), "learning_rate": float(rate[2:])}
-            epochs, params, allowed = len(arrays["r"]), {"r": arrays["r"][0]}, 1e-6
-        else:
-            column, allowed = networks.HORIZON[dtype]
-            epochs = int(networks.HORIZONS.loc[name, column])
-            if name.split(".seed")[0] in networks.KINDS:
-                fields, params, arrays = networks.golden(name)
-            else:
-                arrays = np.load(ROOT / "tests/golden" / f"{name}.npz")
-                rate = float(name.split(".lr")[1].removesuffix(".abrupt"))
-                fields = {"model": "rank_one", "timescale": 20, "learning_rate": rate}
-                params = {key: arrays[f"init.{key}"] for key in ("m", "n", "b")}
-            fields = fields | {"dtype": dtype}
-        found = train_one(Run(**fields, epochs=epochs), params).loss
-        off = np.abs(np.asarray(found, float) / arrays["loss"][:epochs] - 1)
-        beyond = np.flatnonzero(off > allowed)
-        return {
-            "epochs": epochs,
-            "off": float(off.max()),
-            "allowed": allowed,
-            "first_beyond": int(beyond[0]) if len(beyond) else None,
-            "seconds": round(time.perf_counter() - began, 2),
-        }
-
-    # The file whose readout is scaled takes two phases, and one has no history of the loss.
-    names = [name for name in networks.HORIZONS.index if "normalised" not in name]
-    names += sorted(path.stem for path in (ROOT / "tests/golden").glob("canonical.*.npz"))
     kept: dict[str, Any] = {}
-    jobs = [(name, dtype) for dtype in ("float64", "float32") for name in names]
+    jobs = [(name, dtype) for dtype in ("float64", "float32") for name in golden_names()]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        waiting = {pool.submit(compare, *job): job for job in jobs}
+        waiting = {pool.submit(golden_of, *job): job for job in jobs}
         for future in concurrent.futures.as_completed(waiting):
             name, dtype = waiting[future]
             try:
                 kept[f"{name} {dtype}"] = future.result()
             except Exception as error:
                 kept[f"{name} {dtype}"] = {"error": f"{type(error).__name__}: {error}"[:300]}
-            _keep(kept)
+            keep(kept)
     return kept
 
 
@@ -199,16 +116,16 @@ def _timed(jobs: list[tuple[str, int]], budget: float) -> dict[str, Any]:
     devices = tuple(jax.local_devices())
     found: dict[str, Any] = {}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        built = {job: pool.submit(_trainer, _run_of(job[0]), job[1], devices) for job in jobs}
+        built = {job: pool.submit(trainer_of, run_of(job[0]), job[1], devices) for job in jobs}
     for name, width in jobs:  # once all are compiled, so that nothing else is at work
         row = found.setdefault(name, {})
         try:
             trainer, compiling = built.pop((name, width)).result()
-            each = _seconds(trainer, budget)
+            each = seconds_of(trainer, budget)
             row[str(width)] = {"us": each / width * 1e6, "epoch_ms": each * 1e3, "compile_s": compiling}
         except Exception as error:
             row[str(width)] = {"error": f"{type(error).__name__}: {error}"[:300]}
-        _keep(found)
+        keep(found)
     return found
 
 
@@ -220,12 +137,12 @@ def cpu() -> dict[str, Any]:
     devices = tuple(engine.local_devices(resources.cores()))
     found = {"cores": len(devices)}
     for name in PROTOCOLS:
-        run = _run_of(name)
+        run = run_of(name)
         width = plan.widest(shape_of(run.fields), len(devices), 1e9)
-        trainer, compiling = _trainer(run, width, devices)
-        each = _seconds(trainer, 1.0)
+        trainer, compiling = trainer_of(run, width, devices)
+        each = seconds_of(trainer, 1.0)
         found[name] = {"us": each / width * 1e6, "width": width, "compile_s": compiling}  # type: ignore[assignment]
-        _keep(found)
+        keep(found)
     return found
 
 
@@ -238,13 +155,13 @@ def naive(width: int = 8192) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for name in ("rank-one, T = 20", "readout, K = 10", "dcdt, full", "readout, full"):
-        run = _run_of(name)
-        trainer, _ = _trainer(run, width, tuple(jax.local_devices()))
+        run = run_of(name)
+        trainer, _ = trainer_of(run, width, tuple(jax.local_devices()))
         state, _ = trainer(1)
         params = {key: np.asarray(value) for key, value in state.params.items()}
         compiling, plain = baselines.naive_jax(run, params)
-        found[name] = {"us": _seconds(plain, 0.4) / width * 1e6, "width": width, "compile_s": compiling}
-        _keep(found)
+        found[name] = {"us": seconds_of(plain, 0.4) / width * 1e6, "width": width, "compile_s": compiling}
+        keep(found)
     return found
 
 
@@ -257,14 +174,14 @@ def independent() -> dict[str, Any]:
     for name in ("rank-one, T = 20", "readout, K = 10", "dcdt, full", "canonical"):
         ends = []
         for width in (8, 1024):
-            trainer, _ = _trainer(_run_of(name, learning_rate=1e-9 if name == "canonical" else 1e-3), width,
+            trainer, _ = trainer_of(run_of(name, learning_rate=1e-9 if name == "canonical" else 1e-3), width,
                                   tuple(jax.local_devices()))  # fmt: skip
             state, _ = trainer(200)
             ends.append({key: np.asarray(value)[:8] for key, value in state.params.items()})
         found[name] = max(
             float(np.abs(ends[1][key] - value).max() / np.abs(value).max()) for key, value in ends[0].items()
         )
-        _keep(found)
+        keep(found)
     return found
 
 
@@ -322,7 +239,7 @@ def resumed() -> dict[str, Any]:
         curves = [pd.read_parquet(f"{place}/{way}/small/curves.parquet").sort_values(["run_id", "epoch"],
                   ignore_index=True) for way in ("alone", "struck")]  # fmt: skip
         found["curves_equal"] = curves[0].equals(curves[1])
-        _keep(found)
+        keep(found)
         found["again_s"] = _sweep("run", str(spec), "--out", f"{place}/again")
         for way in ("alone", "again"):
             found[f"{way}_compile_s"] = _sessions(Path(place, way, "small"))[0].get("compile_seconds")
@@ -339,7 +256,7 @@ def main_job() -> dict[str, Any]:
                 verb, "canonical_lr_timescale", "--out", place, *more, log=f"{place}/{verb}.log"
             )
             found[verb] = Path(place, f"{verb}.log").read_text()[-400:]
-            _keep(found)
+            keep(found)
         ended = _sessions(Path(place, "canonical_lr_timescale"))
         found["sessions"] = [{key: value for key, value in one.items() if "seconds" in key} for one in ended]
     return found
@@ -370,19 +287,12 @@ def fig6a(seconds: float = 150) -> dict[str, Any]:
 
 
 STEPS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    step.__name__: step for step in (card, golden, widths, many, cpu, naive, independent, resumed, main_job, fig6a)
+    step.__name__: step
+    for step in (card, golden, persistent, widths, many, cpu, naive, independent, resumed, main_job, fig6a)
 }
-_place: Path | None = None
-
-
-def _keep(found: Mapping[str, Any]) -> None:
-    """Write what a step has found so far."""
-    if _place is not None:
-        _place.write_text(json.dumps(found))
 
 
 def alone(name: str, path: Path) -> None:
     """One step in this process, what it finds written to the path."""
-    global _place
-    _place = path
-    _keep(STEPS[name]())
+    measuring.place = path
+    keep(STEPS[name]())
