@@ -36,8 +36,6 @@ def lacks(found: Tables, sweeps: str | Path = finding.OWN) -> Lacks | None:
     sweep = _sweep(found, Path(sweeps))
     if sweep is None:
         return Lacks(len(found.runs), 0, {}, ()) if _is_unfinished(found) else None
-    if sweep.refine is not None and not _is_unfinished(found) and not ledger.changes(sweep, found.meta):
-        return None  # without planning the whole grid, of which refinement trains some
     state = ledger.status(sweep, found.folder.parent)
     done = min(len(found.runs), state.runs)  # of those on disk some may be in no table: runs that were not planned once
     if not state.left and not state.changed and done == state.runs:

@@ -13,6 +13,7 @@ import ghostsweep
 from ghostsweep import UsageError, plan
 from ghostsweep.analysis import refined
 from ghostsweep.plan.groups import Group
+from ghostsweep.running import lacking, sessions
 from ghostsweep.running.ledger import Status, work
 from ghostsweep.spec import loads
 from ghostsweep.store import parts, tables
@@ -68,6 +69,30 @@ def test_an_interrupted_refinement_goes_on_to_the_same_runs(tmp_path: Path, monk
     pd.testing.assert_frame_equal(parts.runs, whole.runs, rtol=1e-9)
     state = ghostsweep.status(sweep, tmp_path / "parts")
     assert (state.growing, state.done, state.runs) == (False, len(whole.runs), len(whole.runs))
+
+
+def test_a_refinement_killed_between_two_levels_lacks_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, trained = loads(TEXT + REFINE, name="some"), [0]
+    original = sessions.train
+
+    def killed(*args: Any) -> Any:
+        trained[0] += 1
+        if trained[0] > 1:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(sessions, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ghostsweep.run(sweep, out=tmp_path)
+    found = ghostsweep.read("some", tmp_path)
+    assert found.meta["sessions"][-1]["ended"] == "all done"
+    lacks = lacking.lacks(found, tmp_path)
+    assert lacks is not None and lacks.runs < lacks.planned
+    monkeypatch.setattr(sessions, "train", original)
+    ghostsweep.run(sweep, out=tmp_path)
+    assert lacking.lacks(ghostsweep.read("some", tmp_path), tmp_path) is None
 
 
 def test_a_refined_sweep_stands_as_its_whole_plan_says_whatever_is_there(tmp_path: Path) -> None:
