@@ -197,7 +197,8 @@ class Model:
     of the training loop. accuracy_of(loss), where accuracy is a falling function of it. cost(shape) and
     n_parameters(shape), else from the sizes of parameters and trials. before_epoch(params, traced): parameters as an
     epoch begins. evidence: numbers of its own from the parameters at the end. activation(shape, params, traced): when a
-    model without outputs becomes active. check(fields) and version as of a task.
+    model without outputs becomes active. persistent(shape, params, traced): as `evaluate`, of what a kernel of a GPU
+    has (`training.persistent`). check(fields) and version as of a task.
 
     Plain numbers of a run's fields, for its analysis: theory(fields), the learning rate at which theory puts the upper
     boundary of what can be learned (NaN: it says nothing); floor(fields), a loss that no parameters can undercut;

@@ -266,7 +266,7 @@ def _cost(shape: Shape) -> Cost:
     """
     size, slower = (8, 2.0) if shape.dtype == "float64" else (4, 1.0)
     steps, units = shape.n_steps, shape.n_units
-    kernel = units >= 2 * VECTOR
+    kernel = units >= 2 * VECTOR and shape.task == "delayed_activation"  # else without the hand-written gradient
     seconds = (0.55e-9 if kernel else 1.9e-9) * steps * units * slower
     return Cost(300, seconds, int(size * units * (2 * steps + 24)), kernel)
 

@@ -103,9 +103,10 @@ def _is_alone(shape: Shape, trials: int) -> bool:
 
     Us of one core, side by side and alone: N = 100, T = 20 rank 1 7.0 and 4.3, 10 17.5 and 10.2, 30 40 and 20, 100 122
     and 83, full 47 and 36; N = 1000, rank 10 120 and 111; full rank 500 930 and 1081; float64 full rank 78 and 88;
-    dcdt, two trials, rank 10 32 and 17, full 52 and 52; dmts, four, rank 10 54 and 41, full 90 and 112.
+    dcdt, two trials, rank 10 32 and 17, full 52 and 52; dmts, four, rank 10 54 and 41, full 90 and 112. Not with a
+    user's task, in which there may be what stops XLA in a kernel.
     """
-    if shape.stochastic or shape.get("n_outputs", 1) > 1 or shape.n_units > 300:
+    if "@" in (shape.task or "") or shape.stochastic or shape.get("n_outputs", 1) > 1 or shape.n_units > 300:
         return False
     return trials <= 4 if shape.get("rank") else trials == 1 and shape.dtype == "float32"
 

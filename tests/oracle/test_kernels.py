@@ -1,5 +1,6 @@
 """One run after the other in a kernel (`train.in_turn`) trains as all runs side by side do (`train.batched`)."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -98,3 +99,19 @@ def test_what_is_measured_slower_in_a_kernel_stays_out_of_it() -> None:
     assert not alone(model="full_rank", task="dcdt", **CUES)
     assert alone(model="low_rank", rank=2, task="dmts", **CUES)
     assert not alone(model="low_rank", rank=2, task="dmts", **CUES, noise_sigma=0.01)
+
+
+def test_what_could_stop_the_compiler_stays_out_of_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = shape_of(Run(model="full_rank", timescale=20, learning_rate=0.1, epochs=1).fields)
+    rank_one = shape_of(Run(model="rank_one", timescale=20, learning_rate=0.1, epochs=1).fields)
+    for each in (shape, rank_one):
+        assert cost(each).kernel
+        assert not cost(dataclasses.replace(each, task="own@0123456789abcdef")).kernel
+    assert kernels.allowed()
+    assert kernels.options("cpu", kernel=False).keys() < kernels.options("cpu", kernel=True).keys()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=dot")
+    assert not kernels.allowed()
+    assert kernels.options("cpu", kernel=True) == kernels.options("cpu", kernel=False) != {}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=256")
+    assert kernels.allowed()
+    assert kernels.options("cpu", kernel=False) == kernels.options("gpu", kernel=True) == {}
