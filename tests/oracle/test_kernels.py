@@ -14,6 +14,7 @@ from ghostsweep.declare.sums import total
 from ghostsweep.machine import kernels
 from ghostsweep.models.sizes import cost
 from ghostsweep.spec import shape_of
+from ghostsweep.tasks.delayed_activation import TASK
 from ghostsweep.training import train
 
 CUES = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
@@ -102,11 +103,11 @@ def test_what_is_measured_slower_in_a_kernel_stays_out_of_it() -> None:
 
 
 def test_what_could_stop_the_compiler_stays_out_of_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = shape_of(Run(model="full_rank", timescale=20, learning_rate=0.1, epochs=1).fields)
-    rank_one = shape_of(Run(model="rank_one", timescale=20, learning_rate=0.1, epochs=1).fields)
-    for each in (shape, rank_one):
-        assert cost(each).kernel
-        assert not cost(dataclasses.replace(each, task="own@0123456789abcdef")).kernel
+    own = dataclasses.replace(TASK, name="own")
+    for model in ("full_rank", "rank_one"):
+        for task, kernel in (("delayed_activation", True), (own, False)):
+            run = Run(model=model, task=task, timescale=20, learning_rate=0.1, epochs=1)
+            assert cost(shape_of(run.fields)).kernel == kernel
     assert kernels.allowed()
     assert kernels.options("cpu", kernel=False).keys() < kernels.options("cpu", kernel=True).keys()
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=dot")
