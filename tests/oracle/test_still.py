@@ -107,9 +107,11 @@ def test_what_is_timed_for_an_estimate_is_not_skipped() -> None:
     def slowness(rate: float) -> float:
         fields = Run(model="rank_one", timescale=20, learning_rate=rate, epochs=9_999).fields
         group = Group(shape_of(fields), 9_999, 1, 4, fields)
-        return min(calibrate.measure([(group, 4)], jax.local_devices()[:1], 0.0)[0].slowness for _ in range(3))
+        return calibrate.measure([(group, 4)], jax.local_devices()[:1], 0.0)[0].slowness
 
-    assert 0.4 < slowness(1e4) / slowness(1e-3) < 2.5
+    turns = [(slowness(1e4), slowness(1e-3)) for _ in range(8)]  # by turns, so that others slow both
+    thrown, learns = map(min, zip(*turns, strict=True))
+    assert 0.4 < thrown / learns < 2.5, turns
 
 
 @pytest.mark.parametrize(
