@@ -1,5 +1,6 @@
 """What models, tasks and update rules declare: fields and the contract. No JAX, no pandas, no files."""
 
+from ghostsweep.declare.data import Data
 from ghostsweep.declare.field import Field, is_null
 from ghostsweep.declare.model import (
     Cost,
@@ -18,6 +19,7 @@ from ghostsweep.declare.shape import Shape
 
 __all__ = [
     "Cost",
+    "Data",
     "Evaluation",
     "Evidence",
     "Field",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ghostsweep.declare.data import Data
 from ghostsweep.declare.field import Field
 from ghostsweep.declare.shape import Shape
 
@@ -150,9 +151,9 @@ class Task:
     program is compiled for, by default its fields that are not traced. levels(fields): the losses and the accuracy
     that outputs reach which know nothing; by default computed from the trials. check(fields) yields what is wrong with
     a combination of values of the fields `together`. tally: numbers of its own that are kept up through the epochs.
-    outcomes: of its own, in phase diagrams instead of the usual ones and in tables beside them. version: raised by hand
-    with what changes its numbers; "" for the digest of its file. about: what it is, in a line; "" for the first of its
-    file.
+    outcomes: of its own, in phase diagrams instead of the usual ones and in tables beside them. data: arrays, in
+    `traced` by name. version: raised by hand with what changes its numbers; "" for the digest of its file and of all
+    else that its functions reach. about: what it is, in a line; "" for the first of its file.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Task:
     check: Callable[[Values], Mistakes] = no_mistakes
     tally: Tally | None = None
     outcomes: Outcomes | None = None
+    data: Data | None = None
     version: str = ""
     about: str = ""
 
@@ -198,7 +200,7 @@ class Model:
     n_parameters(shape), else from the sizes of parameters and trials. before_epoch(params, traced): parameters as an
     epoch begins. evidence: numbers of its own from the parameters at the end. activation(shape, params, traced): when a
     model without outputs becomes active. persistent(shape, params, traced): as `evaluate`, of what a kernel of a GPU
-    has (`training.persistent`). check(fields) and version as of a task.
+    has (`training.persistent`). check(fields), data and version as of a task.
 
     Plain numbers of a run's fields, for its analysis: theory(fields), the learning rate at which theory puts the upper
     boundary of what can be learned (NaN: it says nothing); floor(fields), a loss that no parameters can undercut;
@@ -235,6 +237,7 @@ class Model:
     persistent: Callable[[Shape, Params, Traced], Evaluation] | None = None
     together: tuple[str, ...] = ()
     check: Callable[[Values], Mistakes] = no_mistakes
+    data: Data | None = None
     version: str = ""
     about: str = ""
 

@@ -16,6 +16,8 @@ from ghostsweep.declare import Shape
 from ghostsweep.plan import Plan, Shard, groups, lie_on, may_repeat
 from ghostsweep.plan.groups import Group
 from ghostsweep.spec import ENGINE_VERSION, Sweep
+from ghostsweep.spec.code import Code
+from ghostsweep.spec.executing import file_digest
 from ghostsweep.store import files, locks, parts, tables
 from ghostsweep.store.tables import Stored
 
@@ -174,9 +176,20 @@ def _of_these_texts(sweep: Sweep, folder: Path) -> int:
         then = about.get(code.reference, {})
         name, _, version = str(then.get("name", "")).partition("@")
         if code.kind in runs:
-            now = version if version != then.get("digest") else code.digest
-            runs = runs[runs[code.kind] == f"{name}@{now}"]
+            same = _declares(then) or (then.get("digest") == code.digest and not _other_data(code, then))
+            runs = runs[runs[code.kind] == f"{name}@{version if same else code.digest}"]
     return min(len(runs), sweep.n_runs)
+
+
+def _declares(about: Mapping[str, Any]) -> bool:
+    """Whether a model or task, as stored, declares its version."""
+    return bool(about.get("version", not str(about.get("name", "")).endswith(f"@{about.get('digest')}")))
+
+
+def _other_data(code: Code, about: Mapping[str, Any]) -> list[str]:
+    """Files of data that are not as they were when results were put together."""
+    stored = about.get("data", {}).items()
+    return [name for name, digest in stored if file_digest(Path(code.folder, name)) != digest]
 
 
 def _counted(sweep: Sweep, found: Stored) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
@@ -212,13 +225,11 @@ def changes(sweep: Sweep, meta: Mapping[str, Any]) -> tuple[str, ...]:
         found.append("the sweep file has changed: runs that it still asks for are kept")
     for code in sweep.code:
         about = stored.get(code.reference, {})
-        if about.get("digest", code.digest) == code.digest:
-            continue
-        declared = not str(about.get("name", "")).endswith(f"@{about['digest']}")
-        kept = (
-            "runs are kept as long as it declares the same version" if declared else "runs of another text do not count"
-        )
-        found.append(f"{code.reference} has changed: {kept}")
+        other = [] if about.get("digest", code.digest) == code.digest else [code.reference]
+        kept = "runs of another text do not count"
+        if _declares(about):
+            kept = "runs are kept as long as it declares the same version"
+        found += [f"{name} has changed: {kept}" for name in [*other, *_other_data(code, about)]]
     if not found and stored.keys() != {code.reference for code in sweep.code}:
         found.append("other models or tasks are in files")
     return tuple(found)

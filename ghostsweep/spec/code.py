@@ -1,15 +1,13 @@
 """Users' own models and tasks: files that a sweep names, kept as text that goes wherever the sweep goes.
 
 Their code is executed by planning and training alone. What runs have as their model or task is NAME@VERSION, where the
-version is the declared one or the digest of the file's text, blank lines and lines of comment apart: runs of an edited
-file are never mixed with those of the old one.
+version is the declared one or a digest of the file's text, blank lines and lines of comment apart, and of all else that
+its functions reach (`models.reach`): runs of an edited file are never mixed with those of the old one.
 """
 
 import importlib.util
-import sys
 import tempfile
 import traceback
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,54 +16,91 @@ from typing import Any
 from ghostsweep.declare.field import RESULTS
 from ghostsweep.declare.model import Model, Task
 from ghostsweep.errors import UsageError
-from ghostsweep.models import registry
+from ghostsweep.models import reach, registry, texts
+from ghostsweep.models.texts import Source
+from ghostsweep.spec.executing import Executed, execute, file_digest
 from ghostsweep.spec.parts import FIRST, LAST, every_result
 
 KINDS: dict[str, type[Model] | type[Task]] = {"model": Model, "task": Task}
 TAKEN = RESULTS | {field.name for field in (*FIRST, *LAST)} | {"run_id", "outcome", "task_outcome", "learned_loss"}
 MAX_BYTES = 1_000_000
 """Size of such a file."""
-_LOADED: dict[tuple[str, str], types.ModuleType] = {}
-"""Modules by path and digest of what was executed."""
+_LOADED: dict[tuple[str, str], Executed] = {}
+"""By path and digest of what was executed."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """One model or task of a user: where it was found, and its text as it was then."""
+    """One model or task of a user: where it was found, and its text as it was then.
+
+    modules: those of the user's that it imports, as they were then. folder: where its data are, an absolute path.
+    """
 
     kind: str
     reference: str
     path: str
     attribute: str
     text: str
+    modules: tuple[Source, ...] = ()
+    folder: str = "."
 
     @property
     def digest(self) -> str:
-        """Of its text, without blank lines and lines of comment."""
-        return registry.digest_of(self.text)
+        """Of its text and of what it imports from beside it, without blank lines and lines of comment."""
+        return registry.digest_of(self.text, *self._others)
 
     @property
-    def kept(self) -> dict[str, str]:
+    def _others(self) -> tuple[str, ...]:
+        return tuple(texts.meaningful(each.text) for each in self.modules)
+
+    @property
+    def kept(self) -> dict[str, Any]:
         """What is stored with results: its digest, and all that it takes to train a run of it again."""
-        about = {"kind": self.kind, "attribute": self.attribute, "name": self.load(), "digest": self.digest}
-        return about | {"text": self.text}
+        name, part = self.load(), self._part()
+        about: dict[str, Any] = {"kind": self.kind, "attribute": self.attribute, "name": name, "digest": self.digest}
+        about |= {"version": part.version, "text": self.text}
+        if self.modules:
+            about["modules"] = [list(each) for each in self.modules]
+        files = [Path(path) for path in self._executed().files]
+        if part.data is not None and isinstance(part.data.source, str | Path):
+            files.append(Path(self.folder, part.data.source))
+        beside = {str(path.relative_to(self.folder)): path for path in files if path.is_relative_to(self.folder)}
+        return about | ({"data": {name: file_digest(path) for name, path in beside.items()}} if beside else {})
 
     @classmethod
     def of_results(cls, about: Mapping[str, Any]) -> "tuple[Code, ...]":
         """The models and tasks of users that results were trained with, from what their meta.json says."""
-        stored = about.get("code", {}).items()
-        return tuple(cls(c["kind"], name, f"{name} (as stored)", c["attribute"], c["text"]) for name, c in stored)
+        return tuple(
+            cls(
+                c["kind"],
+                name,
+                f"{name} (as stored)",
+                c["attribute"],
+                c["text"],
+                tuple(Source(*each) for each in c.get("modules", ())),
+                str(here(name).joinpath(name.partition(":")[0]).parent.absolute()),
+            )
+            for name, c in about.get("code", {}).items()
+        )
 
     def load(self) -> str:
         """Execute it, once a process; return the name that runs have it by.
 
         Raises UsageError for whatever goes wrong, with the line of the file.
         """
-        module = _LOADED.get((self.path, self.digest)) or self._execute()
-        wanted = KINDS[self.kind]
-        found = {name: part for name, part in vars(module).items() if isinstance(part, wanted)}
+        part = self._part()
+        self._declared(part)
+        done, own = self._executed(), [each.name for each in self.modules]
+        homes = [reach.home(text, vars(each), own) for each, text in ((done.module, done.text), *done.others)]
+        origin = f"{self.path}:{self.attribute}"
+        known = registry.Known(self.text, self._others, tuple(homes), origin, Path(self.folder), executed=True)
+        return registry.named(part, known)
+
+    def _part(self) -> Model | Task:
+        module, wanted = self._executed().module, KINDS[self.kind]
+        found: dict[str, Any] = {name: part for name, part in vars(module).items() if isinstance(part, wanted)}
         if self.attribute:
-            part = getattr(module, self.attribute, None)
+            part: Any = getattr(module, self.attribute, None)
             if not isinstance(part, wanted):
                 there = "not there" if part is None else f"found a {type(part).__name__}"
                 raise self._wrong(f"{self.attribute}: {there}; allowed: {_names(found, wanted)}")
@@ -73,22 +108,21 @@ class Code:
             (part,) = found.values()
         else:
             raise self._wrong(f"found {len(found)} of them; allowed: FILE.py:NAME with {_names(found, wanted)}")
-        self._declared(part)
-        return registry.named(part, self.digest)
+        one: Model | Task = part
+        return one
 
-    def _execute(self) -> types.ModuleType:
-        module = types.ModuleType(f"ghostsweep_own_{self.digest}")
-        module.__file__ = self.path
-        try:
-            code = compile(self.text, self.path, "exec")
-            sys.modules[module.__name__] = module  # dataclasses and pickle look there
-            exec(code, vars(module))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a SystemExit too: a user's file must not end the command in silence
-            raise told(error, self.path) from None
-        _LOADED[self.path, self.digest] = module
-        return module
+    def _executed(self) -> Executed:
+        """What its text is executed as, once a process, and again where files that it read have changed."""
+        found = _LOADED.get((self.path, self.digest))
+        if found is None or not found.is_current():
+            try:
+                found = execute(f"ghostsweep_own_{self.digest}", self.path, self.text, self.modules)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a SystemExit too: a user's file must not end the command in silence
+                raise told(error, self.path) from None
+            _LOADED[self.path, self.digest] = found
+        return found
 
     def _wrong(self, said: str) -> UsageError:
         return UsageError(f"{self.path}: {self.kind} {said}")
@@ -186,4 +220,5 @@ def read(kind: str, reference: str, folder: Path) -> Code:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    return Code(kind, reference, str(path), attribute, text)
+    modules = texts.imported(path, text)
+    return Code(kind, reference, str(path), attribute, text, modules, str(path.parent.absolute()))

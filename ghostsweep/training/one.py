@@ -10,7 +10,7 @@ from ghostsweep.declare import Shape
 from ghostsweep.machine import ambient
 from ghostsweep.spec import Run, shape_of
 from ghostsweep.spec.parts import inherited
-from ghostsweep.training import programs, train
+from ghostsweep.training import probe, programs, train
 from ghostsweep.training.history import History
 
 
@@ -30,6 +30,7 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
         run = _later(run, after.run)
     fields = run.fields
     shape = shape_of(fields)
+    probe.prove([shape])
     columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
     state, traced = train.start(shape, columns)
     if initial is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ghostsweep.declare import Evaluation, Model, Result, Shape, Task, Trials
 from ghostsweep.errors import UsageError
-from ghostsweep.models import model_of, steps, task_of
+from ghostsweep.models import model_of, registry, steps, task_of
 from ghostsweep.models.sizes import arguments
 from ghostsweep.spec.code import told
 from ghostsweep.training import train
@@ -22,6 +22,8 @@ def prove(shapes: Iterable[Shape]) -> None:
     Raises UsageError, one line that names the file, the function, what was found and what is allowed.
     """
     for shape in shapes:
+        for name in (shape.model, shape.task):
+            registry.unchanged(name)
         if "@" in shape.model or "@" in (shape.task or ""):
             with train.precision(shape):
                 _prove(shape)
