@@ -13,7 +13,8 @@ class Shape:
 
     sizes: whole numbers, truth values and texts by name, which are attributes too (`shape.n_units`). traced: the
     fields that enter the program as one number a run. A field that is null for the run is not among them, so that what
-    it would add (momentum, clipping ...) is left out of the program. random: what draws random numbers every epoch:
+    it would add (momentum, clipping ...) is left out of the program. whole, truths: those of models and tasks that are
+    whole numbers, and truth values, in the program too. random: what draws random numbers every epoch:
     the fields that do so where above 0, and "trials". texts: digests of the texts of a user's model and task, so that
     no program of an edited file is used again, whatever version it declares. kernel: whether the program is one kernel
     of a CPU core that trains run after run (`Cost.kernel`), where sums and products are best written otherwise.
@@ -27,6 +28,8 @@ class Shape:
     schedule: str = "constant"
     sizes: tuple[tuple[str, Any], ...] = ()
     traced: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
+    truths: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
     texts: tuple[str, str] = ("", "")
     kernel: bool = False
@@ -41,7 +44,9 @@ class Shape:
     def traced_types(self) -> dict[str, str]:
         """Names and types of what is traced: one value per run of each."""
         counts = ("seed", "first_epoch") if self.stochastic else ("seed",)
-        return dict.fromkeys(self.traced, self.dtype) | dict.fromkeys(counts, "uint32")
+        types = dict.fromkeys(self.traced, self.dtype) | dict.fromkeys(self.truths, "bool")
+        types |= dict.fromkeys(self.whole, "int64" if self.dtype == "float64" else "int32")
+        return types | dict.fromkeys(counts, "uint32")
 
     @property
     def sizes_in_words(self) -> list[str]:

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from scipy.special import expit
 
-from ghostsweep.dynamics.programs import Array, Networks, closed_form
+from ghostsweep.dynamics.programs import TAU, Array, Networks, closed_form
 from ghostsweep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Flow:
         held = {"back": self.back, "bias": self.bias, "into": self.into, "w_in": self.w_in}
         params = {name: value[None] for name, value in held.items() if value is not None}
         return Networks(
-            closed_form, params, {"tau": np.ones(1)}, self.dimension, int(self.w_in is not None), self.n_units
+            closed_form, params, {TAU: np.ones(1)}, self.dimension, int(self.w_in is not None), self.n_units
         )
 
 

@@ -16,7 +16,7 @@ from ghostsweep.declare import Shape
 from ghostsweep.dynamics import reduction, visits
 from ghostsweep.dynamics.fixed_points import fixed_points_of_all
 from ghostsweep.dynamics.flow import THRESHOLD, Flow, Params, any_flow, flow_of
-from ghostsweep.dynamics.programs import Array, Networks, closed_form
+from ghostsweep.dynamics.programs import TAU, Array, Networks, closed_form
 from ghostsweep.dynamics.search import Places, chosen, places
 from ghostsweep.dynamics.slow_points import NEUTRAL_TOLERANCE, stability
 from ghostsweep.errors import UsageError
@@ -52,7 +52,7 @@ def judge(
 ) -> pd.DataFrame:
     """A row for each place, with a column `network`, its number, before those of `ghostsweep.ghosts`."""
     reduced = reduction.reduce(networks, found.at, found.points, u)
-    tau = networks.traced["tau"][found.at]
+    tau = networks.traced[TAU][found.at]
     slow = ~found.fixed
     sizes, nexts = _next(reduced.eigenvalues, networks)
     half_width, passage = reduced.half_width, reduced.passage
@@ -303,7 +303,7 @@ def ghosts_over_training(
     networks = Networks(
         closed_form,
         {"back": stored["m"][:, None], "into": stored["n"][:, :, None], "bias": stored["b"]},
-        {"tau": np.full(count, 1.0)},
+        {TAU: np.full(count, 1.0)},
         1,
         0,
         units,

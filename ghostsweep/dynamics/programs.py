@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of
+from ghostsweep.models.registry import with_data
 
 if TYPE_CHECKING:
     import jax
 
 Array = NDArray[np.float64]
 Velocity = Callable[[Any, Any, Any, Any], Any]
+TAU = "steps in a time constant"
+"""Name of that number beside the traced fields, which no field can have."""
 LANES = 4_000_000
 """Numbers in the Hessians of the lanes of a call: 32 MB."""
 SHIFT = 1e-6  # 1/tau^2; a Hessian that is positive but for this is that of a minimum
@@ -31,7 +34,7 @@ class Networks:
     """B networks of one kind, for programs.
 
     kind: a shape, whose model declares a step, or a velocity itself, as `closed_form`. params (B, ...) and traced (B,)
-    by name, `tau` among the latter: steps in a time constant. dimension, D: numbers in a state. n_inputs: channels.
+    by name, TAU among the latter. dimension, D: numbers in a state. n_inputs: channels.
     n_units, N: units that these numbers are of, D where they are the units.
     """
 
@@ -43,7 +46,7 @@ class Networks:
     n_units: int
 
     def __len__(self) -> int:
-        return len(self.traced["tau"])
+        return len(self.traced[TAU])
 
     def lanes(self, what: str, at: NDArray[np.intp], u: Array, *arrays: Array) -> tuple[Array, ...]:
         """A quantity of `program` at lanes (L, ...), of networks at (L,), at u (inputs,) or (L, inputs).
@@ -99,7 +102,7 @@ def velocity_of(kind: Shape | Velocity) -> Velocity:
     assert step is not None
 
     def velocity(p: Any, t: Any, y: Any, u: Any) -> Any:
-        return (step(kind, p, t, y, u) - y) * t["tau"]
+        return (step(kind, p, with_data(kind, t), y, u) - y) * t[TAU]
 
     return velocity
 
@@ -132,7 +135,7 @@ def lane_program(kind: Shape | Velocity, what: str) -> "Callable[..., tuple[jax.
 
         if what == "readout":
             assert isinstance(kind, Shape) and (readout := model_of(kind).readout) is not None
-            return (readout(kind, p, t, *arrays),)
+            return (readout(kind, p, with_data(kind, t), *arrays),)
         return _QUANTITIES[what](flow, *arrays)  # type: ignore[no-any-return]
 
     def lanes(

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 
 from ghostsweep.declare import Shape
 from ghostsweep.dynamics.flow import Params
-from ghostsweep.dynamics.programs import Array, Networks
+from ghostsweep.dynamics.programs import TAU, Array, Networks
 from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of, steps
+from ghostsweep.models.registry import with_data
 from ghostsweep.spec import Run, shape_of
 
 
@@ -36,12 +37,14 @@ class StepFlow:
 
     def start(self, x_start: float = 0.0) -> Array:
         """The state before the first step, (units,)."""
-        return self._at(lambda p, t: steps.first_state(model_of(self.shape), self.shape, p, t, x_start))
+        return self._at(
+            lambda p, t: steps.first_state(model_of(self.shape), self.shape, p, with_data(self.shape, t), x_start)
+        )
 
     def networks(self) -> Networks:
         """The one network, for `programs`; time is in steps."""
         own = {name: value[None] for name, value in self.params.items()}
-        traced = {name: np.array([value]) for name, value in self.traced.items()} | {"tau": np.ones(1)}
+        traced = {name: np.array([value]) for name, value in self.traced.items()} | {TAU: np.ones(1)}
         units = self.shape.get("n_units", self.dimension)
         return Networks(self.shape, own, traced, self.dimension, self.shape.get("n_inputs", 0), units)
 
@@ -102,6 +105,6 @@ def step_flow(run: Run, params: Params) -> StepFlow:
         raise UsageError(f"params: found {found}; allowed: {allowed}")
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise UsageError("params: found values that are not finite; a diverged network has no flow")
-    traced = {name: float(fields[name]) for name in shape.traced}
+    traced = {name: fields[name] for name in shape.traced}
     flow = StepFlow(shape, arrays, traced, 0)
     return replace(flow, dimension=len(flow.start()))

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ghostsweep.declare import Shape, is_null
 from ghostsweep.dynamics.flow import DCDT_CUT, singular_basis
-from ghostsweep.dynamics.programs import Array, Networks
+from ghostsweep.dynamics.programs import TAU, Array, Networks
 from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of, steps, task_of
+from ghostsweep.models.registry import with_data
 from ghostsweep.spec import shape_of
 
 if TYPE_CHECKING:
@@ -71,17 +72,18 @@ def networks_of(runs: Sequence[Mapping[str, Any]], params: Mapping[str, np.ndarr
     if "s_l" in arrays and arrays["w_out"].ndim == 2:  # distances do not depend on how the weights are split in two
         each = [singular_basis({name: value[i] for name, value in arrays.items()}) for i in range(len(runs))]
         arrays = {name: np.stack([one[name] for one in each]) for name in arrays}
-    traced = {name: np.array([float(run[name]) for run in runs]) for name in shape.traced}
-    traced["tau"] = np.array([tau_of(run) for run in runs])
+    traced = {name: np.array([run[name] for run in runs], shape.traced_types[name]) for name in shape.traced}
+    traced[TAU] = np.array([tau_of(run) for run in runs])
     with ambient.pinned(x64=True):
         import jax
 
         if model.before_epoch is not None:
-            prepared = jax.jit(jax.vmap(model.before_epoch))(arrays, traced)
+            before = model.before_epoch
+            prepared = jax.jit(jax.vmap(lambda p, t: before(p, with_data(shape, t))))(arrays, traced)
             arrays = {name: np.array(value) for name, value in prepared.items()}
         one = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in (arrays | traced).items()}
         own = ({name: one[name] for name in arrays}, {name: one[name] for name in traced})
-        begin = jax.eval_shape(lambda p, t: steps.first_state(model, shape, p, t, 0.0), *own)
+        begin = jax.eval_shape(lambda p, t: steps.first_state(model, shape, p, with_data(shape, t), 0.0), *own)
     return Networks(
         shape, arrays, traced, len(begin), int(shape.get("n_inputs", 0)), int(shape.get("n_units", len(begin)))
     )
@@ -131,6 +133,7 @@ def _program(shape: Shape) -> "Callable[..., tuple[jax.Array, ...]]":
         raise UsageError(f"model {model.name!r}: found no task; allowed: a model with one, whose trials are followed")
 
     def one(p: Any, t: Any, u: "jax.Array") -> "tuple[jax.Array, ...]":
+        t = with_data(shape, t)
         own = {**t, "key": jax.random.key(0)} if shape.stochastic else t
         trials = task.trials(shape, own)
         inputs = jnp.asarray(trials.inputs, shape.dtype)

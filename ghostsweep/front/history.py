@@ -95,6 +95,7 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
     import jax.numpy as jnp
 
     from ghostsweep.models import model_of, task_of
+    from ghostsweep.models.registry import with_data
     from ghostsweep.models.sizes import parameter_shapes
     from ghostsweep.training import train
     from ghostsweep.training.evaluation import accuracy_of, activated, evaluate, loss_of, outputs_of, typed
@@ -109,7 +110,9 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
         raise UsageError(f"params: found {found}; allowed: {allowed}")
     with train.precision(shape):
         given = {name: jnp.asarray(value, shape.dtype) for name, value in arrays.items()}
-        traced = {name: jnp.asarray(fields[name], shape.dtype) for name in shape.traced if not is_null(fields[name])}
+        given_fields = {name: fields[name] for name in shape.traced if not is_null(fields[name])}
+        traced = {name: jnp.asarray(value, shape.traced_types[name]) for name, value in given_fields.items()}
+        traced = dict(with_data(shape, traced))
         if shape.stochastic:
             seed = {"seed": jnp.asarray(run.seed, "uint32")}
             traced["key"] = jax.random.fold_in(train.run_key(seed, train.NOISE), run.first_epoch or 0)

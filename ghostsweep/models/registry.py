@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ghostsweep.declare.model import Model, Task, no_mistakes
+from ghostsweep.declare.model import Model, Task, Traced, no_mistakes
 from ghostsweep.declare.shape import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.models import canonical, codes, rank_one, reach, readout, texts, two_bias
@@ -132,6 +132,16 @@ def data_of(shape: Shape) -> dict[str, np.ndarray]:
             small = np.int32 if value.dtype.kind in "iu" else value.dtype
             found[key] = value.astype(shape.dtype if value.dtype.kind == "f" else small)
     return found
+
+
+def with_data(shape: Shape, traced: Traced) -> Traced:
+    """Traced fields and the arrays of the shape's parts, as constants: for what is computed beside the training."""
+    data = data_of(shape)
+    if not data:
+        return traced
+    import jax.numpy as jnp
+
+    return {**traced, **{name: jnp.asarray(value) for name, value in data.items()}}
 
 
 def digest_of(text: str, *others: str) -> str:

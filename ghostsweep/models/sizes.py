@@ -6,7 +6,7 @@ from typing import Any
 
 from ghostsweep.declare.model import Cost
 from ghostsweep.declare.shape import Shape
-from ghostsweep.models.registry import model_of, task_of
+from ghostsweep.models.registry import data_of, model_of, task_of
 
 
 @functools.cache
@@ -26,6 +26,7 @@ def arguments(shape: Shape) -> tuple[dict[str, Any], Any]:
     import jax
 
     traced = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in shape.traced_types.items()}
+    traced |= {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in data_of(shape).items()}
     key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
     return (traced | {"key": key} if shape.stochastic else traced), key
 

@@ -251,6 +251,8 @@ def shape_of(fields: Mapping[str, Any]) -> Shape:
         untraced -= {f.name for f in found.task.fields}
     random = tuple(f.name for f in found.fields.values() if f.random and (known[f.name] or 0) > 0)
     never = _NEVER_TRACED - ({"epochs"} if found.task and found.task.tally else set())
+    traced = tuple(name for name in given if name not in untraced | never)
+    own = {field.name: field.kind for part in (found.model, found.task) if part for field in part.fields}
     return Shape(
         found.model.name,
         found.task.name if found.task else None,
@@ -258,7 +260,9 @@ def shape_of(fields: Mapping[str, Any]) -> Shape:
         str(known["dtype"]),
         known["schedule"] or "constant",
         tuple(sorted(sizes.items())),
-        tuple(name for name in given if name not in untraced | never),
+        traced,
+        tuple(name for name in traced if name in own and own[name] is int),
+        tuple(name for name in traced if name in own and own[name] is bool),
         (*random, *(("trials",) if found.task and found.task.drawn else ())),
         (registry.text_of(found.model.name), registry.text_of(found.task.name if found.task else None)),
     )

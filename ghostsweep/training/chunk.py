@@ -15,7 +15,7 @@ from ghostsweep.models import model_of, task_of
 from ghostsweep.plan import Chunk
 from ghostsweep.spec import RECENT_EPOCHS, Record
 from ghostsweep.store import declared
-from ghostsweep.training import evaluation, train
+from ghostsweep.training import levels, train
 from ghostsweep.training.checkpoint import Checkpoint
 from ghostsweep.training.programs import Program
 
@@ -82,8 +82,7 @@ def train_chunk(
     if saved is None and now.in_turn:
         lanes = _dealt(n_runs, width, min(n_devices, width))
     padded_lanes = lanes[np.minimum(np.arange(width), len(lanes) - 1)]
-    kinds = {name: np.uint32 if kind == "uint32" else float for name, kind in shape.traced_types.items()}
-    columns = {name: chunk.runs[name].to_numpy(dtype=kind)[padded_lanes] for name, kind in kinds.items()}
+    columns = {name: values[padded_lanes] for name, values in _columns(shape, chunk.runs).items()}
 
     def carried() -> dict[str, np.ndarray]:
         whole = {"at": np.array(at), "width": np.array(width), "lanes": lanes, "stopped": stopped}
@@ -149,7 +148,7 @@ def train_chunk(
     totals["epochs_done"][stopped] = epochs  # had they gone on, nothing would have changed
     for result in evidence.results if evidence else ():
         totals[result.name][totals["epochs_done"] < epochs] = np.nan
-    runs = chunk.runs.assign(**_levels(shape, chunk.runs, columns))
+    runs = chunk.runs.assign(**_levels(shape, chunk.runs))
     rows = _run_rows(runs, totals, log), _curve_rows(chunk.runs, log.recorded, log.rows)
     return Trained(*rows, ends, album.by_run())
 
@@ -209,7 +208,13 @@ def _lanes_of(chosen: np.ndarray, lanes: np.ndarray) -> np.ndarray:
     return ordered
 
 
-def _levels(shape: Shape, runs: pd.DataFrame, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _columns(shape: Shape, runs: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What enters the program of each run, (runs,); numbers that are not whole as the table has them."""
+    kinds = {name: float if kind.startswith("float") else kind for name, kind in shape.traced_types.items()}
+    return {name: runs[name].to_numpy(dtype=kind) for name, kind in kinds.items()}
+
+
+def _levels(shape: Shape, runs: pd.DataFrame) -> dict[str, Any]:
     """Columns of what a user's model and task declare, and of what outputs reach in the task that know nothing."""
     found: dict[str, Any] = {
         name: values for name, values in declared.numbers(runs, users=True).items() if not np.isnan(values).all()
@@ -218,7 +223,7 @@ def _levels(shape: Shape, runs: pd.DataFrame, columns: Mapping[str, np.ndarray])
     if task is None or task.levels is not None:
         return found
     with train.precision(shape):
-        reached = evaluation.levels(shape, {name: column[0] for name, column in columns.items()})
+        reached = levels.levels(shape, _columns(shape, runs))
     return found | dict(zip(declared.LEVELS, reached, strict=True))
 
 

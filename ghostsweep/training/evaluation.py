@@ -1,7 +1,7 @@
-"""Loss, accuracy and gradient of one run of any model on any task, and what outputs reach that know nothing."""
+"""Loss, accuracy and gradient of one run of any model on any task."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ghostsweep.declare.model import Evaluation, Levels, Model, Params, Task, Traced, Trials
+from ghostsweep.declare.model import Evaluation, Model, Params, Task, Traced, Trials
 from ghostsweep.declare.shape import Shape
 from ghostsweep.models import model_of, steps, task_of
 
@@ -127,26 +127,3 @@ def accuracy_of(task: Task, shape: Shape, output: jax.Array, trials: Trials) -> 
     if task.accuracy is not None:
         return task.accuracy(shape, output, trials)
     return ((output > 0.5) == (trials.targets > 0.5)).mean(dtype=output.dtype)
-
-
-def levels(shape: Shape, traced: Mapping[str, float]) -> Levels:
-    """What constant outputs, and outputs that depend on time alone, reach in the trials of one epoch."""
-    task = task_of(shape)
-    assert task is not None
-    given = {name: jnp.asarray(value) for name, value in traced.items()}
-    trials = typed(shape, task.trials(shape, given | {"key": jax.random.key(0)}))
-    targets = np.asarray(trials.targets)
-    ends = np.asarray(activated(task, jnp.asarray([-20.0, 20.0], shape.dtype)))
-
-    def loss(output: np.ndarray) -> float:
-        full = jnp.asarray(np.broadcast_to(output, targets.shape), shape.dtype)
-        return float(loss_of(task, shape, full, trials))
-
-    constant = targets.mean(axis=(0, 1), keepdims=True)
-    full = jnp.asarray(np.broadcast_to(constant, targets.shape), shape.dtype)
-    return Levels(
-        constant=loss(constant),
-        blind=loss(targets.mean(axis=1, keepdims=True)),
-        wrong=min(loss(np.asarray(end)) for end in ends),
-        chance=float(accuracy_of(task, shape, full, trials)),
-    )

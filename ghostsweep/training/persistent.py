@@ -19,9 +19,9 @@ from jax import lax
 from ghostsweep.declare import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of
-from ghostsweep.models.registry import models
+from ghostsweep.models.registry import data_of, models
 from ghostsweep.training import train
-from ghostsweep.training.train import MAX_STOPS, Report, State
+from ghostsweep.training.train import MAX_STOPS, NO_DATA, Report, State
 
 WARPS = 1
 """Warps of a run. With two, sums go through shared memory: 1,056 networks took 21 us an epoch instead of 12."""
@@ -32,7 +32,7 @@ def chosen(shape: Shape, platform: str) -> Shape:
     if platform != "gpu":
         raise UsageError(f"persistent: found devices of platform {platform!r}; allowed: 'gpu'")
     model = model_of(shape)
-    if model.persistent is None or shape.task not in model.tasks or shape.stochastic:
+    if model.persistent is None or shape.task not in model.tasks or shape.stochastic or data_of(shape):
         found = " on ".join(name for name in (shape.model, shape.task) if name) + " with noise" * shape.stochastic
         able = [f"{one.name} on {task}" for one in models().values() if one.persistent for task in one.tasks]
         raise UsageError(f"persistent: found {found}; allowed: {', '.join(able)}, without noise")
@@ -56,7 +56,9 @@ def batched(shape: Shape, *, interpret: bool = False) -> Callable[..., tuple[Sta
     def whole(length: int) -> pl.BlockSpec:
         return pl.BlockSpec((length,), lambda run: (0,))
 
-    def function(state: State, traced: Any, stops: jax.Array, n_stops: jax.Array) -> tuple[State, Report]:
+    def function(
+        state: State, traced: Any, stops: jax.Array, n_stops: jax.Array, data: Any = NO_DATA
+    ) -> tuple[State, Report]:
         runs = len(state.epochs_done)
         before = jax.tree.map(_padded, state)
         row = jax.ShapeDtypeStruct((runs, MAX_STOPS), shape.dtype)

@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ghostsweep.declare import Shape
 from ghostsweep.machine import kernels
+from ghostsweep.models.registry import data_of
 from ghostsweep.models.sizes import cost
 from ghostsweep.plan import Chunk
 from ghostsweep.training import persistent, train
@@ -47,7 +48,7 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     function = jax.shard_map(
         trainer,
         mesh=mesh,
-        in_specs=(runs, runs, all_runs, all_runs),
+        in_specs=(runs, runs, all_runs, all_runs, all_runs),
         out_specs=(runs, PartitionSpec(None, "runs")),
         check_vma=False,
     )
@@ -56,15 +57,21 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     started = time.perf_counter()
     with train.precision(shape):
         traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in shape.traced_types.items()}
-        state = jax.eval_shape(functools.partial(train.start_batch, shape), traced)
+        data = jax.device_put(data_of(shape), everywhere)
+        state = jax.eval_shape(functools.partial(train.start_batch, shape), traced, data)
         place = functools.partial(_placed, sharding)
         stops = jax.ShapeDtypeStruct((train.MAX_STOPS + 1,), jnp.int32, sharding=everywhere)
         count = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-        call = (
+        made = (
             jax.jit(function, donate_argnums=0)
-            .lower(jax.tree.map(place, state), jax.tree.map(place, traced), stops, count)
+            .lower(jax.tree.map(place, state), jax.tree.map(place, traced), stops, count, data)
             .compile(compiler_options=kernels.options(platform, kernel))
         )
+
+    def call(*arguments: Any) -> tuple[train.State, train.Report]:
+        result: tuple[train.State, train.Report] = made(*arguments, data)
+        return result
+
     return Program(call, sharding, time.perf_counter() - started, kernel)
 
 

@@ -30,6 +30,7 @@ from ghostsweep.declare.shape import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import ambient
 from ghostsweep.models import model_of, task_of
+from ghostsweep.models.registry import with_data
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.spec import Run, shape_of
 from ghostsweep.training import train
@@ -196,7 +197,7 @@ def reduced(shape: Shape, params: Params, traced: Traced) -> Reduced:
 @functools.lru_cache(maxsize=32)
 def _program(shape: Shape) -> Callable[..., Reduced]:
     """`reduced` of many snapshots with fields of their own."""
-    return jax.jit(jax.vmap(functools.partial(reduced, shape)))
+    return jax.jit(jax.vmap(lambda params, traced: reduced(shape, params, with_data(shape, traced))))
 
 
 def quiet_shape(fields: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
@@ -244,7 +245,9 @@ def _of_shape(shape: Shape, runs: Sequence[tuple[Run, dict[str, Any], Snapshots]
     run_of = np.repeat(np.arange(len(runs)), counts)
     epochs = np.concatenate([snapshots["epochs"] for _, _, snapshots in runs])
     names = [name for name in shape.traced if not is_null(runs[0][1][name])]
-    traced = {name: np.array([fields[name] for _, fields, _ in runs], np.float64)[run_of] for name in names}
+    traced = {
+        name: np.array([fields[name] for _, fields, _ in runs], shape.traced_types[name])[run_of] for name in names
+    }
     parameters = {
         name: np.concatenate([np.asarray(snapshots[name], np.float64) for _, _, snapshots in runs])
         for name in parameter_shapes(shape)

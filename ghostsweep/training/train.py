@@ -20,6 +20,7 @@ from ghostsweep.declare import Shape, Tally
 from ghostsweep.declare.sums import total
 from ghostsweep.machine import ambient, kernels
 from ghostsweep.models import model_of, task_of
+from ghostsweep.models.registry import data_of
 from ghostsweep.training import optimizers
 from ghostsweep.training.evaluation import evaluate
 
@@ -33,6 +34,8 @@ MAX_STOPS = 64
 LOOK_EPOCHS = 64
 """How often it is looked at whether an epoch leaves a run in a kernel as it was; every epoch would cost up to 13%."""
 
+NO_DATA: Mapping[str, Any] = {}
+"""Of models and tasks that declare none."""
 OPT_STATE = "opt_state"
 """How the names of an optimizer's state begin in what a later phase begins from."""
 
@@ -262,17 +265,17 @@ def repeats_itself(shape: Shape, state: State) -> bool:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def start_batch(shape: Shape, traced: Mapping[str, jax.Array]) -> State:
-    """Initial states of a batch of runs, from traced values of shape (runs,)."""
-    params = jax.vmap(functools.partial(initial_params, shape))(traced)
-    return jax.vmap(functools.partial(initial_state, shape))(traced, params)
+def start_batch(shape: Shape, traced: Mapping[str, jax.Array], data: Mapping[str, Any] = NO_DATA) -> State:
+    """Initial states of a batch of runs, from traced values of shape (runs,) and the data that all share."""
+    params = jax.vmap(lambda own: initial_params(shape, {**own, **data}))(traced)
+    return jax.vmap(lambda own, params: initial_state(shape, {**own, **data}, params))(traced, params)
 
 
 def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[str, jax.Array]]:
     """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
     with precision(shape):
         traced = {name: jnp.asarray(columns[name], dtype) for name, dtype in shape.traced_types.items()}
-        return start_batch(shape, traced), traced
+        return start_batch(shape, traced, data_of(shape)), traced
 
 
 def ends(shape: Shape, state: State) -> dict[str, jax.Array]:
@@ -310,10 +313,10 @@ def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _evidence_batch(shape: Shape, params: Any, traced: Any) -> Any:
+def _evidence_batch(shape: Shape, params: Any, traced: Any, data: Any) -> Any:
     found = model_of(shape).evidence
     assert found is not None
-    return jax.vmap(functools.partial(found.of, shape))(traced, params)
+    return jax.vmap(lambda own, params: found.of(shape, {**own, **data}, params))(traced, params)
 
 
 def evidence(shape: Shape, state: State, traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -325,14 +328,25 @@ def evidence(shape: Shape, state: State, traced: Mapping[str, jax.Array]) -> dic
     if model_of(shape).evidence is None:
         return {}
     params, numbers = jax.device_get((state.params, dict(traced)))
-    found: dict[str, jax.Array] = _evidence_batch(shape, params, numbers)
+    found: dict[str, jax.Array] = _evidence_batch(shape, params, numbers, data_of(shape))
     return found
 
 
 def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:
-    """`train_stretch` over a batch: states and traced fields (runs, ...), reports (stops, runs)."""
-    function = functools.partial(train_stretch, shape)
-    return jax.vmap(function, in_axes=(0, 0, None, None), out_axes=(0, 1))
+    """`train_stretch` over a batch: states and traced fields (runs, ...), the data of all, reports (stops, runs)."""
+
+    def one(state: State, traced: Any, stops: jax.Array, n_stops: jax.Array, data: Any) -> tuple[State, Report]:
+        return train_stretch(shape, state, {**traced, **data}, stops, n_stops)
+
+    whole = jax.vmap(one, in_axes=(0, 0, None, None, None), out_axes=(0, 1))
+
+    def function(
+        state: State, traced: Any, stops: jax.Array, n_stops: jax.Array, data: Any = NO_DATA
+    ) -> tuple[State, Report]:
+        result: tuple[State, Report] = whole(state, traced, stops, n_stops, dict(data))
+        return result
+
+    return function
 
 
 def in_kernel(shape: Shape) -> Shape:
@@ -345,10 +359,16 @@ def in_turn(shape: Shape) -> Callable[..., tuple[State, Report]]:
 
     What a run needs stays in the nearest cache, and no operation waits to be called.
     """
-    kernel = kernels.one_kernel(functools.partial(train_stretch, in_kernel(shape)))
 
-    def function(state: State, traced: Any, stops: jax.Array, n_stops: jax.Array) -> tuple[State, Report]:
-        state, report = lax.map(lambda run: kernel(*run, stops, n_stops), (state, traced))
+    def one(state: State, traced: Any, stops: jax.Array, n_stops: jax.Array, data: Any) -> tuple[State, Report]:
+        return train_stretch(in_kernel(shape), state, {**traced, **data}, stops, n_stops)
+
+    kernel = kernels.one_kernel(one)
+
+    def function(
+        state: State, traced: Any, stops: jax.Array, n_stops: jax.Array, data: Any = NO_DATA
+    ) -> tuple[State, Report]:
+        state, report = lax.map(lambda run: kernel(*run, stops, n_stops, dict(data)), (state, traced))
         return state, jax.tree.map(jnp.transpose, report)
 
     return function
