@@ -43,6 +43,20 @@ RESULTS = frozenset(
 )
 """Names of the columns that a run's training adds to its fields, which no field may have."""
 
+ANALYSES = frozenset([
+    "along", "aicc", "at", "best", "bic", "boundary", "censored", "ci_high", "ci_low", "contiguous", "counted",
+    "curvature", "curvature_p", "decisive", "delta_aicc", "delta_bic", "exponent", "exponent_above", "exponent_high",
+    "exponent_low", "exponent_se", "knee", "law", "learns", "level", "lr_above", "lr_below", "lr_critical", "lr_high",
+    "lr_low", "majority", "method", "monotone", "n_censored", "n_parameters", "n_rates", "n_seeds", "n_used",
+    "power_exponential", "power_knee", "prefactor", "prefactor_high", "prefactor_low", "r_squared", "rate",
+    "rejected", "scatter", "se_from_L", "se_from_TL", "share", "theory_exponent", "theory_prefactor", "width",
+    "width_decades", "width_high", "width_low",
+    "vanished_ratio", "vanished_norm", "begun_ratio", "wrong_ratio", "still_ratio", "start_ratio", "risen_ratio",
+    "kept_ratio",
+    "epoch", "loss", "grad_norm", "accuracy", "weight_norm",
+])  # fmt: skip
+"""Names of columns that tables of analyses and of curves have beside fields, which no field may have either."""
+
 
 @dataclass(frozen=True)
 class Field:

@@ -64,4 +64,9 @@ class Shape:
             for own, value in self.sizes:
                 if own == name:
                     return value
-        raise AttributeError(f"{name}: no size of the program of {self.__dict__.get('model')}")
+        if name in self.__dict__.get("traced", ()):
+            raise AttributeError(
+                f"{name}: each run has its own, traced[{name!r}]; a size with traced=False in its Field"
+            )
+        said = f"; there is {', '.join(name for name, _ in self.sizes)}" if self.__dict__.get("sizes") else ""
+        raise AttributeError(f"{name}: no size of the program of {self.__dict__.get('model')}{said}")

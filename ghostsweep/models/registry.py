@@ -124,6 +124,11 @@ def text_of(name: str | None) -> str:
     return _KNOWN[name].digest if name in _KNOWN else ""
 
 
+def data_names(name: str) -> tuple[str, ...]:
+    """Names of the arrays that a model or task declares."""
+    return tuple(_KNOWN[name].arrays) if name in _KNOWN else ()
+
+
 def data_of(shape: Shape) -> dict[str, np.ndarray]:
     """Arrays that the model and the task of a shape declare, by name, in the precision of the run."""
     found: dict[str, np.ndarray] = {}

@@ -6,18 +6,21 @@ from typing import Any
 
 from ghostsweep.declare.model import Cost
 from ghostsweep.declare.shape import Shape
+from ghostsweep.models import telling
 from ghostsweep.models.registry import data_of, model_of, task_of
 
 
 @functools.cache
 def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     """Shape of each parameter of one run, by name."""
-    import jax
 
     from ghostsweep.machine import ambient
 
     with ambient.pinned(x64=shape.dtype == "float64"):
-        params = jax.eval_shape(functools.partial(model_of(shape).initial, shape), *arguments(shape))
+        model = model_of(shape)
+        initial = functools.partial(model.initial, shape)
+        found = telling.traced(model, "initial", shape, initial, *arguments(shape))
+        params = telling.check_params(model, found, shape.dtype)
     return {name: value.shape for name, value in params.items()}
 
 
@@ -39,9 +42,11 @@ def trial_sizes(shape: Shape) -> tuple[int, int]:
         return 1, 1
     if shape.get("n_steps") and shape.get("n_trials"):
         return shape.n_steps, shape.n_trials
-    import jax
 
-    found = jax.eval_shape(lambda traced: task.trials(shape, traced).targets, arguments(shape)[0])
+    def targets(traced: Any) -> Any:
+        return task.trials(shape, traced).targets
+
+    found = telling.traced(task, "trials", shape, targets, arguments(shape)[0])
     return found.shape[0], found.shape[1]
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ghostsweep.declare import Field, is_null
 from ghostsweep.spec import CHOICES, Grid, Run, Sweep, every_field, fields_of, fragment, parts_of, run_id
+from ghostsweep.spec.run import EXACT
 
 IDS_AT_ONCE = 100_000
 """Ids that are texts of Python's at a time: of five million these take 300 MB, and as a column 120."""
@@ -182,8 +183,8 @@ def lie_on(grid: Grid, runs: pd.DataFrame) -> np.ndarray:
 
 
 def _as_said(value: Any) -> Any:
-    """A value as it is told from others in an id: numbers to the digits of a float."""
-    return float(value) if isinstance(value, int | float) else value
+    """A value as it is told from others in an id."""
+    return float(value) if isinstance(value, int | float) and abs(value) <= EXACT else value
 
 
 def _typed(field: Field, value: object) -> object:

@@ -6,23 +6,20 @@ its functions reach (`models.reach`): runs of an edited file are never mixed wit
 """
 
 import importlib.util
-import tempfile
-import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ghostsweep.declare.field import RESULTS
 from ghostsweep.declare.model import Model, Task
 from ghostsweep.errors import UsageError
 from ghostsweep.models import reach, registry, texts
+from ghostsweep.models.telling import told
 from ghostsweep.models.texts import Source
+from ghostsweep.spec import declaring
 from ghostsweep.spec.executing import Executed, execute, file_digest
-from ghostsweep.spec.parts import FIRST, LAST, every_result
 
 KINDS: dict[str, type[Model] | type[Task]] = {"model": Model, "task": Task}
-TAKEN = RESULTS | {field.name for field in (*FIRST, *LAST)} | {"run_id", "outcome", "task_outcome", "learned_loss"}
 MAX_BYTES = 1_000_000
 """Size of such a file."""
 _LOADED: dict[tuple[str, str], Executed] = {}
@@ -56,7 +53,7 @@ class Code:
     @property
     def kept(self) -> dict[str, Any]:
         """What is stored with results: its digest, and all that it takes to train a run of it again."""
-        name, part = self.load(), self._part()
+        name, part = self.load(), self.part()
         about: dict[str, Any] = {"kind": self.kind, "attribute": self.attribute, "name": name, "digest": self.digest}
         about |= {"version": part.version, "text": self.text}
         if self.modules:
@@ -88,15 +85,15 @@ class Code:
 
         Raises UsageError for whatever goes wrong, with the line of the file.
         """
-        part = self._part()
-        self._declared(part)
+        part = self.part()
         done, own = self._executed(), [each.name for each in self.modules]
         homes = [reach.home(text, vars(each), own) for each, text in ((done.module, done.text), *done.others)]
         origin = f"{self.path}:{self.attribute}"
         known = registry.Known(self.text, self._others, tuple(homes), origin, Path(self.folder), executed=True)
-        return registry.named(part, known)
+        return declaring.named(part, known, self.path)
 
-    def _part(self) -> Model | Task:
+    def part(self) -> Model | Task:
+        """The model or task itself, as its file declares it."""
         module, wanted = self._executed().module, KINDS[self.kind]
         found: dict[str, Any] = {name: part for name, part in vars(module).items() if isinstance(part, wanted)}
         if self.attribute:
@@ -127,61 +124,9 @@ class Code:
     def _wrong(self, said: str) -> UsageError:
         return UsageError(f"{self.path}: {self.kind} {said}")
 
-    def _declared(self, part: Model | Task) -> None:
-        """Refuse declarations that later code would stumble over."""
-        if not isinstance(part.name, str) or not part.name.replace("_", "").isalnum():
-            raise self._wrong(f"name: found {part.name!r}; allowed: letters, digits and _")
-        if not isinstance(part.version, str) or set("@;=") & set(part.version):
-            raise self._wrong(f"{part.name}, version: found {part.version!r}; allowed: a text without @, ; and =")
-        names = [getattr(field, "name", None) for field in part.fields]
-        for field, name in zip(part.fields, names, strict=True):
-            if not isinstance(name, str) or not name.isidentifier():
-                raise self._wrong(f"{part.name}, fields: found {field!r}; allowed: Field(NAME, MEANING, ...)")
-            if name in TAKEN | every_result(own=False).keys():
-                raise self._wrong(f"{part.name}, field {name}: found a name that all runs have; allowed: another name")
-            if names.count(name) > 1:
-                raise self._wrong(f"{part.name}, fields: found {name} twice; allowed: every name once")
-            if field.default is not None:
-                try:
-                    field.read(field.default)
-                except (ValueError, TypeError):
-                    allowed = field.allowed
-                    raise self._wrong(
-                        f"{part.name}, default of {name}: found {field.default!r}; allowed: {allowed}"
-                    ) from None
-        declared = part.evidence if isinstance(part, Model) else part.tally
-        of = "evidence" if isinstance(part, Model) else "tally"
-        results = [result.name for result in declared.results] if declared else []
-        for name in results:
-            if not name.isidentifier() or name in {*TAKEN, *names} or results.count(name) > 1:
-                raise self._wrong(
-                    f"{part.name}, {of}, result {name}: found a name that is taken; allowed: another name"
-                )
-        wanted = ["initial"] if isinstance(part, Model) else ["trials"]
-        ways = [name for name in ("outputs", "step", "loss") if isinstance(part, Model) and getattr(part, name)]
-        if isinstance(part, Model) and not part.evaluate and ("loss" in ways) == bool({"outputs", "step"} & {*ways}):
-            found = " and ".join(ways) or "none of them"
-            raise self._wrong(f"{part.name}: found {found}; allowed: one of outputs, step (with readout), loss")
-        if "step" in ways and "outputs" not in ways:
-            wanted.append("readout")
-        for name in wanted:
-            if not callable(getattr(part, name)):
-                raise self._wrong(f"{part.name}, {name}: found {getattr(part, name)!r}; allowed: a function")
-
 
 def _names(found: Iterable[str], wanted: type) -> str:
     return " or ".join(found) or f"a ghostsweep.{wanted.__name__} in the file"
-
-
-def told(error: BaseException, path: str, what: str = "") -> UsageError:
-    """An exception from a user's file as one line with the line of the file, and its traceback in a file."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    said = (error.msg if isinstance(error, SyntaxError) else str(error)).splitlines() or [""]
-    with tempfile.NamedTemporaryFile("w", prefix="ghostsweep-", suffix=".txt", delete=False) as file:
-        file.writelines(traceback.format_exception(error))
-    where = f"{path}, line {line}" if line else path
-    return UsageError(f"{where}: {what}{type(error).__name__}: {said[0]}; traceback in {file.name}")
 
 
 def is_reference(value: object) -> bool:

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ghostsweep.declare.field import Field
 from ghostsweep.spec.mistakes import nearest
 from ghostsweep.spec.parts import every_field
 from ghostsweep.spec.problems import Problems
@@ -49,9 +50,9 @@ class Expression(NamedTuple):
     names: tuple[str, ...]
 
     def value(self, fields: Mapping[str, float]) -> float:
-        """What it is for these numbers. Raises ArithmeticError or ValueError where that is no finite number."""
-        found = float(_value(self.tree, fields))
-        if not math.isfinite(found):
+        """What it is for these numbers, whole numbers as such; ArithmeticError or ValueError where it is not finite."""
+        found = _value(self.tree, fields)
+        if not math.isfinite(found) or abs(found) >= 2**63 and type(found) is int:
             raise ValueError
         return found
 
@@ -99,7 +100,7 @@ def _names(node: ast.expr) -> Iterable[str]:
 def _value(node: ast.expr, fields: Mapping[str, float]) -> float:
     match node:
         case ast.Constant(value=value):
-            return float(value)  # type: ignore[arg-type]
+            return value  # type: ignore[return-value]
         case ast.Name(id=name):
             return fields[name]
         case ast.BinOp(left=left, op=op, right=right):
@@ -118,8 +119,8 @@ Tables = tuple[dict[str, Any], dict[str, Any]]
 def written_out(problems: Problems, shared: Mapping[str, Any], axes: Mapping[str, Any], where: str) -> list[Tables]:
     """A grid with numbers in place of expressions: as many grids as they have different values.
 
-    A field of whole numbers takes the nearest one. Along the last of the axes that are named, values for which all
-    expressions are the same stay together. Where one is wrong, 1 stands for it.
+    A field of whole numbers takes whole ones, a number of epochs the nearest one. Along the last of the axes that are
+    named, values for which all expressions are the same stay together. Where one is wrong, 1 stands for it.
     """
     known = every_field()
     numeric = {name for name in shared if name in known and known[name].kind in (int, float)}
@@ -150,9 +151,16 @@ def written_out(problems: Problems, shared: Mapping[str, Any], axes: Mapping[str
         filled, _ = check(plain | others | here)
         numbers = []
         for name, expression in found.items():
-            said, number = _of(expression, filled, given, known[name].kind is int)
+            said, number = _of(expression, filled, given, known[name])
             if said:
                 problems.say(place[name], said)
+                return failed
+            if type(number) is not known[name].kind:
+                problems.say(
+                    place[name],
+                    f"found {found[name].text!r}, which is {number:.12g} at {_at(found[name], filled)}"
+                    "; allowed: a whole number; round(...), ceil(...) or floor(...) make one",
+                )
                 return failed
             numbers.append(number)
         grids.setdefault((*point[:-1], *numbers), []).append(point[-1:])
@@ -170,7 +178,7 @@ def written_out(problems: Problems, shared: Mapping[str, Any], axes: Mapping[str
 
 
 def _of(
-    expression: Expression, filled: Mapping[str, Any], given: Mapping[str, Any], whole: bool
+    expression: Expression, filled: Mapping[str, Any], given: Mapping[str, Any], field: Field
 ) -> tuple[str, float | int]:
     """What is wrong with an expression for a run, in words, and its number where nothing is."""
     for name in expression.names:
@@ -186,6 +194,15 @@ def _of(
     try:
         value = expression.value(filled)
     except (ArithmeticError, ValueError):
-        at = ", ".join(f"{name} = {filled[name]!r}" for name in expression.names)
+        at = _at(expression, filled)
         return f"found {expression.text!r}, which is no finite number at {at}; allowed: one that is", 0
-    return "", round(value) if whole else float(f"{value:.12g}")
+    if field.kind is float:
+        return "", float(f"{float(value):.12g}")
+    short = value if type(value) is int else float(f"{value:.12g}")
+    is_whole = field.unit == "epochs" or short == int(short)
+    return "", (round(value) if field.unit == "epochs" else int(short)) if is_whole else short
+
+
+def _at(expression: Expression, filled: Mapping[str, Any]) -> str:
+    """Where an expression has its value, in words."""
+    return ", ".join(f"{name} = {filled[name]!r}" for name in expression.names)

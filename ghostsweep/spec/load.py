@@ -16,6 +16,7 @@ from ghostsweep.machine.terminal import visible
 from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
 from ghostsweep.spec.code import Code, is_reference
 from ghostsweep.spec.code import read as read_code
+from ghostsweep.spec.declaring import apart
 from ghostsweep.spec.expressions import written_out
 from ghostsweep.spec.initial import Initial, read_initial
 from ghostsweep.spec.parts import CHOICES, every_field, every_part, given_fields, inherited, likely_fields
@@ -97,6 +98,8 @@ def loads(
     where = [f"axes[{i}]" for i in range(len(tables))] if len(tables) > 1 else ["axes"]
     if own and not execute:
         return _outline(problems, data, name, title, text, own, quick)
+    if clash := apart(each.part() for each in own):
+        raise UsageError(visible(f"{source}: {clash}"))
     problems.likely = likely_fields(shared, *tables)
     problems.unknown("run", shared, given_fields())
     for place, table in zip(where, tables, strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 from ghostsweep.declare.model import Model, Task
 from ghostsweep.errors import UsageError
 from ghostsweep.models import registry
-from ghostsweep.spec import code
+from ghostsweep.spec import code, declaring
 from ghostsweep.spec.load import loads
 from ghostsweep.spec.recording import NULL
 from ghostsweep.spec.sweep import Sweep
@@ -107,6 +107,6 @@ def _reference(part: Model | Task) -> str:
         for name, value in vars(module).items():
             if value is part:
                 kind, reference = "model" if isinstance(part, Model) else "task", f"{module.__file__}:{name}"
-                if code.read(kind, reference, Path.cwd()).load() == registry.named(part):
+                if code.read(kind, reference, Path.cwd()).load() == declaring.named(part):
                     return reference  # else something was set in it since it was imported
-    return registry.named(part)
+    return declaring.named(part)

@@ -15,12 +15,14 @@ from ghostsweep.declare.model import Model, Rule, Task
 from ghostsweep.declare.shape import Shape
 from ghostsweep.errors import UsageError
 from ghostsweep.models import registry
-from ghostsweep.spec import code
+from ghostsweep.spec import code, declaring
 from ghostsweep.spec.mistakes import USUAL, Mistake, either, told, unknown
 from ghostsweep.spec.parts import PHASE_FIELDS, Parts, every_field, given_fields, known_parts, parts_of
 
 ENGINE_VERSION = 1
 """Raised by hand when the numbers of unchanged runs of all models change; part of every run id."""
+EXACT = 2**53
+"""Whole numbers up to which are floats too."""
 _NEVER_TRACED = {"model", "task", *PHASE_FIELDS, "seed", "epochs"}
 """The seed becomes a key, the epochs a loop bound; where a task keeps a tally that is told them, a number too."""
 
@@ -36,6 +38,8 @@ def check(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
         known = every_field()
         return values, [*wrong, *(unknown(name, given_fields(), fields=True) for name in values if name not in known)]
     fields = found.fields
+    if clash := declaring.apart(part for part in (found.model, found.task) if part):
+        wrong.append(Mistake(clash.partition(" ")[0], "", "", said=clash))
     for name in [name for name in values if name not in fields and name not in bad]:
         wrong.append(_not_here(name, given[name], found))
         bad.add(name)
@@ -59,6 +63,11 @@ def check(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
                 if name not in bad:
                     wrong.append(Mistake(name, value, field.allowed, field.near(value)))
                 bad.add(name)
+    for name, value in filled.items():
+        own = type(value) is int and fields[name].traced and name not in _NEVER_TRACED | {"seed", "first_epoch"}
+        if own and filled.get("dtype") != "float64" and abs(value) >= 2**31 and name not in bad:
+            bad.add(name)
+            wrong.append(Mistake(name, value, f"a whole number below {2**31} in float32; float64 has larger ones"))
     wrong += [m._replace(found=given.get(m.name, m.found)) for m in _together(found, filled, bad)]
     return filled, wrong
 
@@ -152,7 +161,7 @@ class Run:
     def __init__(self, **given: Any) -> None:
         for name, part in given.items():
             if isinstance(part, Model | Task):
-                given[name] = registry.named(part)
+                given[name] = declaring.named(part)
             elif name in code.KINDS and code.is_reference(part):
                 given[name] = code.read(name, part, code.here(part)).load()
         filled, wrong = check(given)
@@ -231,7 +240,9 @@ def fragment(field: Field, value: Any) -> str:
         return "" if field.default is None else f"{field.name}=null;"
     if value == field.default:
         return ""
-    return f"{field.name}={float(value)!r};" if isinstance(value, int | float) else f"{field.name}={value};"
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) <= EXACT):
+        return f"{field.name}={float(value)!r};"
+    return f"{field.name}={value};"
 
 
 def run_id(fragments: Iterable[str]) -> str:

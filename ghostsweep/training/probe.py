@@ -1,17 +1,18 @@
 """Users' models and tasks tried before anything is compiled: what they return, traced for its types alone."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from ghostsweep.declare import Evaluation, Model, Result, Shape, Task, Trials
-from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of, registry, steps, task_of
 from ghostsweep.models.sizes import arguments
-from ghostsweep.spec.code import told
+from ghostsweep.models.telling import check_params
+from ghostsweep.models.telling import traced as _traced
+from ghostsweep.models.telling import wrong as _wrong
 from ghostsweep.training import train
 from ghostsweep.training.evaluation import evaluate, outputs_of
 
@@ -32,10 +33,10 @@ def prove(shapes: Iterable[Shape]) -> None:
 def _prove(shape: Shape) -> None:
     model, task = model_of(shape), task_of(shape)
     traced, key = arguments(shape)
-    params = _traced(model, "initial", lambda: jax.eval_shape(functools.partial(model.initial, shape), traced, key))
-    _arrays(model, "initial", params, shape)
+    params = _traced(model, "initial", shape, functools.partial(model.initial, shape), traced, key)
+    check_params(model, params, shape.dtype)
     if task is not None:
-        trials = _traced(task, "trials", lambda: jax.eval_shape(lambda t: task.trials(shape, t)[:3], traced))
+        trials = _traced(task, "trials", shape, lambda t: task.trials(shape, t)[:3], traced)
         _trials(task, trials)
         outputs = outputs_of(model)
         if outputs is not None:
@@ -47,10 +48,10 @@ def _prove(shape: Shape) -> None:
 
             if model.step and not model.outputs:
                 _steps(model, shape, params, traced)
-            readout = _traced(model, "outputs", lambda: jax.eval_shape(read, params, traced))
+            readout = _traced(model, "outputs", shape, read, params, traced)
             _same(model, "outputs", readout, trials[1].shape, shape.dtype)
     part: Model | Task = model if task is None or "@" in shape.model else task
-    found = _traced(part, "loss", lambda: jax.eval_shape(functools.partial(evaluate, shape), params, traced))
+    found = _traced(part, "loss", shape, functools.partial(evaluate, shape), params, traced)
     if not isinstance(found, Evaluation):
         raise _wrong(part, "evaluate", f"a {type(found).__name__}", "a ghostsweep.Evaluation")
     for name in ("loss", "accuracy"):
@@ -64,18 +65,18 @@ def _results(shape: Shape, params: Any, traced: Any, found: Evaluation) -> None:
     if task is not None and task.tally is not None:
         tally = task.tally
         told = {"loss": found.loss, "accuracy": found.accuracy, **found.measured}
-        begun = _traced(task, "tally.start", lambda: jax.eval_shape(functools.partial(tally.start, shape), traced))
+        begun = _traced(task, "tally.start", shape, functools.partial(tally.start, shape), traced)
         _numbers(task, "tally.start", begun, tally.results, shape)
         epoch = jax.ShapeDtypeStruct((), np.int32)
         update = functools.partial(tally.update, shape)
-        after = _traced(task, "tally.update", lambda: jax.eval_shape(update, traced, begun, epoch, told))
+        after = _traced(task, "tally.update", shape, update, traced, begun, epoch, told)
         _numbers(task, "tally.update", after, tally.results, shape)
     if model.evidence is not None:
         of = functools.partial(model.evidence.of, shape)
         _numbers(
             model,
             "evidence",
-            _traced(model, "evidence", lambda: jax.eval_shape(of, traced, params)),
+            _traced(model, "evidence", shape, of, traced, params),
             model.evidence.results,
             shape,
         )
@@ -97,45 +98,12 @@ def _steps(model: Model, shape: Shape, params: Any, traced: Any) -> None:
     if model.start is None and shape.get("n_units") is None:
         raise _wrong(model, "start", "none, and no field n_units", "a function, where states are not of n_units")
     first = functools.partial(steps.first_state, model, shape, x_start=0.0)
-    x = _traced(model, "start", lambda: jax.eval_shape(first, params, traced))
+    x = _traced(model, "start", shape, first, params, traced)
     u = jax.ShapeDtypeStruct((shape.n_inputs,), shape.dtype)
-    after = _traced(model, "step", lambda: jax.eval_shape(functools.partial(step, shape), params, traced, x, u))
+    after = _traced(model, "step", shape, functools.partial(step, shape), params, traced, x, u)
     _same(model, "step", after, x.shape, shape.dtype)
-    read = _traced(model, "readout", lambda: jax.eval_shape(functools.partial(readout, shape), params, traced, x))
+    read = _traced(model, "readout", shape, functools.partial(readout, shape), params, traced, x)
     _same(model, "readout", read, (shape.n_outputs,), shape.dtype)
-
-
-def _traced(part: Model | Task, name: str, trace: Callable[[], Any]) -> Any:
-    """What a function returns when it is traced; an exception in it as one line with the line of the file."""
-    try:
-        return trace()
-    except (KeyboardInterrupt, UsageError):
-        raise
-    except Exception as error:
-        raise told(error, _path(part), f"{part.name.partition('@')[0]}, {name}: ") from None
-
-
-def _path(part: Model | Task) -> str:
-    function = part.initial if isinstance(part, Model) else part.trials
-    return str(getattr(getattr(function, "__code__", None), "co_filename", part.name))
-
-
-def _wrong(part: Model | Task, name: str, found: str, allowed: str) -> UsageError:
-    own = part.name.partition("@")[0]
-    return UsageError(f"{_path(part)}: {own}, {name}: found {found}; allowed: {allowed}")
-
-
-def _arrays(model: Model, name: str, params: Any, shape: Shape) -> None:
-    allowed = f"a dict of {shape.dtype} arrays by parameter name"
-    if params == {}:
-        raise _wrong(model, name, "an empty dict", allowed)
-    if not isinstance(params, dict):
-        raise _wrong(model, name, "one array" if hasattr(params, "shape") else f"a {type(params).__name__}", allowed)
-    for key, value in params.items():
-        if not isinstance(key, str) or not hasattr(value, "shape"):
-            raise _wrong(model, name, f"{key!r}: {type(value).__name__}", allowed)
-        if value.dtype != np.dtype(shape.dtype):
-            raise _wrong(model, name, f"{key} of {value.dtype}", f"{allowed} (shape.dtype)")
 
 
 def _trials(task: Task, trials: Any) -> None:

@@ -187,7 +187,7 @@ UNTOLD = {
     "a generator": ("GOAL = np.random.default_rng(0)\n", "GOAL.normal()", "GOAL: found a generator of random numbers"),
     "the global generator": ("", "np.random.normal()", "np.random.normal: found a generator of random numbers"),
     "Python's": ("import random\n", "random.random()", "a generator of random numbers"),
-    "an open file": ("GOAL = open(__file__)\n", "len(GOAL.name)", "GOAL: found an open file"),
+    "an open file": ("import io\nGOAL = io.StringIO('1')\n", "len(GOAL.name)", "GOAL: found an open file"),
     "reading": ("", "np.load('x.npy')", "np.load: found"),
     "reading by open": ("", "len(open('x').read())", "open: found"),
     "reading a path": ("", "float(Path('x').read_text())", "loss: found read_text"),
