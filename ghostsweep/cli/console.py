@@ -17,6 +17,7 @@ from ghostsweep.declare import Shape
 from ghostsweep.front.progress import Meter
 from ghostsweep.machine import resources
 from ghostsweep.machine.terminal import duration, is_live, reason, visible
+from ghostsweep.plan.groups import Group
 from ghostsweep.running import estimating, ledger, showing, sweeping
 from ghostsweep.spec import Sweep, spans
 from ghostsweep.store import tables
@@ -205,6 +206,8 @@ def print_estimate(found: estimating.Estimate) -> None:
     for cost in found.costs[:MAX_GROUPS]:
         group = cost.group
         phase = f"phase {group.phase}, " if state.sweep.phases else ""
+        if does := _schedule(state.sweep, group):
+            phase += f"its {group.shape.schedule} schedule {does}, "
         compiling = f"{duration(cost.compile_seconds)} of compilation, " if cost.compile_seconds else ""
         say(
             f"  {phase}{_words(group.shape)}: {group.runs:,} runs of {group.epochs:,} epochs, "
@@ -219,11 +222,23 @@ def print_estimate(found: estimating.Estimate) -> None:
     say(f"  in all {total if found.costs else 'nothing to train'}; {space}")
 
 
+def _schedule(sweep: Sweep, group: Group) -> str:
+    """What the schedule of a later phase does, in words; empty where there is none."""
+    shape, grids = group.shape, (sweep.grids, *(phase.grids for phase in sweep.phases))
+    if group.phase == 1 or shape.schedule == "constant":
+        return ""
+    usual = {"schedule": "constant", "optimizer": "sgd"}
+    before = [{n: grid.axes.get(n, [grid.shared.get(n, usual[n])]) for n in usual} for grid in grids[group.phase - 2]]
+    same = any(shape.schedule in each["schedule"] and shape.optimizer in each["optimizer"] for each in before)
+    return "begins anew" if shape.get("schedule_anew") or not same else "goes on"
+
+
 def estimate_record(found: estimating.Estimate) -> dict[str, Any]:
     """What a sweep will take, in numbers."""
     state = found.status
     groups = [
         {"phase": cost.group.phase, "model": shape.model, "task": shape.task, "optimizer": shape.optimizer}
+        | {"schedule": _schedule(state.sweep, cost.group) or None}
         | {"dtype": shape.dtype, "sizes": dict(shape.sizes), "runs": cost.group.runs, "epochs": cost.group.epochs}
         | {"width": cost.width, "chunks": cost.chunks, "measured": cost.measured}
         | {"compile_seconds": cost.compile_seconds, "run_seconds": cost.run_seconds}

@@ -59,12 +59,31 @@ def _falls(final: float) -> tuple[Field, ...]:
     return (
         Field("decay_epochs", meaning, "epochs", kind=int, ge=1),
         Field("final_learning_rate", "learning rate from there on", "learning_rate", default=final, ge=0),
+        Field(
+            "schedule_anew",
+            "of a later phase: whether its schedule begins anew, as where the phase names one, or goes on",
+            kind=bool,
+            default=False,
+            traced=False,
+        ),
     )
 
 
 def _ends(fields: Values) -> Mistakes:
     if fields["decay_epochs"] is None:
         yield "decay_epochs", f"a whole number >= 1, which schedule '{fields['schedule']}' needs"
+
+
+OF_SCHEDULES = ("schedule", "warmup_epochs", "decay_epochs", "final_learning_rate")
+"""Fields with which a phase names a schedule of its own."""
+
+
+def is_zero(fields: Values, behind: int) -> bool:
+    """Whether the learning rate of a run is 0 throughout, whose schedule has so many epochs behind it."""
+    if fields.get("schedule", "constant") in (None, "constant") or fields.get("schedule_anew"):
+        return False
+    over = (fields.get("warmup_epochs") or 0) + (fields.get("decay_epochs") or 0)
+    return behind >= over > 0 and (fields.get("final_learning_rate") or 0) == 0 and fields["schedule"] != "exponential"
 
 
 def _ends_above_zero(fields: Values) -> Mistakes:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ghostsweep.errors import UsageError
 from ghostsweep.machine.terminal import visible
-from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
+from ghostsweep.models.rules import OF_SCHEDULES, OPTIMIZERS, SCHEDULES, is_zero
 from ghostsweep.spec.code import Code, is_reference
 from ghostsweep.spec.code import read as read_code
 from ghostsweep.spec.declaring import apart
@@ -102,6 +102,9 @@ def loads(
         raise UsageError(visible(f"{source}: {clash}"))
     problems.likely = likely_fields(shared, *tables)
     problems.unknown("run", shared, given_fields())
+    for place, table in (("run", shared), *zip(where, tables, strict=True)):
+        if "schedule_anew" in table:
+            problems.say(f"{place}.schedule_anew", "only a later phase has a schedule to begin anew")
     for place, table in zip(where, tables, strict=True):
         problems.unknown(place, table, given_fields())
     placed = zip(where, tables, strict=True)
@@ -292,6 +295,7 @@ def _phases(
 ) -> tuple[Phase, ...]:
     """Read the later phases; each inherits fields and axes of the one before, and the epochs to record."""
     result: list[Phase] = []
+    behind = [0] * len(grids)  # epochs that the schedule of each has behind it
     plain, names, fixed = record.model_copy(update={"snapshots": None}), given_fields(), inherited()
     for index, table in enumerate(given):
         place = f"{where}[{index}]"
@@ -304,7 +308,16 @@ def _phases(
         before = result[-1].grids if result else grids
         # As in [quick]: what a change of this phase makes of an inherited field is a mistake of this phase.
         only = own.keys() if problems.lines else None
-        continued = tuple(_grid(problems, *_continued(grid, own, axes), place, only) for grid in before)
+        pairs = [_scheduled(*_continued(grid, own, axes), own) for grid in before]
+        continued = tuple(_grid(problems, *pair, place, only) for pair in pairs)
+        behind = [_behind(grid, *pair) for grid, pair in zip(before, zip(continued, behind, strict=True), strict=True)]
+        for grid, epochs in zip(continued, behind, strict=True):
+            if is_zero({name: (values_of(grid, name) or [None])[0] for name in OF_ZERO}, epochs):
+                problems.doubt(
+                    f"{place}.epochs",
+                    f"the learning rate is 0 throughout: the schedule goes on, and came to its end {epochs} epochs "
+                    f"after it began; a schedule that the phase names (schedule = ...) begins anew",
+                )
         if "confidence" not in own and any("train_confidence" in grid.axes for grid in continued):
             problems.missing(f"{place}.confidence", "a value, where train_confidence is an axis")
         chosen = read_record(problems, table["record"], f"{place}.record") if "record" in table else plain
@@ -314,6 +327,29 @@ def _phases(
             check_record(problems, chosen, continued, f"{place}.record")
         result.append(Phase(tuple(axes), continued, chosen if problems.lines else _reached(chosen, continued)))
     return tuple(result)
+
+
+OF_ZERO = (*OF_SCHEDULES, "schedule_anew")
+
+
+def _scheduled(
+    shared: dict[str, Any], axes: dict[str, Any], own: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A phase's fields and axes with whether its schedule begins anew: where it names one, unless it says so itself."""
+    kinds = axes.get("schedule", [shared.get("schedule", "constant")])
+    if "schedule_anew" not in own:
+        shared = {name: value for name, value in shared.items() if name != "schedule_anew"}
+        axes = {name: value for name, value in axes.items() if name != "schedule_anew"}
+        if own.keys() & {*OF_SCHEDULES} and isinstance(kinds, list) and not {*map(str, kinds)} & {"constant", "None"}:
+            shared["schedule_anew"] = True
+    return shared, axes
+
+
+def _behind(before: Grid, now: Grid, epochs: int) -> int:
+    """Epochs that the schedule of a phase has behind it, most of several; `epochs`: that of the phase before had."""
+    same = all(values_of(before, name) == values_of(now, name) for name in ("schedule", "optimizer"))
+    lengths = [length for length in values_of(before, "epochs") if type(length) is int]
+    return 0 if values_of(now, "schedule_anew") == [True] or not same else epochs + max(lengths, default=0)
 
 
 def _continued(before: Grid, own: Mapping[str, Any], axes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

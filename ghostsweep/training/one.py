@@ -1,5 +1,6 @@
 """One run and its whole history."""
 
+import warnings
 from collections.abc import Mapping
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from ghostsweep.declare import Shape
 from ghostsweep.machine import ambient
+from ghostsweep.models.rules import OF_SCHEDULES, is_zero
 from ghostsweep.spec import Run, shape_of
 from ghostsweep.spec.parts import inherited
 from ghostsweep.training import probe, programs, train
@@ -19,7 +21,8 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
 
     `initial` gives parameters by name (for example {"r": r0} or {"m": m, "n": n, "b": b}), cast to the run's
     dtype; without it the seed decides. With `after`, the run is a later phase: it begins from the parameters and the
-    optimizer's state at the end of that history, as `[[phases]]` of a sweep file do. Raises ValueError where names or
+    optimizer's state at the end of that history, as `[[phases]]` of a sweep file do; its schedule goes on where it is
+    the same, and begins anew where it is another or with `schedule_anew`. Raises ValueError where names or
     shapes of `initial` do not fit, where both are given, or where `run` differs from the earlier one in a field that
     a later phase inherits; UsageError where JAX does not start.
     """
@@ -28,6 +31,8 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
         if initial is not None:
             raise ValueError("initial and after: found both; allowed: one of them")
         run = _later(run, after.run)
+    elif run.fields.get("schedule_anew") and run.phase == 1:
+        raise ValueError("schedule_anew: found True; allowed: with `after`, in a later phase")
     fields = run.fields
     shape = shape_of(fields)
     probe.prove([shape])
@@ -64,7 +69,17 @@ def _later(run: Run, before: Run) -> Run:
     assert before.epochs is not None and before.first_epoch is not None and before.phase is not None
     place = {"parent": before.run_id, "first_epoch": before.first_epoch + before.epochs, "phase": before.phase + 1}
     given = {name: run.fields[name] for name in run.given}
-    return Run(**given | place)
+    other = any(run.fields.get(name) != before.fields.get(name) for name in OF_SCHEDULES)
+    if other and run.fields["schedule"] != "constant":
+        given.setdefault("schedule_anew", True)
+    later = Run(**given | place)
+    if is_zero(later.fields, place["first_epoch"] if before.fields.get("schedule") == later.schedule else 0):
+        warnings.warn(
+            f"the learning rate is 0 throughout: the schedule goes on, and came to its end before epoch "
+            f"{place['first_epoch']}; schedule_anew=True begins it anew",
+            stacklevel=3,
+        )
+    return later
 
 
 def _given(shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
