@@ -50,6 +50,7 @@ class _Part(NamedTuple):
     """A user's model or task as this process knows it."""
 
     digest: str
+    identity: str
     origin: str
     part: Model | Task
     arrays: dict[str, np.ndarray]
@@ -90,16 +91,22 @@ def named(part: Model | Task, known: Known | None = None) -> str:
     if part in (MODELS | TASKS).values():
         return part.name
     known = known or _of_object(part)
-    digest, arrays = _identity(part, known)
+    identity, arrays = _identity(part, known)
+    digest = identity if known.text is not None else digest_of(repr(part))  # another one wherever it is defined anew
     name = f"{part.name}@{part.version or digest}"
     before = _KNOWN.get(name)
-    if before and before.digest != digest and (not known.origin or known.origin != before.origin):
+    if (
+        before
+        and before.digest != digest
+        and known.text is not None
+        and (not known.origin or known.origin != before.origin)
+    ):
         where = " and ".join(dict.fromkeys(each or "Python" for each in (before.origin, known.origin)))
         raise UsageError(
             f"{part.name}: found two of version {part.version!r} that differ ({where}); allowed: another version of one"
         )
     if before is None or before.digest != digest:
-        _KNOWN[name] = _Part(digest, known.origin, part, arrays, known.executed)
+        _KNOWN[name] = _Part(digest, identity, known.origin, part, arrays, known.executed)
         if isinstance(part, Model):
             _OWN_MODELS[name] = dataclasses.replace(part, name=name)
         else:
@@ -112,7 +119,7 @@ def unchanged(name: str | None) -> None:
     found = _KNOWN.get(name or "")
     if found is None or found.executed:
         return
-    if _identity(found.part, _of_object(found.part))[0] != found.digest:
+    if _identity(found.part, _of_object(found.part))[0] != found.identity:
         raise UsageError(
             f"{found.part.name}: what its functions name has changed since runs were made of it; allowed: make the "
             "runs anew"
@@ -122,6 +129,11 @@ def unchanged(name: str | None) -> None:
 def text_of(name: str | None) -> str:
     """Digest of what decides the numbers of a user's model or task in this process; empty for a built-in one."""
     return _KNOWN[name].digest if name in _KNOWN else ""
+
+
+def identity_of(name: str) -> str:
+    """The same in every process: of a part whose functions have no text without their text."""
+    return _KNOWN[name].identity if name in _KNOWN else ""
 
 
 def data_names(name: str) -> tuple[str, ...]:
@@ -169,7 +181,7 @@ def _identity(part: Model | Task, known: Known) -> tuple[str, dict[str, np.ndarr
         )
     arrays = part.data.arrays(known.folder) if part.data else {}
     data = [f"data {name}: {' '.join(map(str, reach.described(array)))}" for name, array in sorted(arrays.items())]
-    text = repr(part) if known.text is None else known.text
+    text = repr(part.fields) if known.text is None else known.text
     return digest_of(text, *known.others, *found.lines, *data), arrays
 
 

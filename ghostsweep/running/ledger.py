@@ -13,6 +13,8 @@ import pandas as pd
 
 from ghostsweep import analysis
 from ghostsweep.declare import Shape
+from ghostsweep.errors import UsageError
+from ghostsweep.models.registry import identity_of
 from ghostsweep.plan import Plan, Shard, groups, lie_on, may_repeat
 from ghostsweep.plan.groups import Group
 from ghostsweep.spec import ENGINE_VERSION, Sweep
@@ -233,6 +235,27 @@ def changes(sweep: Sweep, meta: Mapping[str, Any]) -> tuple[str, ...]:
     if not found and stored.keys() != {code.reference for code in sweep.code}:
         found.append("other models or tasks are in files")
     return tuple(found)
+
+
+def identities(sweep: Sweep) -> dict[str, str]:
+    """Users' models and tasks of a sweep by the names that runs have them by, with digests of what decides numbers."""
+    grids = [grid for _, grid, _ in sweep.every_grid()]
+    every = {v for grid in grids for kind in ("model", "task") for v in grid.axes.get(kind, [grid.shared.get(kind)])}
+    return {name: identity_of(name) for name in sorted(str(value) for value in every if "@" in str(value))}
+
+
+def refuse_others(sweep: Sweep, about: Mapping[str, Any], folder: Path) -> None:
+    """Raise UsageError where a folder has runs of another model or task of the same name and version.
+
+    A file that was edited and declares the same version is what its author says it is.
+    """
+    edited = {about["code"][code.reference]["name"] for code in sweep.code if code.reference in about.get("code", {})}
+    for name, digest in identities(sweep).items():
+        if about.get("identities", {}).get(name, digest) != digest and name not in edited:
+            raise UsageError(
+                f"{folder}: found runs of another {name}, of other text or values; allowed: another version of this "
+                "one, or another name of the sweep"
+            )
 
 
 def _first_level(sweep: Sweep) -> Sweep:

@@ -26,6 +26,7 @@ from ghostsweep.machine import resources
 from ghostsweep.machine.terminal import is_live
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.plan import Plan, groups
+from ghostsweep.running import ledger
 from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.store import files, manifest, merging, parts, tables
 from ghostsweep.store.ends import Ends
@@ -241,6 +242,7 @@ def _about(sweep: Sweep, sessions: list[dict[str, Any]]) -> dict[str, Any]:
         "fit": sweep.fit.model_dump(),
         "refine": sweep.refine and sweep.refine.model_dump(),
         "code": {code.reference: code.kept for code in sweep.code},
+        "identities": ledger.identities(sweep),
         "engine_version": ENGINE_VERSION,
         "ghostsweep": importlib.metadata.version("ghostsweep"),
         "git_commit": _git_commit(),

@@ -114,6 +114,7 @@ def _open(folder: Path) -> None:
 def _look(whole: Plan, folder: Path) -> tuple[Stored, Plan]:
     """What a folder that is held has of a sweep, and the runs wanted so far, with what is left of them."""
     found = tables.verified(folder, tables.stored(folder, mend=True))
+    ledger.refuse_others(whole.sweep, found.manifest.about, folder)
     return found, ledger.work(whole, found)
 
 

@@ -220,6 +220,25 @@ def test_two_parts_of_one_name_and_version_that_differ_are_an_error(tmp_path: Pa
         named(tmp_path, text, "TWO")
 
 
+def test_a_folder_has_one_part_of_each_name_and_version(tmp_path: Path) -> None:
+    """Of a notebook, or of another file; a file that was edited is what its author says it is."""
+    text = HEAD + "GOAL = 1.0\n" + LOSS + TAIL.replace("loss=loss", "loss=loss, version='8'")
+    script = (
+        f"import ghostsweep\n{text}\n"
+        "s = ghostsweep.sweep('x', model=OWN, axes={'learning_rate': [0.1]}, epochs=1)\n"
+        "print(ghostsweep.run(s, progress=False).runs['initial_loss'].tolist())\n"
+    )
+
+    def ran(script: str) -> str:
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return done.stdout or done.stderr.splitlines()[-1]
+
+    assert ran(script) == ran(script) == "[1.0]\n"
+    other = ran(script.replace("GOAL = 1.0", "GOAL = 5.0").replace("'learning_rate': [0.1]", "'learning_rate': [0.2]"))
+    assert "found runs of another own@8, of other text or values; allowed: another version" in other
+
+
 CELLS = HEAD + "GOAL = 1.0\ndef half(x):\n    return x / 2\n" + LOSS.replace("- GOAL", "- 2 * half(GOAL)") + TAIL
 
 
