@@ -40,7 +40,7 @@ def plain_loss(act):
         return e, jnp.zeros((), shape.dtype)
     return loss
 """
-VALUES = st.sampled_from([1, 2, 1.0, 2.0, 0.5, -1.5, True])
+VALUES = st.sampled_from([1, 2, 1.0, 2.0, 0.5, -1.5])
 WAYS = {
     "closure": "(lambda by: lambda x: by * x)({value!r})",
     "partial": "functools.partial(scaled, {value!r})",
