@@ -4,7 +4,7 @@ import itertools
 import math
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import numpy as np
 
 from ghostsweep.errors import UsageError
 from ghostsweep.machine.terminal import visible
-from ghostsweep.models.rules import OF_SCHEDULES, OPTIMIZERS, SCHEDULES, is_zero
+from ghostsweep.models.rules import is_zero
 from ghostsweep.spec.code import Code, is_reference
 from ghostsweep.spec.code import read as read_code
 from ghostsweep.spec.declaring import apart
 from ghostsweep.spec.expressions import written_out
 from ghostsweep.spec.initial import Initial, read_initial
 from ghostsweep.spec.parts import CHOICES, every_field, every_part, given_fields, inherited, likely_fields
+from ghostsweep.spec.phasing import OF_ZERO, continued_by, left_behind, override, scheduled
 from ghostsweep.spec.problems import Problems
 from ghostsweep.spec.recording import axis_values, check_record, has_value, read_record, values_of
 from ghostsweep.spec.sweep import Fit, Grid, Phase, Record, Refine, Sweep
@@ -190,7 +191,7 @@ def _outline(
     change = problems.table("quick", data.get("quick", {})) if quick else {}
     grids = []
     for table in problems.tables("axes", axes if isinstance(axes, list) else [axes]):
-        own_pairs = written_out(Problems(""), *_override(shared, table, plain(change)), "axes")
+        own_pairs = written_out(Problems(""), *override(shared, table, plain(change)), "axes")
         grids += [Grid(fields, written(own_axes, "axes")) for fields, own_axes in own_pairs]
     record = read_record(problems, data.get("record", {}), "record")
     fit = problems.model(Fit, "fit", data.get("fit", {}))
@@ -202,10 +203,10 @@ def _outline(
     given = problems.tables("phases", data.get("phases", []))
     pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]] = itertools.zip_longest(given, changes, fillvalue={})
     for index, (table, other) in enumerate(pairs):
-        fields, own_axes = _override(plain(table), table.get("axes", {}), plain(other) | other.get("axes", {}))
+        fields, own_axes = override(plain(table), table.get("axes", {}), plain(other) | other.get("axes", {}))
         values = written(own_axes, f"phases[{index}].axes")
         before = phases[-1].grids if phases else tuple(grids)
-        continued = tuple(Grid(*_continued(grid, fields | values, values)) for grid in before)
+        continued = tuple(Grid(*continued_by(grid, fields | values, values)) for grid in before)
         phases.append(Phase(tuple(values), continued, record))
     if problems.lines:
         raise problems.error()
@@ -262,7 +263,7 @@ def _quick(
     chosen = record if own_record is None else read_record(problems, own_record, "quick.record")
     # Mistakes in all else are reported for the full grid, unless a change made them.
     own = overrides.keys() if problems.lines else None
-    written = [written_out(problems, *_override(shared, table, overrides), "quick") for table in tables]
+    written = [written_out(problems, *override(shared, table, overrides), "quick") for table in tables]
     grids = tuple(_grid(problems, *pair, "quick", own) for pairs in written for pair in pairs)
     if problems.lines or chosen is None:
         return None
@@ -272,7 +273,7 @@ def _quick(
         own_axes = problems.table(f"quick.phases[{index}].axes", change.get("axes", {}))
         fields = {key: value for key, value in table.items() if key in every_field()}
         changes = {key: value for key, value in change.items() if key in every_field()} | own_axes
-        new_fields, new_axes = _override(fields, table.get("axes", {}), changes)
+        new_fields, new_axes = override(fields, table.get("axes", {}), changes)
         changed.append(table | change | new_fields | {"axes": new_axes})
     chosen = _reached(chosen, grids)
     return grids, _phases(problems, grids, chosen, changed, "quick.phases"), chosen
@@ -308,9 +309,9 @@ def _phases(
         before = result[-1].grids if result else grids
         # As in [quick]: what a change of this phase makes of an inherited field is a mistake of this phase.
         only = own.keys() if problems.lines else None
-        pairs = [_scheduled(*_continued(grid, own, axes), own) for grid in before]
+        pairs = [scheduled(*continued_by(grid, own, axes), own) for grid in before]
         continued = tuple(_grid(problems, *pair, place, only) for pair in pairs)
-        behind = [_behind(grid, *pair) for grid, pair in zip(before, zip(continued, behind, strict=True), strict=True)]
+        behind = [left_behind(*each) for each in zip(before, continued, behind, strict=True)]
         for grid, epochs in zip(continued, behind, strict=True):
             if is_zero({name: (values_of(grid, name) or [None])[0] for name in OF_ZERO}, epochs):
                 problems.doubt(
@@ -327,64 +328,6 @@ def _phases(
             check_record(problems, chosen, continued, f"{place}.record")
         result.append(Phase(tuple(axes), continued, chosen if problems.lines else _reached(chosen, continued)))
     return tuple(result)
-
-
-OF_ZERO = (*OF_SCHEDULES, "schedule_anew")
-
-
-def _scheduled(
-    shared: dict[str, Any], axes: dict[str, Any], own: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A phase's fields and axes with whether its schedule begins anew: where it names one, unless it says so itself."""
-    kinds = axes.get("schedule", [shared.get("schedule", "constant")])
-    if "schedule_anew" not in own:
-        shared = {name: value for name, value in shared.items() if name != "schedule_anew"}
-        axes = {name: value for name, value in axes.items() if name != "schedule_anew"}
-        if own.keys() & {*OF_SCHEDULES} and isinstance(kinds, list) and not {*map(str, kinds)} & {"constant", "None"}:
-            shared["schedule_anew"] = True
-    return shared, axes
-
-
-def _behind(before: Grid, now: Grid, epochs: int) -> int:
-    """Epochs that the schedule of a phase has behind it, most of several; `epochs`: that of the phase before had."""
-    same = all(values_of(before, name) == values_of(now, name) for name in ("schedule", "optimizer"))
-    lengths = [length for length in values_of(before, "epochs") if type(length) is int]
-    return 0 if values_of(now, "schedule_anew") == [True] or not same else epochs + max(lengths, default=0)
-
-
-def _continued(before: Grid, own: Mapping[str, Any], axes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields and axes of a grid with a phase's own in their place.
-
-    Fields that a choice of the phase (another optimizer, say) does not have are not inherited, nor is the confidence
-    where it is trained and goes on as it is.
-    """
-
-    others = set[str]()  # of rules that are replaced
-    for kind, rules in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-        if kind not in axes and isinstance(own.get(kind), str) and own[kind] in rules:
-            every = {field.name for rule in rules.values() for field in rule.fields}
-            others |= every - {field.name for field in rules[own[kind]].fields}
-
-    def applies(name: str) -> bool:
-        return name not in others
-
-    shared = {key: v for key, v in before.shared.items() if key not in own and applies(key)}
-    shared |= {key: v for key, v in own.items() if key not in axes}
-    inherited = {key: v for key, v in before.axes.items() if key not in own and applies(key)}
-    if shared.get("train_confidence") and "confidence" not in own:
-        inherited.pop("confidence", None)
-        shared.pop("confidence", None)
-    return shared, inherited | dict(axes)
-
-
-def _override(
-    shared: dict[str, Any], axes: dict[str, Any], quick: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Put the quick values in place of the ones they replace, whether axis or shared field."""
-    is_axis = {key: isinstance(value, list | dict) for key, value in quick.items()}
-    new_shared = {key: value for key, value in (shared | quick).items() if not is_axis.get(key, key not in shared)}
-    new_axes = {key: value for key, value in (axes | quick).items() if is_axis.get(key, key in axes)}
-    return new_shared, new_axes
 
 
 def _grid(
