@@ -1,4 +1,4 @@
-"""Two CPU devices, so that sharding is tested, and JAX's strictest checks; results that several files compare with."""
+"""Two CPU devices, or as many as GHOSTSWEEP_TEST_DEVICES says, so that sharding is tested, and JAX's strictest checks; results that several files compare with."""
 
 import os
 from collections.abc import Iterator
@@ -15,9 +15,29 @@ programs.keep()
 
 import jax  # noqa: E402
 
-jax.config.update("jax_num_cpu_devices", 2)
+from ghostsweep.training import programs as train_programs  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("GHOSTSWEEP_TEST_DEVICES", "2")))
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+AS_USERS = {"golden", "test_kernels", "test_still", "test_ambient"}
+"""Folders and files of tests whose programs are compiled as users' are: they hold their numbers against independent
+histories, kernels against what they replace, and JAX's settings. For the others, which ask for equations, files,
+processes, messages and pictures, they are compiled with few optimizations, in a third of the time."""
+QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Set how programs are compiled, before any fixture of the test, here and in processes that it starts."""
+    quickly = AS_USERS.isdisjoint((item.path.parent.name, item.path.stem))
+    if (os.environ.get(QUICKLY) == "1") != quickly:
+        os.environ[QUICKLY] = "1" if quickly else "0"
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        train_programs._kept.cache_clear()
+        jax.clear_caches()
 
 
 MAX_MAPS = 20_000
