@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ghostsweep.declare import is_null
 from ghostsweep.dynamics.flow import Params, flow_of, singular_basis
 from ghostsweep.dynamics.flow_map import flow_map_points
 from ghostsweep.dynamics.ghosts import ghosts
@@ -49,7 +50,7 @@ def cue_inputs(run: Mapping[str, Any]) -> Array:
 
     run: fields of a run, as a row of the table of runs. Raises UsageError where its task has no cues.
     """
-    task = run["task"]
+    task = run.get("task")
     if task not in CUES:
         raise UsageError(f"task: found {task!r}; allowed: {', '.join(map(repr, CUES))}")
     # Whole steps only, with 0.3 / 0.1 being 3: as in training.
@@ -63,6 +64,13 @@ def cue_inputs(run: Mapping[str, Any]) -> Array:
     return inputs
 
 
+def leak_of(run: Mapping[str, Any]) -> float:
+    """The leak dt / tau of a network. Raises UsageError for a model without both."""
+    if is_null(run.get("dt_ms")) or is_null(run.get("tau_ms")):
+        raise UsageError(f"model: found {run.get('model')!r}; allowed: a network with dt_ms and tau_ms")
+    return float(run["dt_ms"] / run["tau_ms"])
+
+
 def network_snapshots(snapshots: Mapping[str, np.ndarray], run: Mapping[str, Any]) -> list[Snapshot]:
     """The dynamics of a cue network of rank 2 or full rank at each of its snapshots, by epoch (paper, Fig. 4 and 5).
 
@@ -70,7 +78,7 @@ def network_snapshots(snapshots: Mapping[str, np.ndarray], run: Mapping[str, Any
     table of runs. Raises UsageError for a task without cues, and for parameters that `flow_map_points` or
     `slow_points` refuses.
     """
-    inputs, leak = cue_inputs(run), float(run["dt_ms"] / run["tau_ms"])
+    inputs, leak = cue_inputs(run), leak_of(run)
     found = []
     for index in np.argsort(snapshots["epochs"]):
         params: Params = {name: values[index] for name, values in snapshots.items() if name != "epochs"}

@@ -97,8 +97,8 @@ class _Stored:
 
 def _stored(tables: StoredTables, what: str) -> _Stored:
     """The one run of a sweep, checked."""
-    runs, curves = tables.runs, tables.curves
-    style.require(runs, ["run_id", "model", "learning_rate", "learned_epoch", *_OF_TASK], f"{what}, runs")
+    needed, curves = ["run_id", "model", "learning_rate", "learned_epoch", *_OF_TASK], tables.curves
+    runs = style.require_runs(tables.runs, needed, f"{what}, runs")
     style.require(curves, ["run_id", "epoch", "loss", "grad_norm"], f"{what}, curves")
     if len(runs) > 1:
         raise UsageError(f"{what}: shows one run, found {len(runs)}")

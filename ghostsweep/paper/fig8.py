@@ -58,7 +58,7 @@ _OF_RUNS += ["max_accuracy", "recent_max_accuracy", "final_accuracy", "final_gra
 
 
 def _require_phases(runs: pd.DataFrame, what: str) -> None:
-    style.require(runs, _OF_RUNS, what)
+    runs = style.require_runs(runs, _OF_RUNS, what)
     if (phases := sorted(runs["phase"].unique().tolist())) != [1, 2]:
         raise UsageError(f"{what}: needs runs of the phases 1 and 2, found {phases}")
     style.single_value(runs[runs["phase"] == 2], "first_epoch", f"{what} of phase 2")
@@ -121,7 +121,8 @@ def _recovery(accuracy: Axes, gradient: Axes, runs: pd.DataFrame) -> list[str]:
 def _over_epochs(tables: Tables, columns: list[str], what: str) -> tuple[pd.DataFrame, list[str]]:
     """The curves with fields of their runs and `total`, the epochs before and in the phase; and remarks."""
     style.require(tables.curves, ["run_id", "epoch", *columns], f"{what}, curves")
-    runs = tables.runs[["run_id", "phase", "first_epoch", "readout_l1", "status"]]
+    runs = style.require_runs(tables.runs, _OF_RUNS, f"{what}, runs")
+    runs = runs[["run_id", "phase", "first_epoch", "readout_l1", "status"]]
     table = tables.curves[["run_id", "epoch", *columns]].merge(runs, on="run_id")
     lost = int((runs["status"] == "diverged").sum())
     remarks = style.left_out(lost, len(runs), "from where they diverge", what.removeprefix("Figure 8"))

@@ -301,6 +301,21 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return found
 
 
+def with_fields(runs: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The runs with these columns, as far as they are fields: null where no run has a field, since tables lack those.
+
+    Names that are no fields of any model, task or rule are not filled in.
+    """
+    known = every_field()
+    lost = arrow_fields(of_field(known[name]) for name in names if name in known and name not in runs)
+    if not lost:
+        return runs
+    nulls = frame(pa.table([pa.nulls(len(runs), field.type) for field in lost], schema=pa.schema(lost)))
+    found = pd.concat([runs, nulls.set_index(runs.index)], axis=1)
+    found.attrs = runs.attrs | {kind: said | runs.attrs.get(kind, {}) for kind, said in nulls.attrs.items()}
+    return found
+
+
 def write_parquet(path: Path, table: pd.DataFrame, columns: tuple[Column, ...]) -> None:
     """Write a frame of these columns, each with its unit and its meaning, whole or not at all."""
     arrow = pa.Table.from_pandas(table, schema(columns), preserve_index=False)

@@ -12,6 +12,7 @@ from ghostsweep.dynamics.ghosts import ghosts_over_training
 from ghostsweep.dynamics.snapshots import count_points, network_snapshots
 from ghostsweep.errors import UsageError
 from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, mcnemar, of_networks, p_text, paired_difference
+from ghostsweep.store.columns import with_fields
 
 PLATEAU_LOSS = 0.9
 """A loss above this share of its first value is on the plateau."""
@@ -188,7 +189,7 @@ def fig5(dcdt: Results, dmts: Results) -> list[Claim]:
 def _cue_tasks(figure: str, dcdt: Results, dmts: Results) -> list[Claim]:
     claims = []
     for at, (name, tables) in enumerate((("delayed cue discrimination", dcdt), ("delayed match to sample", dmts))):
-        runs = outcomes(tables.runs)
+        runs = with_fields(outcomes(tables.runs), ["trials_per_class"])
         counts: dict[str, pd.DataFrame] = {}
         for _, run in runs.iterrows():
             fields: dict[str, Any] = {str(field): value for field, value in run.items()}
