@@ -71,26 +71,36 @@ def leak_of(run: Mapping[str, Any]) -> float:
     return float(run["dt_ms"] / run["tau_ms"])
 
 
-def network_snapshots(snapshots: Mapping[str, np.ndarray], run: Mapping[str, Any]) -> list[Snapshot]:
+Found = Mapping[int, tuple[SlowPoints, pd.DataFrame]]
+"""Points and ghosts of networks by epoch."""
+
+
+def network_snapshots(
+    snapshots: Mapping[str, np.ndarray], run: Mapping[str, Any], found: Found | None = None
+) -> list[Snapshot]:
     """The dynamics of a cue network of rank 2 or full rank at each of its snapshots, by epoch (paper, Fig. 4 and 5).
 
     snapshots: `epochs` (S,) and parameters by name, (S, ...), as `Tables.snapshots` gives them. run: its row in the
-    table of runs. Raises UsageError for a task without cues, and for parameters that `flow_map_points` or
-    `slow_points` refuses.
+    table of runs. found: points and ghosts, where they are known. Raises UsageError for a task without cues, and for
+    parameters that `flow_map_points` or `slow_points` refuses.
     """
     inputs, leak = cue_inputs(run), leak_of(run)
-    found = []
+    networks = []
     for index in np.argsort(snapshots["epochs"]):
         params: Params = {name: values[index] for name, values in snapshots.items() if name != "epochs"}
         low_rank = flow_of(params).into is not None
         if low_rank:
             params = singular_basis(params)
         paths = trajectories(params, inputs, leak=leak)
-        points = flow_map_points(params) if low_rank else slow_points(params, paths)
-        slow = np.flatnonzero(points.table["kind"] == "slow point")
-        judged = ghosts(params, points.points[slow], paths, along=inputs == 0.0).set_index(slow)
-        found.append(Snapshot(int(snapshots["epochs"][index]), params, paths, points, judged))
-    return found
+        epoch = int(snapshots["epochs"][index])
+        if found is not None:
+            points, judged = found[epoch]
+        else:
+            points = flow_map_points(params) if low_rank else slow_points(params, paths)
+            slow = np.flatnonzero(points.table["kind"] == "slow point")
+            judged = ghosts(params, points.points[slow], paths, along=inputs == 0.0).set_index(slow)
+        networks.append(Snapshot(epoch, params, paths, points, judged))
+    return networks
 
 
 def count_points(snapshots: Sequence[Snapshot]) -> pd.DataFrame:

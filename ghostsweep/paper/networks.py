@@ -15,6 +15,7 @@ from ghostsweep.dynamics.ghosts import SEPARATION
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.figures.loss_vs_rate import Tables
+from ghostsweep.paper import searched
 
 TASK_NAMES = {"dcdt": "delayed cue discrimination", "dmts": "delayed match to sample"}
 TRIAL_LINES: tuple[tuple[str, Any], ...] = tuple(zip(style.SERIES_COLORS[:4], ("-", "--", ":", "-."), strict=True))
@@ -57,7 +58,7 @@ def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
     snapshots = tables.snapshots(run["run_id"])
     if not 1 <= len(snapshots["epochs"]) <= MAX_SNAPSHOTS:
         raise UsageError(f"{what}: found {len(snapshots['epochs'])} snapshots; allowed: 1 to {MAX_SNAPSHOTS}")
-    return Trained(run, curve, dynamics.network_snapshots(snapshots, run), len(runs))
+    return Trained(run, curve, searched.network_snapshots(snapshots, run, getattr(tables, "folder", None)), len(runs))
 
 
 def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:
