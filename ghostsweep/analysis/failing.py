@@ -28,6 +28,7 @@ PUBLISHED = {"no_solution": (2.72, 0.07), "slow_point_manifold": (4.05, 0.10)}
 FASTEST = {"no_solution": None, "slow_point_manifold": 25}
 """How many of the largest rates the paper takes for each."""
 N_DRAWS = 1000
+_BLOCK = 64  # rows that are compared with all curves at once
 SEED = 0
 
 
@@ -75,20 +76,22 @@ def _nearest(phase: str, delays: np.ndarray, shares: np.ndarray) -> tuple[np.nda
 
     NaN where the paper leaves a row out, or where it has no middle.
     """
-    at, log_a, curves = _grid(phase, tuple(delays.tolist()))
-    best = ((curves**2).sum(axis=1) - 2 * shares @ curves.T).argmin(axis=1)
+    at, log_a, curves, squares = _grid(phase, tuple(delays.tolist()))
+    blocks = [shares[first : first + _BLOCK] for first in range(0, len(shares), _BLOCK)]
+    best = np.concatenate([(squares - 2 * block @ curves.T).argmin(axis=1) for block in blocks])
     most, least = shares.max(axis=1), shares.min(axis=1)
     told = most >= LEAST_SHARE if phase == "no_solution" else (most >= 0.5) & (least <= 0.5)
     return np.where(told, at[best], np.nan), log_a[best]
 
 
 @functools.lru_cache(maxsize=8)
-def _grid(phase: str, delays: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boundaries, a 400th of the delays apart, and logarithms of slopes, and the curve of each pair."""
+def _grid(phase: str, delays: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Boundaries, a 400th of the delays apart, logarithms of slopes, the curve of each pair, and its sum of squares."""
     t, span = np.array(delays), delays[-1] - delays[0]
     starts, slopes = np.linspace(t[0] - span / 4, t[-1] + span / 4, 601), np.log(np.geomspace(0.3, 300, 40) / span)
     at, log_a = (each.ravel() for each in np.meshgrid(starts, slopes, indexing="ij"))
-    return at, log_a, _curve(phase, t, at[:, None], log_a[:, None])
+    curves = _curve(phase, t, at[:, None], log_a[:, None])
+    return at, log_a, curves, (curves**2).sum(axis=1)
 
 
 def _fitted(phase: str, delays: np.ndarray, shares: np.ndarray) -> float:
@@ -122,11 +125,10 @@ def _shares(judged: pd.DataFrame, phase: str, x: str) -> pd.DataFrame:
     return is_phase.groupby([judged["learning_rate"], judged[x]]).mean().unstack()
 
 
-def _boundaries(shares: pd.DataFrame, phase: str, *, near: bool = False) -> pd.DataFrame:
-    """As `boundaries`; `near` of the grid alone, a 400th of the delays apart."""
+def _boundaries(shares: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """As `boundaries`."""
     delays = shares.columns.to_numpy(float)
-    rows = shares.to_numpy(float)
-    at = _nearest(phase, delays, rows)[0] if near else np.array([_fitted(phase, delays, row) for row in rows])
+    at = np.array([_fitted(phase, delays, row) for row in shares.to_numpy(float)])
     inside = (at > delays[0]) & (at <= delays[-1])
     return pd.DataFrame(
         {"learning_rate": shares.index, "at": np.where(inside, at, np.nan), "censored": np.where(inside, "", "outside")}
@@ -150,13 +152,16 @@ def exponent(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms", fastest: 
     beta, error = _law(inside)
     rng, drawn = np.random.default_rng(SEED), np.full(N_DRAWS, np.nan)
     is_phase, cells = _cube(judged, phase, ["learning_rate", x])
-    index = pd.MultiIndex.from_arrays(list(cells.T), names=["learning_rate", x])
+    (rates, row), (delays, column) = (np.unique(part, return_inverse=True) for part in cells.T)
+    shares = np.full((N_DRAWS, len(rates), len(delays)), np.nan)
     for i in range(N_DRAWS):
-        means = np.nanmean(is_phase[rng.integers(len(is_phase), size=len(is_phase))], axis=0)
-        again = _boundaries(pd.Series(means, index).unstack(), phase, near=True)
-        again = again[again["censored"] == ""]
-        if len(again) >= 3:
-            drawn[i] = _law(again)[0]
+        picked = rng.integers(len(is_phase), size=len(is_phase))
+        shares[i, row, column] = np.nanmean(is_phase[picked], axis=0)
+    at = _nearest(phase, delays, shares.reshape(-1, len(delays)))[0].reshape(N_DRAWS, len(rates))  # of the grid alone
+    for i, each in enumerate(at):
+        inside_here = (each > delays[0]) & (each <= delays[-1])
+        if inside_here.sum() >= 3:
+            drawn[i] = _law(pd.DataFrame({"at": each, "learning_rate": rates})[inside_here])[0]
     low, high = interval(drawn, len(is_phase))
     return Exponent(beta, error, low, high, len(inside), len(found) - len(inside))
 
