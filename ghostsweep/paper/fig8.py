@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ghostsweep import analysis, theory
 from ghostsweep.errors import UsageError
@@ -36,6 +37,7 @@ def fig8(confidence: Tables, trained: Tables, readout: Tables, *, width: float =
         halves = grid[1].subgridspec(2, 1)
         accuracy, gradient = fig.add_subplot(halves[0]), fig.add_subplot(halves[1])
         accuracy.sharex(gradient)
+        fig.align_ylabels([accuracy, gradient])
         _gradients(a)
         remarks = [
             "a: grey: the no-learning zone, where the closed form is 0. Simulated outputs switch on in whole steps, so "
@@ -174,4 +176,6 @@ def _phase_mark(ax: Axes, runs: pd.DataFrame, text: str) -> None:
     ax.axvline(at, color=style.MUTED, linestyle=":", linewidth=0.9)
     ax.text(at, 1.02, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=7)
     ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.epoch_text(round(value))))
     ax.set_xlim(left=0)

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_sweeps_models_and_starts_come_with_the_package_and_its_commit(package: Path, tmp_path: Path) -> None:
-    names = {path.name for path in (package / "ghostsweep" / "sweeps").iterdir() if path.suffix != ".md"}
+    names = {
+        path.name for path in (package / "ghostsweep" / "sweeps").iterdir() if path.suffix != ".md" and path.is_file()
+    }
     assert names == {path.name for path in (ROOT / "sweeps").iterdir() if path.is_file() and path.suffix != ".md"}
     code = """
 import sys, ghostsweep
