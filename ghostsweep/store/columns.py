@@ -1,5 +1,6 @@
 """The columns of the result tables, and tables of them as arrow and pandas have them."""
 
+import contextlib
 import functools
 from collections.abc import Iterable
 from pathlib import Path
@@ -302,12 +303,15 @@ def frame(table: pa.Table) -> pd.DataFrame:
 
 
 def with_fields(runs: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """The runs with these columns, as far as they are fields: null where no run has a field, since tables lack those.
+    """The runs with those of these columns that are fields which none of them has: null, since tables lack these.
 
-    Names that are no fields of any model, task or rule are not filled in.
+    Not filled in is what their models, tasks and rules have, which is missing, and what is no field at all.
     """
-    known = every_field()
-    lost = arrow_fields(of_field(known[name]) for name in names if name in known and name not in runs)
+    known, own = every_field(), set(runs)
+    for kind in runs.reindex(columns=CHOICES).drop_duplicates().to_dict("records"):
+        with contextlib.suppress(KeyError):  # of a model or task that is not known here
+            own |= set(parts_of(kind).fields)
+    lost = arrow_fields(of_field(known[name]) for name in names if name in known and name not in own)
     if not lost:
         return runs
     nulls = frame(pa.table([pa.nulls(len(runs), field.type) for field in lost], schema=pa.schema(lost)))
