@@ -307,10 +307,10 @@ def with_fields(runs: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 
     Not filled in is what their models, tasks and rules have, which is missing, and what is no field at all.
     """
-    known, own = every_field(), set(runs)
-    for kind in runs.reindex(columns=CHOICES).drop_duplicates().to_dict("records"):
+    known, own = every_field(), set(map(str, runs))
+    for values in runs.reindex(columns=CHOICES).drop_duplicates().itertuples(index=False):
         with contextlib.suppress(KeyError):  # of a model or task that is not known here
-            own |= set(parts_of(kind).fields)
+            own |= set(parts_of(dict(zip(CHOICES, values, strict=True))).fields)
     lost = arrow_fields(of_field(known[name]) for name in names if name in known and name not in own)
     if not lost:
         return runs
