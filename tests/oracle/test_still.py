@@ -55,7 +55,7 @@ def test_oracle_runs_that_skip_end_as_those_that_do_not(name: str, monkeypatch: 
     same = train._same
 
     def both(state: train.State, traced: Any, stops: jax.Array, count: jax.Array, skips: jax.Array) -> Any:
-        """The runs, which skip or do not, in one program: two would round otherwise, and chaos would tell them apart."""
+        """The runs, which skip or do not, in one program: two may round otherwise, which chaos shows."""
         monkeypatch.setattr(train, "_same", lambda before, after: same(before, after) & skips)
         return train.in_turn(shape)(state, traced, stops, count)
 
