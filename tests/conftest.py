@@ -1,10 +1,14 @@
-"""Two CPU devices, so that sharding is tested, and JAX's strictest checks; results that several files compare with."""
+"""Several CPU devices, so that sharding is tested, and JAX's strictest checks; results that several files compare with.
+
+There are two devices, or as many as GHOSTSWEEP_TEST_DEVICES says.
+"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import installed
 import programs
 import pytest
 
@@ -15,9 +19,29 @@ programs.keep()
 
 import jax  # noqa: E402
 
-jax.config.update("jax_num_cpu_devices", 2)
+from ghostsweep.training import programs as train_programs  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("GHOSTSWEEP_TEST_DEVICES", "2")))
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+AS_USERS = {"golden", "test_kernels", "test_still", "test_ambient"}
+"""Folders and files of tests whose programs are compiled as users' are: they hold their numbers against independent
+histories, kernels against what they replace, and JAX's settings. For the others, which ask for equations, files,
+processes, messages and pictures, they are compiled with few optimizations, in a third of the time."""
+QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Set how programs are compiled, before any fixture of the test, here and in processes that it starts."""
+    quickly = AS_USERS.isdisjoint((item.path.parent.name, item.path.stem))
+    if (os.environ.get(QUICKLY) == "1") != quickly:
+        os.environ[QUICKLY] = "1" if quickly else "0"
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        train_programs._kept.cache_clear()
+        jax.clear_caches()
 
 
 MAX_MAPS = 20_000
@@ -41,3 +65,34 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     found = cluster.in_shards(tmp_path_factory.mktemp("whole"), 2, cluster.TEXT)
     assert cluster.names(found.folder) == cluster.FINISHED and len(found.runs) == 24
     return found
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table of the whole-product check (tests/whole), where it was run."""
+    reports = [
+        each for name in ("passed", "failed") for each in terminalreporter.stats.get(name, ()) if each.when == "call"
+    ]
+    if found := installed.summary(reports):
+        terminalreporter.write_sep("=", "tried")
+        terminalreporter.write_line("\n".join(found))
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which a wheel of this checkout is installed."""
+    return installed.site(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def tried(package: Path, record_property: Any) -> Any:
+    """Try commands and code of the installed package, tell each in the table, and fail where one is bad."""
+
+    def each(wanted: list[dict[str, Any]], about: str = "") -> list[installed.Tried]:
+        found = installed.attempts(package, wanted)
+        for line in installed.lines(found, about):
+            record_property(installed.TOLD, line)
+        bad = [f"{one.what}:\n{one.said[-300:]}\n{one.erred}" for one in found if not one.good]
+        assert not bad, "\n\n".join(bad)
+        return found
+
+    return each

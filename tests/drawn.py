@@ -1,6 +1,7 @@
 """Tables to draw, and what figures show, for the tests of the figures."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,6 +74,31 @@ def network(rates: np.ndarray, seeds: int, epochs: tuple[int, ...]) -> SimpleNam
          "seed": seed, "epochs": 200_001, "status": "done"}
     )  # fmt: skip
     return SimpleNamespace(name="planted", meta={}, runs=runs, curves=pd.concat(parts, ignore_index=True))
+
+
+def continued(field: str, values: list[float], seeds: int, before: int = 40, after: int = 10) -> SimpleNamespace:
+    """Runs of a first phase of `before` epochs, each continued for `after` at each value of the field."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(seeds):
+        first: dict[str, Any] = {"run_id": f"{seed}", "parent": None, "phase": 1, "first_epoch": 0, "epochs": before}
+        first |= {"confidence": 10.0, "readout_l1": np.nan, "seed": seed, "status": "done"}
+        rows.append(first)
+        for i, value in enumerate(values):
+            then = {"run_id": f"{seed}-{i}", "parent": f"{seed}", "phase": 2, "first_epoch": before, "epochs": after}
+            rows.append(first | then | {field: value})
+    runs = pd.DataFrame(rows)
+    runs["max_accuracy"], runs["final_grad_norm"] = rng.uniform(0.6, 1, len(runs)), rng.uniform(0.1, 1, len(runs))
+    runs["final_accuracy"] = rng.uniform(0.6, 1, len(runs))
+    # The first two networks are trapped, one never began, the others are still right.
+    runs["recent_max_accuracy"] = np.where(runs["seed"] < 3, 0.5, 0.9)
+    runs.loc[(runs["seed"] == 2) & (runs["phase"] == 1), "max_accuracy"] = 0.5
+    parts = [
+        pd.DataFrame({"run_id": run["run_id"], "epoch": range(0, run["epochs"], 5)}) for run in runs.to_dict("records")
+    ]
+    curves = pd.concat(parts, ignore_index=True)
+    curves["accuracy"], curves["loss"] = rng.uniform(0.4, 1, len(curves)), rng.uniform(0, 1, len(curves))
+    return SimpleNamespace(name="x-quick", meta={"title": "A question (quick)"}, runs=runs, curves=curves)
 
 
 def text(fig: Figure) -> str:

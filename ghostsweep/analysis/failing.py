@@ -29,6 +29,10 @@ FASTEST = {"no_solution": None, "slow_point_manifold": 25}
 """How many of the largest rates the paper takes for each."""
 N_DRAWS = 1000
 SEED = 0
+AT_ONCE = 16
+"""Draws whose shares are held against all curves of the grid at a time: some 50 MB."""
+NEWTON_STEPS = 100
+"""Steps at most of a fit of a logistic function; some eight are usual, and more where runs are told apart."""
 
 
 class Exponent(NamedTuple):
@@ -75,20 +79,21 @@ def _nearest(phase: str, delays: np.ndarray, shares: np.ndarray) -> tuple[np.nda
 
     NaN where the paper leaves a row out, or where it has no middle.
     """
-    at, log_a, curves = _grid(phase, tuple(delays.tolist()))
-    best = ((curves**2).sum(axis=1) - 2 * shares @ curves.T).argmin(axis=1)
+    at, log_a, curves, squares = _grid(phase, tuple(delays.tolist()))
+    best = (squares - 2 * shares @ curves.T).argmin(axis=1)
     most, least = shares.max(axis=1), shares.min(axis=1)
     told = most >= LEAST_SHARE if phase == "no_solution" else (most >= 0.5) & (least <= 0.5)
     return np.where(told, at[best], np.nan), log_a[best]
 
 
 @functools.lru_cache(maxsize=8)
-def _grid(phase: str, delays: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boundaries, a 400th of the delays apart, and logarithms of slopes, and the curve of each pair."""
+def _grid(phase: str, delays: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Boundaries, a 400th of the delays apart, and logarithms of slopes; the curve of each pair, and its square."""
     t, span = np.array(delays), delays[-1] - delays[0]
     starts, slopes = np.linspace(t[0] - span / 4, t[-1] + span / 4, 601), np.log(np.geomspace(0.3, 300, 40) / span)
     at, log_a = (each.ravel() for each in np.meshgrid(starts, slopes, indexing="ij"))
-    return at, log_a, _curve(phase, t, at[:, None], log_a[:, None])
+    curves = _curve(phase, t, at[:, None], log_a[:, None])
+    return at, log_a, curves, (curves**2).sum(axis=1)
 
 
 def _fitted(phase: str, delays: np.ndarray, shares: np.ndarray) -> float:
@@ -122,15 +127,17 @@ def _shares(judged: pd.DataFrame, phase: str, x: str) -> pd.DataFrame:
     return is_phase.groupby([judged["learning_rate"], judged[x]]).mean().unstack()
 
 
-def _boundaries(shares: pd.DataFrame, phase: str, *, near: bool = False) -> pd.DataFrame:
-    """As `boundaries`; `near` of the grid alone, a 400th of the delays apart."""
+def _boundaries(shares: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """As `boundaries`."""
     delays = shares.columns.to_numpy(float)
-    rows = shares.to_numpy(float)
-    at = _nearest(phase, delays, rows)[0] if near else np.array([_fitted(phase, delays, row) for row in rows])
-    inside = (at > delays[0]) & (at <= delays[-1])
-    return pd.DataFrame(
-        {"learning_rate": shares.index, "at": np.where(inside, at, np.nan), "censored": np.where(inside, "", "outside")}
-    )
+    at = _inside(np.array([_fitted(phase, delays, row) for row in shares.to_numpy(float)]), delays)
+    censored = np.where(np.isnan(at), "outside", "")
+    return pd.DataFrame({"learning_rate": shares.index, "at": at, "censored": censored})
+
+
+def _inside(at: np.ndarray, delays: np.ndarray) -> np.ndarray:
+    """Boundaries, NaN where they lie outside of the delays."""
+    return np.where((at > delays[0]) & (at <= delays[-1]), at, np.nan)
 
 
 def exponent(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms", fastest: int | None = None) -> Exponent:
@@ -147,17 +154,20 @@ def exponent(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms", fastest: 
         raise UsageError(
             f"exponent: found {len(inside)} boundaries of {phase} inside of the delays; allowed: 3 or more"
         )
-    beta, error = _law(inside)
-    rng, drawn = np.random.default_rng(SEED), np.full(N_DRAWS, np.nan)
+    beta, error = _law(found["at"].to_numpy(float), found["learning_rate"].to_numpy(float))
     is_phase, cells = _cube(judged, phase, ["learning_rate", x])
-    index = pd.MultiIndex.from_arrays(list(cells.T), names=["learning_rate", x])
-    for i in range(N_DRAWS):
-        means = np.nanmean(is_phase[rng.integers(len(is_phase), size=len(is_phase))], axis=0)
-        again = _boundaries(pd.Series(means, index).unstack(), phase, near=True)
-        again = again[again["censored"] == ""]
-        if len(again) >= 3:
-            drawn[i] = _law(again)[0]
-    low, high = interval(drawn, len(is_phase))
+    rows, delays = (np.unique(column, return_inverse=True) for column in cells.T)
+    shares = np.full((N_DRAWS, len(rows[0]), len(delays[0])), np.nan)
+    for drawn, pick in zip(shares, _picks(len(is_phase), np.random.default_rng(SEED))[1:], strict=True):
+        drawn[rows[1], delays[1]] = np.nanmean(is_phase[pick], axis=0)
+    betas = np.full(N_DRAWS, np.nan)
+    for first in range(0, N_DRAWS, AT_ONCE):
+        some = shares[first : first + AT_ONCE]
+        at = _inside(_nearest(phase, delays[0], some.reshape(-1, some.shape[2]))[0], delays[0]).reshape(some.shape[:2])
+        for i, each in enumerate(at):
+            if np.isfinite(each).sum() >= 3:
+                betas[first + i] = _law(each, rows[0])[0]
+    low, high = interval(betas, len(is_phase))
     return Exponent(beta, error, low, high, len(inside), len(found) - len(inside))
 
 
@@ -169,9 +179,10 @@ def law(judged: pd.DataFrame, phase: str) -> Exponent | None:
         return None
 
 
-def _law(inside: pd.DataFrame) -> tuple[float, float]:
-    """beta and its standard error by ordinary least squares of ln rate on ln T_c."""
-    x, y = np.log(inside["at"].to_numpy(float)), np.log(inside["learning_rate"].to_numpy(float))
+def _law(at: np.ndarray, rates: np.ndarray) -> tuple[float, float]:
+    """beta and its standard error by ordinary least squares of ln rate on ln T_c, of boundaries that are known."""
+    known = np.isfinite(at)
+    x, y = np.log(at[known]), np.log(rates[known])
     centred = x - x.mean()
     slope = float((centred * y).sum() / (centred**2).sum())
     rest = y - y.mean() - slope * centred
@@ -189,12 +200,8 @@ def half_line(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> HalfL
     is_phase, cells = _cube(judged[judged[x] > 0], phase, ["learning_rate", x])
     if not 0 < np.nanmean(is_phase) < 1:
         raise UsageError(f"half_line: found no or all runs in {phase}; allowed: some")
-    found = _logistic(is_phase, np.log(cells))
-    rng = np.random.default_rng(SEED)
-    draws = np.empty(N_DRAWS)
-    for i in range(N_DRAWS):
-        b = _logistic(is_phase[rng.integers(len(is_phase), size=len(is_phase))], np.log(cells), found)
-        draws[i] = b[2] / b[1]
+    found, *drawn = _logistic(is_phase, _picks(len(is_phase), np.random.default_rng(SEED)), np.log(cells))
+    draws = np.array([b[2] / b[1] for b in drawn])
     low, high = interval(draws, len(is_phase))
     return HalfLine(float(found[2] / found[1]), low, high, float(-found[0] / found[1]), draws)
 
@@ -211,14 +218,18 @@ def critical_rates(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> 
     for value, runs in judged.groupby(x):
         is_phase, cells = _cube(runs, phase, ["learning_rate"])
         rates = np.log(cells)
-        picks = [rng.integers(len(is_phase), size=len(is_phase)) for _ in range(N_DRAWS)]
-        middles = np.array([_middle_rate(is_phase[pick], rates) for pick in [np.arange(len(is_phase)), *picks]])
+        middles = _middle_rates(is_phase, _picks(len(is_phase), rng), rates)
         low, high = interval(middles[1:], len(is_phase))
         inside = rates.min() <= middles[0] <= rates.max()
         with np.errstate(over="ignore"):  # of an interval that has no end
             at, ends = np.exp(middles[0]) if inside else np.nan, np.exp([low, high])
         rows.append((value, at, *(ends if inside else (np.nan, np.nan)), "" if inside else "outside"))
     return pd.DataFrame(rows, columns=[x, "learning_rate", "ci_low", "ci_high", "censored"])
+
+
+def _picks(n_seeds: int, rng: np.random.Generator) -> np.ndarray:
+    """All seeds once, then N_DRAWS draws of as many with replacement: (1 + N_DRAWS, n_seeds)."""
+    return np.stack([np.arange(n_seeds), *(rng.integers(n_seeds, size=n_seeds) for _ in range(N_DRAWS))])
 
 
 def _cube(judged: pd.DataFrame, phase: str, by: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -230,31 +241,45 @@ def _cube(judged: pd.DataFrame, phase: str, by: list[str]) -> tuple[np.ndarray, 
     return table.to_numpy(float), np.array([np.atleast_1d(column) for column in table.columns], float)
 
 
-def _logistic(is_phase: np.ndarray, x: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """Coefficients (1 + n,) of a logistic function of x (cells, n), of largest likelihood.
+def _logistic(is_phase: np.ndarray, picks: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Coefficients (draws, 1 + n) of a logistic function of x (cells, n), of largest likelihood, for draws of seeds.
 
-    Slopes are held back by a millionth of their square, so that runs that are told apart without a fault have some.
+    is_phase: (seeds, cells). picks: (draws, seeds), the seeds of each. Slopes are held back by a millionth of their
+    square, so that runs that are told apart without a fault have some. By Newton's method, of all draws at once.
     """
     design = np.column_stack([np.ones(len(x)), x - x.mean(axis=0)])
-    count, hits = np.isfinite(is_phase).sum(axis=0), np.nansum(is_phase, axis=0)
+    times = np.stack([np.bincount(pick, minlength=len(is_phase)) for pick in picks]).astype(float)
+    count, hits = times @ np.isfinite(is_phase), times @ np.nan_to_num(is_phase)
     held = np.array([0.0, *[1e-6] * x.shape[1]])
 
-    def loss(b: np.ndarray) -> tuple[float, np.ndarray]:
-        z = design @ b
-        slope = design.T @ (count * special.expit(z) - hits) + 2 * held * b
-        return float((count * np.logaddexp(0, z) - hits * z).sum() + (held * b**2).sum()), slope
+    def loss(b: np.ndarray) -> np.ndarray:
+        z = b @ design.T
+        return np.asarray((count * np.logaddexp(0, z) - hits * z).sum(axis=1) + (held * b**2).sum(axis=1))
 
-    first = np.zeros(design.shape[1])
-    if start is not None:
-        first = np.array([start[0] + start[1:] @ x.mean(axis=0), *start[1:]])
-    b = optimize.minimize(loss, first, jac=True, method="BFGS").x
-    return np.array([b[0] - b[1:] @ x.mean(axis=0), *b[1:]])
+    b = np.zeros((len(picks), design.shape[1]))
+    now = loss(b)
+    for _ in range(NEWTON_STEPS):
+        chance = special.expit(b @ design.T)
+        slope = (count * chance - hits) @ design + 2 * held * b
+        bend = np.einsum("dc,ci,cj->dij", count * chance * (1 - chance), design, design)
+        bend += np.diag(2 * held + 1e-9)
+        step, length = np.linalg.solve(bend, slope[..., None])[..., 0], np.ones(len(b))
+        for _ in range(30):  # halved where it leads too far
+            after = loss(b - length[:, None] * step)
+            if not (worse := ~(after <= now)).any():
+                break
+            length[worse] /= 2
+        better = after < now
+        b[better] -= (length[:, None] * step)[better]
+        if np.allclose(after[better], now[better], rtol=1e-13, atol=1e-13):
+            break
+        now = np.where(better, after, now)
+    return np.column_stack([b[:, 0] - b[:, 1:] @ x.mean(axis=0), b[:, 1:]])
 
 
-def _middle_rate(is_phase: np.ndarray, rates: np.ndarray) -> float:
-    """ln rate at which the chance of a phase passes 1/2; infinite where nothing of it shows."""
-    share = np.nanmean(is_phase)
-    if share in (0.0, 1.0):
-        return np.inf
-    b = _logistic(is_phase, rates)
-    return float(-b[0] / b[1]) if b[1] else np.inf
+def _middle_rates(is_phase: np.ndarray, picks: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """ln rate at which the chance of a phase passes 1/2, for draws of seeds; infinite where nothing of it shows."""
+    b = _logistic(is_phase, picks, rates)
+    share = np.nanmean(is_phase[picks], axis=(1, 2))
+    told = (share > 0) & (share < 1) & (b[:, 1] != 0)
+    return np.where(told, -b[:, 0] / np.where(told, b[:, 1], 1.0), np.inf)

@@ -92,14 +92,6 @@ def by_index(runs: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def by_means(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the control with `outcome` learned or no_solution, by the means alone. Raises UsageError as above."""
-    require_columns(runs, MEASURED, "by_means")
-    learned = onehot.is_learned({name: numbers(runs, name) for name in MEASURED}, lasting=False)
-    said = np.where(learned, "learned", "no_solution")
-    return runs.assign(outcome=pd.Categorical(said, categories=["learned", "no_solution"], ordered=True))
-
-
 def by_motion(runs: pd.DataFrame) -> pd.DataFrame:
     """The same with `outcome` by our criterion: whether the network, left alone, goes round in the end."""
     paper, own = by_index(runs), mechanisms(runs)

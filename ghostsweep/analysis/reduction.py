@@ -78,7 +78,11 @@ def at_the_end(reduction: pd.DataFrame, count: int = 4) -> pd.DataFrame:
 
 
 def highest_kept(ends: pd.DataFrame, by: str = "timescale") -> pd.DataFrame:
-    """Of each seed and value of `by` the run with the highest rate that kept what it learned, rows of `at_the_end`."""
+    """Of each seed and value of `by` the run with the highest rate that kept what it learned, rows of `at_the_end`.
+
+    Raises UsageError for missing columns.
+    """
+    require_columns(ends, (by, "seed", "learning_rate", "outcome"), "highest_kept")
     kept = ends[ends["outcome"] == "learned"].sort_values("learning_rate", kind="stable")
     return kept.groupby([by, "seed"], sort=True).tail(1).sort_values([by, "seed"], ignore_index=True)
 
@@ -151,7 +155,9 @@ def compare_predicted(
     Raises UsageError for missing columns and where no seed is in both tables.
     """
     require_columns(prediction, ("seed", by), "compare_predicted")
-    observed = seed_thresholds(runs)[["seed", by, "lr_below", "lr_above"]]
+    observed = seed_thresholds(runs)
+    require_columns(observed, ("seed", by), "compare_predicted, of the rates observed,")
+    observed = observed[["seed", by, "lr_below", "lr_above"]]
     both = prediction.merge(observed, on=["seed", by])
     if both.empty:
         raise UsageError(f"compare_predicted: no seed and {by} is in both tables")

@@ -91,6 +91,9 @@ def reproduce_command(
     from_results: Annotated[
         bool, typer.Option("--from-results", help="Train nothing: draw from the best results there are.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the slow points found in the result folders, for later calls.")
+    ] = False,
     out: OutOption = Path("results"),
     to: Annotated[Path, typer.Option("--to", help="Folder for the figures and the table of claims.")] = Path("figures"),
     sweeps: SweepsOption = Path("sweeps"),
@@ -120,7 +123,14 @@ def reproduce_command(
         if left:
             tell(f"in all about {duration(total)} on {resources.cores()} cores, compilation apart")
     made = reproduction.reproduce(
-        work, quick=quick, from_results=from_results, out=out, to=to, sweeps=sweeps, train=lambda s: train(s, out, tell)
+        work,
+        quick=quick,
+        from_results=from_results,
+        out=out,
+        to=to,
+        sweeps=sweeps,
+        train=lambda s: train(s, out, tell),
+        keep=keep,
     )
     for path in made.figures:
         tell(f"drew {path}")

@@ -215,7 +215,7 @@ class Model:
     step: "Callable[[Shape, Params, Traced, jax.Array, jax.Array], jax.Array] | None" = None
     readout: "Callable[[Shape, Params, Traced, jax.Array], jax.Array] | None" = None
     start: "Callable[[Shape, Params, Traced], jax.Array] | None" = None
-    loss: "Callable[[Shape, Params, Traced], jax.Array] | None" = None
+    loss: "Callable[[Shape, Params, Traced], tuple[jax.Array, jax.Array]] | None" = None
     tasks: tuple[str, ...] = ()
     channels: tuple[int | None, int | None] = (None, None)
     noise: tuple[str, ...] = ()

@@ -149,6 +149,8 @@ def _reachable(networks: Networks, at: NDArray[np.intp], ends: Array) -> NDArray
         return found
     for i in np.unique(at):
         params = {name: values[i] for name, values in networks.params.items()}
+        if built_in and "w_in" in params:  # of any number of inputs, on which it does not depend
+            params["w_in"] = np.zeros_like(params["b_in"])
         flow = Flow(**{"into": None, "w_in": None} | params) if closed else flow_of(params)
         for row in np.flatnonzero(at == i):
             found[row] = all(flow.reachable(end[: flow.dimension]) for end in ends[row])

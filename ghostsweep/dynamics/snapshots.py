@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ghostsweep.declare import is_null
 from ghostsweep.dynamics.flow import Params, flow_of, singular_basis
 from ghostsweep.dynamics.flow_map import flow_map_points
 from ghostsweep.dynamics.ghosts import ghosts
@@ -49,7 +50,7 @@ def cue_inputs(run: Mapping[str, Any]) -> Array:
 
     run: fields of a run, as a row of the table of runs. Raises UsageError where its task has no cues.
     """
-    task = run["task"]
+    task = run.get("task")
     if task not in CUES:
         raise UsageError(f"task: found {task!r}; allowed: {', '.join(map(repr, CUES))}")
     # Whole steps only, with 0.3 / 0.1 being 3: as in training.
@@ -63,26 +64,43 @@ def cue_inputs(run: Mapping[str, Any]) -> Array:
     return inputs
 
 
-def network_snapshots(snapshots: Mapping[str, np.ndarray], run: Mapping[str, Any]) -> list[Snapshot]:
+def leak_of(run: Mapping[str, Any]) -> float:
+    """The leak dt / tau of a network. Raises UsageError for a model without both."""
+    if is_null(run.get("dt_ms")) or is_null(run.get("tau_ms")):
+        raise UsageError(f"model: found {run.get('model')!r}; allowed: a network with dt_ms and tau_ms")
+    return float(run["dt_ms"] / run["tau_ms"])
+
+
+Found = Mapping[int, tuple[SlowPoints, pd.DataFrame]]
+"""Points and ghosts of networks by epoch."""
+
+
+def network_snapshots(
+    snapshots: Mapping[str, np.ndarray], run: Mapping[str, Any], found: Found | None = None
+) -> list[Snapshot]:
     """The dynamics of a cue network of rank 2 or full rank at each of its snapshots, by epoch (paper, Fig. 4 and 5).
 
     snapshots: `epochs` (S,) and parameters by name, (S, ...), as `Tables.snapshots` gives them. run: its row in the
-    table of runs. Raises UsageError for a task without cues, and for parameters that `flow_map_points` or
-    `slow_points` refuses.
+    table of runs. found: points and ghosts, where they are known. Raises UsageError for a task without cues, and for
+    parameters that `flow_map_points` or `slow_points` refuses.
     """
-    inputs, leak = cue_inputs(run), float(run["dt_ms"] / run["tau_ms"])
-    found = []
+    inputs, leak = cue_inputs(run), leak_of(run)
+    networks = []
     for index in np.argsort(snapshots["epochs"]):
         params: Params = {name: values[index] for name, values in snapshots.items() if name != "epochs"}
         low_rank = flow_of(params).into is not None
         if low_rank:
             params = singular_basis(params)
         paths = trajectories(params, inputs, leak=leak)
-        points = flow_map_points(params) if low_rank else slow_points(params, paths)
-        slow = np.flatnonzero(points.table["kind"] == "slow point")
-        judged = ghosts(params, points.points[slow], paths, along=inputs == 0.0).set_index(slow)
-        found.append(Snapshot(int(snapshots["epochs"][index]), params, paths, points, judged))
-    return found
+        epoch = int(snapshots["epochs"][index])
+        if found is not None:
+            points, judged = found[epoch]
+        else:
+            points = flow_map_points(params) if low_rank else slow_points(params, paths)
+            slow = np.flatnonzero(points.table["kind"] == "slow point")
+            judged = ghosts(params, points.points[slow], paths, along=inputs == 0.0).set_index(slow)
+        networks.append(Snapshot(epoch, params, paths, points, judged))
+    return networks
 
 
 def count_points(snapshots: Sequence[Snapshot]) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def dense_diagram(
     columns = ["timescale", "learning_rate", "r_start", "epochs", "mean_loss", "recent_mean_loss", "final_grad_norm"]
     tables = [runs] if zoom is None else [runs, zoom]
     for table in tables:
-        style.require(table, [*_PLAIN, *_NULL, *columns], "dense phase diagram")
+        table = style.require_runs(table, [*_PLAIN, *_NULL, *columns], "dense phase diagram")
         if not is_dense(table):
             raise UsageError(
                 "dense phase diagram: needs runs of the closed canonical form under plain gradient descent, of one "

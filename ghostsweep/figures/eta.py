@@ -26,7 +26,7 @@ def eta_collapse(runs: pd.DataFrame, *, width: float = style.TWO_COLUMNS, title:
     just above it. Diverged runs are left out, and counted. width: inches. title, note: as in `phase_diagram`. Raises
     UsageError for an empty table, missing columns, or another model.
     """
-    style.require(runs, ["run_id", "model", "timescale", "learning_rate", "seed", "status"], "eta collapse")
+    runs = style.require_runs(runs, ["run_id", "model", "timescale", "learning_rate", "seed", "status"], "eta collapse")
     if style.single_value(runs, "model", "eta collapse") != "canonical":
         found = repr(runs["model"].iloc[0])
         raise UsageError(f"eta collapse: needs runs of the canonical form in closed form, found {found}")

@@ -44,7 +44,7 @@ def loss_against_learning_rate(
     """
     what = title.partition("\n")[0]
     style.require(tables.curves, ["epoch"], f"{what}, curves")
-    style.require(tables.runs, [*by, "learning_rate"], f"{what}, runs")
+    runs = style.require_runs(tables.runs, [*by, "learning_rate"], f"{what}, runs")
     recorded = np.sort(tables.curves["epoch"].unique())
     wanted = tuple(epoch for epoch in prefer if epoch in recorded)[-6:]
     if not wanted:
@@ -56,7 +56,7 @@ def loss_against_learning_rate(
         fig = style.new_figure(width, 2.5)
         panel = ax if ax is not None else fig.subplots()
         if by:
-            handles, remarks = _lines_by(panel, tables, list(by), wanted[-1], what)
+            handles, remarks = _lines_by(panel, runs, tables.curves, list(by), wanted[-1], what)
             legend_title = ""
         else:
             epochs = recorded_epochs(tables, wanted, what)
@@ -78,22 +78,24 @@ MAX_LINES = len(style.SERIES_COLORS) * len(_DASHES)
 """Lines of one figure that are told apart."""
 
 
-def _lines_by(ax: Axes, tables: Tables, by: list[str], epoch: int, what: str) -> tuple[list[Line2D], list[str]]:
+def _lines_by(
+    ax: Axes, runs: pd.DataFrame, curves: pd.DataFrame, by: list[str], epoch: int, what: str
+) -> tuple[list[Line2D], list[str]]:
     """Draw the loss at an epoch, a line for each combination of the fields `by`; return the lines and remarks."""
-    groups = [rows for _, rows in tables.runs.groupby(by, dropna=False, sort=False)]
+    groups = [rows for _, rows in runs.groupby(by, dropna=False, sort=False)]
     if len(groups) > MAX_LINES:
         raise UsageError(f"{what}: shows at most {MAX_LINES} lines, found {len(groups)} combinations of {by}")
     lines, lost = [], 0
     for i, rows in enumerate(groups):
         differ_only(rows, ["learning_rate"], what)
-        mean, unfinite = _mean_loss(rows, tables.curves, [epoch])
+        mean, unfinite = _mean_loss(rows, curves, [epoch])
         lost += unfinite
         look = {"color": style.SERIES_COLORS[i % len(style.SERIES_COLORS)], "marker": "o", "markersize": 2.5}
-        name = naming.name_of(tables.runs, by, rows.iloc[0])
+        name = naming.name_of(runs, by, rows.iloc[0])
         lines.append(_line(ax, mean, name, linestyle=_DASHES[i // len(style.SERIES_COLORS)], **look))
-    _rate_axis(ax, tables.runs)
+    _rate_axis(ax, runs)
     said = f"Loss at epoch {epoch:,}: mean ± standard error over seeds."
-    return lines, [said, *style.left_out(lost, len(tables.runs), "no finite loss then")]
+    return lines, [said, *style.left_out(lost, len(runs), "no finite loss then")]
 
 
 LEGEND_TITLE = "epoch (mean ± sem)"
@@ -122,7 +124,7 @@ def loss_panels(
 
 def recorded_epochs(tables: Tables, wanted: tuple[int, ...], what: str) -> list[int]:
     """Return the wanted epochs that curves holds, or else the last recorded one; check both tables first."""
-    style.require(tables.runs, ["run_id", "learning_rate", "seed", "timescale"], f"{what}, runs")
+    style.require(tables.runs, ["run_id", "learning_rate", "seed"], f"{what}, runs")
     style.require(tables.curves, ["run_id", "epoch", "loss"], f"{what}, curves")
     present = set(tables.curves["epoch"].unique().tolist())
     return [e for e in wanted if e in present] or [int(max(present))]

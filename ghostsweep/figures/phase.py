@@ -49,7 +49,7 @@ def phase_diagram(
     note: what must not be missed, as that runs are missing. ax: axes to draw into, where there is one panel. Raises
     UsageError for an empty table, missing columns, or too many panels.
     """
-    style.require(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
+    runs = style.require_runs(runs, [x, y, "run_id", "model", "learning_rate", "seed", "status"], "phase diagram")
     if x == y:
         raise UsageError(f"phase diagram: both axes are {x}; name two different fields")
     kept = runs[runs[x].notna() & runs[y].notna()]

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from ghostsweep.errors import UsageError
+from ghostsweep.store.columns import with_fields
 
 Color = tuple[float, float, float, float]
 """Red, green, blue, opacity, each 0 to 1."""
@@ -148,6 +149,13 @@ def require(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
         raise UsageError(f"{what}: the table has no rows, so there is nothing to draw")
 
 
+def require_runs(runs: pd.DataFrame, columns: Sequence[str], what: str) -> pd.DataFrame:
+    """Return a table of runs with all of columns, those null that are fields of none of its runs; else as `require`."""
+    found = with_fields(runs, columns)
+    require(found, columns, what)
+    return found
+
+
 def single_value(table: pd.DataFrame, column: str, what: str) -> Any:
     """Return the one value of column; UsageError if the table holds several or none."""
     values = table[column].dropna().unique()
@@ -215,7 +223,7 @@ def epoch_text(epoch: int) -> str:
 def ordered_colors(values: Sequence[float]) -> dict[float, Color]:
     """Return a viridis colour per distinct value, dark for the smallest (the palest yellow is left out)."""
     ordered = sorted(set(values))
-    shades = np.linspace(0.0, 0.88, len(ordered)) if len(ordered) > 1 else np.array([0.3])
+    shades = np.array([0.3]) if len(ordered) == 1 else np.linspace(0.0, 0.88, len(ordered))
     return {value: mpl.colormaps["viridis"](float(shade)) for value, shade in zip(ordered, shades, strict=True)}
 
 

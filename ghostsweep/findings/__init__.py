@@ -117,7 +117,6 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("does the index tell the mechanism?", companion.index),
     ),
     "companion_post": (Row("what is learned where the answer is to end?", companion.with_post),),
-    "companion_control": (Row("does learning fail without memory?", companion.control),),
 }
 """The rows of each sweep, in the order of the table."""
 ONSETS = ("canonical_lr_timescale_refined",)

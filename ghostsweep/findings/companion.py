@@ -1,15 +1,13 @@
 """What the sweeps of the companion paper show (arXiv 2502.17433). A function per row."""
 
 from ghostsweep.analysis.failing import PUBLISHED, critical_rates, half_line, law
-from ghostsweep.analysis.mechanisms import agreement, by_index, by_means, mechanisms
+from ghostsweep.analysis.mechanisms import agreement, by_index, mechanisms
 from ghostsweep.findings.evidence import Evidence
 from ghostsweep.findings.words import between, exponent, listed, measured, part, several
 
 PHASES = {"slow_point_manifold": "slow points", "no_solution": "no solution"}
 TOLD = 10
 """A critical rate is told where its interval spans less than this factor."""
-CONTROL = (0.38, 0.02)
-"""Exponent of the paper's control without memory, and its standard error."""
 
 
 def phases(sweep: Evidence) -> str:
@@ -78,17 +76,4 @@ def with_post(sweep: Evidence) -> str:
         f"limit cycles in {part(cycles, len(learned))} runs that learned; no solution in {failing} ms; half of the "
         f"seeds along rate as delay to the minus {power}, published 2.65 ± 0.23; "
         f"{several(judged['learning_rate'].nunique(), 'rate')}, {sweep.n_seeds} seeds"
-    )
-
-
-def control(sweep: Evidence) -> str:
-    """Whether anything fails without memory, and the exponent."""
-    judged = by_means(sweep.found.runs)
-    lost = judged[judged["outcome"] == "no_solution"]
-    line = half_line(judged, "no_solution", x="reaction_ms")
-    power, published = between(line.beta, line.ci_low, line.ci_high, exponent), f"{CONTROL[0]} ± {CONTROL[1]}"
-    least = measured(lost["learning_rate"].min())
-    return (
-        f"{len(lost)} of {len(judged):,} runs do, all at rates of {least} and more: half "
-        f"of the seeds would beyond the rates of the sweep; rate as window to the minus {power}, published {published}"
     )

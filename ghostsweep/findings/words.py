@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
+from ghostsweep.store.columns import with_fields
+
 SYMBOLS = {"timescale": "T", "confidence": "c", "rank": "rank", "delay_ms": "a delay of", "epochs": "epochs"}
 """How the fields that sweeps vary are called in a sentence."""
 UNITS = {"delay_ms": " ms"}
@@ -129,10 +131,13 @@ def groups(table: pd.DataFrame, field: str) -> Iterator[tuple[float, pd.DataFram
 
 
 def epochs(runs: pd.DataFrame, field: str = "timescale") -> str:
-    """How many epochs runs had: one number, or which number at which values of a field."""
+    """How many epochs runs had: one number, or which number at which values of a field, or their range without it."""
     counts = runs["epochs"].unique()
     if len(counts) == 1:
         return f"{counts[0]:,} epochs"
+    runs = with_fields(runs, [field])
+    if runs[field].isna().any():
+        return f"{min(counts):,} to {max(counts):,} epochs"
     order = sorted(runs[field].unique())
     told = []
     for count, some in groups(runs, "epochs"):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ghostsweep.analysis.outcomes import DEFAULT_CRITERIA, Criteria, numbers
 from ghostsweep.dynamics.flow import Params, output
 from ghostsweep.dynamics.programs import Array
-from ghostsweep.dynamics.snapshots import cue_inputs
+from ghostsweep.dynamics.snapshots import cue_inputs, leak_of
 from ghostsweep.dynamics.trajectories import trajectories
 from ghostsweep.errors import UsageError
 
@@ -51,5 +51,5 @@ def cue_responses(params: Params, run: Mapping[str, Any]) -> tuple[Array, Array]
     """
     if "w_rec" not in params:
         raise UsageError(f"params: found {', '.join(sorted(params))}; allowed: a full_rank network of a cue task")
-    rates = trajectories(params, cue_inputs(run), leak=float(run["dt_ms"] / run["tau_ms"]))[:-1]
+    rates = trajectories(params, cue_inputs(run), leak=leak_of(run))[:-1]
     return rates, output(params, rates, task=run["task"], confidence=float(run["confidence"]))

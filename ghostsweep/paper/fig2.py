@@ -23,8 +23,8 @@ def fig2(trajectories: Tables, loss_vs_lr: Tables, *, width: float = style.TWO_C
     d). width: inches. Raises UsageError for an empty table, missing columns, another model, several
     timescales, or more than six trajectories.
     """
-    runs = trajectories.runs
-    style.require(runs, ["run_id", "model", "timescale", "learning_rate", "status"], "Figure 2c, runs")
+    needed = ["run_id", "model", "timescale", "learning_rate", "status"]
+    runs = style.require_runs(trajectories.runs, needed, "Figure 2c, runs")
     style.require(trajectories.curves, ["run_id", "epoch", "loss", "weight_norm"], "Figure 2c, curves")
     epochs = recorded_epochs(loss_vs_lr, EPOCHS, "Figure 2d")
     for name, table in (("Figure 2c", runs), ("Figure 2d", loss_vs_lr.runs)):

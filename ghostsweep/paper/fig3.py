@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from ghostsweep.dynamics.ghosts import SEPARATION, X_START
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.figures.loss_vs_rate import Tables
+from ghostsweep.paper import searched
 
 EPOCHS = (1, 200_001, 499_001)
 SPAN = (-9.0, 9.0)
@@ -51,7 +53,7 @@ def fig3(learns: StoredTables, collapses: StoredTables, *, width: float = style.
         else:
             axes = fig.subplots(6, 1, height_ratios=[1, 1.1, 1.1, 1.1, 0.7, 1]).reshape(3, 2)
             axes = np.array([[axes[0, 0], axes[0, 1], axes[2, 0]], [axes[1, 0], axes[1, 1], axes[2, 1]]])
-        counts = [dynamics.ghosts_over_training(run.snapshots, timescale=run.timescale, leak=run.leak) for run in runs]
+        counts = [searched.over_training(run.snapshots, run.fields, run.folder) for run in runs]
         remarks = []
         drawn = (_nearest(runs[0], EPOCHS), inside)
         for row, run, at, count, letters in zip(axes, runs, drawn, counts, ("ab", "cd"), strict=True):
@@ -80,8 +82,8 @@ class _Stored:
     what: str
     learning_rate: float
     learned: int | None
-    timescale: int
-    leak: float
+    fields: Mapping[str, Any]
+    folder: Path | None
     curves: pd.DataFrame
     snapshots: Mapping[str, np.ndarray]
 
@@ -97,8 +99,8 @@ class _Stored:
 
 def _stored(tables: StoredTables, what: str) -> _Stored:
     """The one run of a sweep, checked."""
-    runs, curves = tables.runs, tables.curves
-    style.require(runs, ["run_id", "model", "learning_rate", "learned_epoch", *_OF_TASK], f"{what}, runs")
+    needed, curves = ["run_id", "model", "learning_rate", "learned_epoch", *_OF_TASK], tables.curves
+    runs = style.require_runs(tables.runs, needed, f"{what}, runs")
     style.require(curves, ["run_id", "epoch", "loss", "grad_norm"], f"{what}, curves")
     if len(runs) > 1:
         raise UsageError(f"{what}: shows one run, found {len(runs)}")
@@ -109,8 +111,8 @@ def _stored(tables: StoredTables, what: str) -> _Stored:
         what,
         float(runs["learning_rate"].iloc[0]),
         None if pd.isna(learned) else int(learned),
-        int(runs["timescale"].iloc[0]),
-        float((runs["dt_ms"] / runs["tau_ms"]).iloc[0]),
+        {str(field): value for field, value in runs.iloc[0].items()},
+        getattr(tables, "folder", None),
         curves[curves["run_id"] == run_id].sort_values("epoch"),
         tables.snapshots(run_id),
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ghostsweep import analysis, theory
 from ghostsweep.errors import UsageError
@@ -36,6 +37,7 @@ def fig8(confidence: Tables, trained: Tables, readout: Tables, *, width: float =
         halves = grid[1].subgridspec(2, 1)
         accuracy, gradient = fig.add_subplot(halves[0]), fig.add_subplot(halves[1])
         accuracy.sharex(gradient)
+        fig.align_ylabels([accuracy, gradient])
         _gradients(a)
         remarks = [
             "a: grey: the no-learning zone, where the closed form is 0. Simulated outputs switch on in whole steps, so "
@@ -58,7 +60,7 @@ _OF_RUNS += ["max_accuracy", "recent_max_accuracy", "final_accuracy", "final_gra
 
 
 def _require_phases(runs: pd.DataFrame, what: str) -> None:
-    style.require(runs, _OF_RUNS, what)
+    runs = style.require_runs(runs, _OF_RUNS, what)
     if (phases := sorted(runs["phase"].unique().tolist())) != [1, 2]:
         raise UsageError(f"{what}: needs runs of the phases 1 and 2, found {phases}")
     style.single_value(runs[runs["phase"] == 2], "first_epoch", f"{what} of phase 2")
@@ -121,7 +123,8 @@ def _recovery(accuracy: Axes, gradient: Axes, runs: pd.DataFrame) -> list[str]:
 def _over_epochs(tables: Tables, columns: list[str], what: str) -> tuple[pd.DataFrame, list[str]]:
     """The curves with fields of their runs and `total`, the epochs before and in the phase; and remarks."""
     style.require(tables.curves, ["run_id", "epoch", *columns], f"{what}, curves")
-    runs = tables.runs[["run_id", "phase", "first_epoch", "readout_l1", "status"]]
+    runs = style.require_runs(tables.runs, _OF_RUNS, f"{what}, runs")
+    runs = runs[["run_id", "phase", "first_epoch", "readout_l1", "status"]]
     table = tables.curves[["run_id", "epoch", *columns]].merge(runs, on="run_id")
     lost = int((runs["status"] == "diverged").sum())
     remarks = style.left_out(lost, len(runs), "from where they diverge", what.removeprefix("Figure 8"))
@@ -173,4 +176,6 @@ def _phase_mark(ax: Axes, runs: pd.DataFrame, text: str) -> None:
     ax.axvline(at, color=style.MUTED, linestyle=":", linewidth=0.9)
     ax.text(at, 1.02, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=7)
     ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.epoch_text(round(value))))
     ax.set_xlim(left=0)

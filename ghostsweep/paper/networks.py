@@ -15,6 +15,7 @@ from ghostsweep.dynamics.ghosts import SEPARATION
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
 from ghostsweep.figures.loss_vs_rate import Tables
+from ghostsweep.paper import searched
 
 TASK_NAMES = {"dcdt": "delayed cue discrimination", "dmts": "delayed match to sample"}
 TRIAL_LINES: tuple[tuple[str, Any], ...] = tuple(zip(style.SERIES_COLORS[:4], ("-", "--", ":", "-."), strict=True))
@@ -47,9 +48,9 @@ def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
     uses), with a curve and one to MAX_SNAPSHOTS snapshots.
     """
     fields = ["run_id", "model", "task", "dt_ms", "tau_ms", "input_ms", "delay_ms", "reaction_ms", "confidence"]
-    style.require(tables.runs, [*fields, "readout_l1", "epochs"], f"{what}, runs")
+    runs = style.require_runs(tables.runs, [*fields, "readout_l1", "epochs"], f"{what}, runs")
     style.require(tables.curves, ["run_id", "epoch", "loss", "grad_norm", "accuracy"], f"{what}, curves")
-    run = {str(field): value for field, value in tables.runs.iloc[0].items()}
+    run = {str(field): value for field, value in runs.iloc[0].items()}
     if (run["model"], run["task"]) != (model, task) or pd.notna(run["readout_l1"]):
         found = f"{run['model']}, {run['task']}, readout_l1 = {run['readout_l1']}"
         raise UsageError(f"{what}: found a run of {found}; allowed: {model}, {task}, no readout_l1")
@@ -57,7 +58,7 @@ def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
     snapshots = tables.snapshots(run["run_id"])
     if not 1 <= len(snapshots["epochs"]) <= MAX_SNAPSHOTS:
         raise UsageError(f"{what}: found {len(snapshots['epochs'])} snapshots; allowed: 1 to {MAX_SNAPSHOTS}")
-    return Trained(run, curve, dynamics.network_snapshots(snapshots, run), len(tables.runs))
+    return Trained(run, curve, searched.network_snapshots(snapshots, run, getattr(tables, "folder", None)), len(runs))
 
 
 def learning_curves(loss: Axes, accuracy: Axes, one: Trained) -> None:

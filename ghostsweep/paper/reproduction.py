@@ -12,13 +12,15 @@ import pandas as pd
 
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import naming
-from ghostsweep.paper import catalog
+from ghostsweep.paper import catalog, searched
 from ghostsweep.paper.claims import Claim, reduction
 from ghostsweep.running import finding, lacking, sweeping
 from ghostsweep.spec import Sweep, load
 from ghostsweep.store import files, tables
 from ghostsweep.store.reduced import has_reduction, read_reduction
 
+SEARCHED = ("fig3", "fig4", "fig5")
+"""Figures that search for the slow places of networks."""
 CLAIMS = ("figure", "kind", "claim", "measured", "value", "low", "high", "p_value", "n_seeds", "holds", "scale")
 
 
@@ -59,6 +61,7 @@ def reproduce(
     to: str | Path = "figures",
     sweeps: str | Path = finding.OWN,
     train: Callable[[Sweep], Any] | None = None,
+    keep: bool = False,
 ) -> Reproduced:
     """Draw figures of the paper (none named: all eight) from runs trained here, and test the claims they support.
 
@@ -66,7 +69,8 @@ def reproduce(
     `from_results` nothing is trained, and the best results there are drawn. Figures go to `to` as PNG and PDF, claims
     to `to`/claims.csv and claims.md, with those of other figures from earlier calls. A figure that cannot be drawn is
     in `failed`, and the others are drawn. An interrupted call goes on where it was. `train` replaces `sweeping.run`, to
-    show progress. Raises UsageError for names that are no figures.
+    show progress. With `keep` what Figs. 3 to 5 search for in networks is kept in the result folders, and taken from
+    there by later calls. Raises UsageError for names that are no figures.
     """
     train = train or (lambda sweep: sweeping.run(sweep, out=out))
     work = planned(names, quick=quick, sweeps=sweeps)
@@ -83,6 +87,8 @@ def reproduce(
                 for sweep in needed
             ]
             plan = catalog.every()[name]
+            for each in found if keep and name in SEARCHED else ():
+                searched.keep(each.runs, each.snapshots, each.folder)
             lacks = [lacking.lacks(each, sweeps) for each in found[: len(plan.sweeps)]]
             notes = [naming.shortfall(*told) if told else "" for told in lacks]
             made.figures += catalog.draw(name, found, to, notes)

@@ -18,17 +18,6 @@ from ghostsweep.store import tables
 
 TITLE = "The paper, figure by figure"
 DPI = 170
-SHOWN = {
-    "fig1": "The canonical form: flow near a ghost, and how long it takes to pass it.",
-    "fig2": "Training of the canonical form: trajectories of r, and the loss against the learning rate.",
-    "fig3": "Two rank-one networks, one that learns and one that collapses: loss, gradient, and flow of κ.",
-    "fig4": "Full-rank networks on cue tasks: loss and accuracy against epochs, and slow points of their flow.",
-    "fig5": "Optimizers on cue tasks: loss and accuracy against epochs.",
-    "fig6": "Loss against learning rate, of rank-one and full-rank networks and by rank.",
-    "fig7": "Loss against learning rate on cue tasks, and a run that collapses.",
-    "fig8": "Trapped networks whose confidence is lowered: who recovers, and how.",
-}
-"""What is to be seen in each figure, for those who cannot see it; the claims say what it shows."""
 
 
 def section(name: str, out: str | Path) -> str:
@@ -52,8 +41,8 @@ def section(name: str, out: str | Path) -> str:
         totals[0] += int(claims["holds"].sum())
         totals[1] += len(claims)
         drawn.append(
-            f'<h3>{heading}</h3><figure><img alt="{page.escaped(SHOWN[key])}" src="{picture}" loading="lazy">'
-            f"<figcaption>{page.escaped(SHOWN[key])}</figcaption></figure>"
+            f'<h3>{heading}</h3><figure><img alt="{page.escaped(plan.caption)}" src="{picture}" loading="lazy">'
+            f"<figcaption>{page.escaped(plan.caption)}</figcaption></figure>"
             + page.table(_legible(claims), f"Claims of figure {key.removeprefix('fig')}", ("holds",), "claims")
         )
     if not drawn:

@@ -1,5 +1,6 @@
 """The columns of the result tables, and tables of them as arrow and pandas have them."""
 
+import contextlib
 import functools
 from collections.abc import Iterable
 from pathlib import Path
@@ -298,6 +299,24 @@ def frame(table: pa.Table) -> pd.DataFrame:
         if said.get("symbol"):
             symbols[field.name] = said["symbol"]
     found.attrs |= {"units": units, "symbols": symbols}
+    return found
+
+
+def with_fields(runs: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The runs with those of these columns that are fields which none of them has: null, since tables lack these.
+
+    Not filled in is what their models, tasks and rules have, which is missing, and what is no field at all.
+    """
+    known, own = every_field(), set(map(str, runs))
+    for values in runs.reindex(columns=CHOICES).drop_duplicates().itertuples(index=False):
+        with contextlib.suppress(KeyError):  # of a model or task that is not known here
+            own |= set(parts_of(dict(zip(CHOICES, values, strict=True))).fields)
+    lost = arrow_fields(of_field(known[name]) for name in names if name in known and name not in own)
+    if not lost:
+        return runs
+    nulls = frame(pa.table([pa.nulls(len(runs), field.type) for field in lost], schema=pa.schema(lost)))
+    found = pd.concat([runs, nulls.set_index(runs.index)], axis=1)
+    found.attrs = runs.attrs | {kind: said | runs.attrs.get(kind, {}) for kind, said in nulls.attrs.items()}
     return found
 
 

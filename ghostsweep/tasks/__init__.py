@@ -4,7 +4,7 @@ from ghostsweep.declare.model import Task
 from ghostsweep.tasks import cues, delayed_activation, onehot
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (delayed_activation.TASK, cues.DCDT, cues.DMTS, onehot.TASK, onehot.CONTROL)
+    task.name: task for task in (delayed_activation.TASK, cues.DCDT, cues.DMTS, onehot.TASK, onehot.SHOWN)
 }
 
 __all__ = ["TASKS"]

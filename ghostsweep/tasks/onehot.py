@@ -1,7 +1,8 @@
-"""Delayed cue discrimination with a channel for each cue, and its control without memory (arXiv 2502.17433).
+"""Delayed cue discrimination with a channel for each cue (arXiv 2502.17433), and a cue that needs no memory.
 
 dcdt_onehot: a cue for the input, [0, 1] or [1, 0], then delay, then reaction with the cue as target, then, if there is
-one, a window in which the answer is to end. All else is 0. onehot_cue: the cue lasts as long as the answer is due.
+one, a window in which the answer is to end. All else is 0. onehot_cue: the cue lasts as long as the answer is due. It
+is not the paper's control, whose cue of 30 ms is gone for most of the trial, and which has a linear readout.
 
 Accuracy and reliability of dcdt_onehot are those of the steps that its field `scored` names: "reaction", in which the
 answer is due, or "shifted", the authors' window, for comparison. It begins a step before the reaction and leaves out
@@ -179,7 +180,7 @@ def outcome(columns: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def cue_outcome(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Whether a run of the control learned, by the means alone."""
+    """Whether a run of onehot_cue learned, by the means alone."""
     return np.where(is_learned(columns, lasting=False), "learned", "no_solution")
 
 
@@ -283,7 +284,7 @@ def cue_check(fields: Values) -> Mistakes:
         yield "reaction_ms", said
 
 
-CONTROL = dataclasses.replace(
+SHOWN = dataclasses.replace(
     TASK,
     name="onehot_cue",
     fields=tuple(field for field in TASK.fields if field.name not in ("input_ms", "delay_ms", "post_ms", "scored")),

@@ -31,6 +31,7 @@ def test_the_share_moves_the_ends(share: float) -> None:
     assert row["lr_high"] == pytest.approx(0.03 * np.exp(0.6 * (1 - 2 * share)), rel=0.05)
 
 
+@pytest.mark.seldom
 def test_interval_of_the_width_covers() -> None:
     rng, hits = np.random.default_rng(0), 0
     for _ in range(120):

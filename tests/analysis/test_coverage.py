@@ -54,6 +54,7 @@ def test_the_onset_covers_what_more_seeds_would_lower() -> None:
     assert found["onset, spread 0.25, 1 seeds"].given == 0
 
 
+@pytest.mark.seldom
 def test_exponents_cover_with_scatter_and_with_bounds() -> None:
     for row in coverage.laws(40):
         assert row.covered >= 0.75, row
@@ -61,6 +62,7 @@ def test_exponents_cover_with_scatter_and_with_bounds() -> None:
             assert row.covered >= 0.8 and row.width < 1.7, row
 
 
+@pytest.mark.seldom
 def test_a_power_law_is_rejected_where_it_is_wrong_and_seldom_where_it_is_right() -> None:
     rates = dict(coverage.rejections(20, (0.1,)))
     assert rates["power law, scatter 0.1"] <= 0.1
@@ -91,6 +93,7 @@ def test_cells_hidden_by_epochs_bend_the_law_as_bounds() -> None:
     assert bound["exponent"] < plain["exponent"] - 0.1
 
 
+@pytest.mark.seldom
 @pytest.mark.parametrize("n_seeds", [100, 400])
 def test_intervals_of_many_seeds_are_as_narrow_as_they_must(n_seeds: int) -> None:
     runs, offset = coverage.tables("logistic", n_seeds, 1.0, 60)

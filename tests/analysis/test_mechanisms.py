@@ -135,6 +135,7 @@ def halves(beta: float, seed: int, n_seeds: int = 10) -> pd.DataFrame:
     return pd.DataFrame({"learning_rate": rate, "delay_ms": delay, "seed": one, "outcome": outcome})
 
 
+@pytest.mark.seldom
 def test_the_line_of_half_the_seeds_is_found_and_its_interval_covers(monkeypatch: pytest.MonkeyPatch) -> None:
     """94% of 200 tables with all draws; 87% by the plain percentiles of 200."""
     monkeypatch.setattr(failing, "N_DRAWS", 300)

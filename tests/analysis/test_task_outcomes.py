@@ -9,7 +9,7 @@ import pytest
 
 import ghostsweep
 from ghostsweep import analysis, figures
-from ghostsweep.analysis.mechanisms import by_index, by_means
+from ghostsweep.analysis.mechanisms import by_index
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import gallery, style
 from ghostsweep.front.results import Tables
@@ -17,7 +17,7 @@ from ghostsweep.store import declared
 from ghostsweep.tasks import onehot
 
 OUT = Path(__file__).parents[2] / "results"
-NAME, CONTROL, USUAL = "companion_narrow_reduced", "companion_control_reduced", "cue_lr_delay"
+NAME, SHOWN, USUAL = "companion_narrow_reduced", "companion_control_reduced", "cue_lr_delay"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def companion() -> Tables:
 
 @pytest.fixture(scope="module")
 def mixed(companion: Tables) -> pd.DataFrame:
-    parts = [ghostsweep.read(name, OUT).runs for name in (USUAL, CONTROL)]
+    parts = [ghostsweep.read(name, OUT).runs for name in (USUAL, SHOWN)]
     return pd.concat([companion.runs, *parts]).sample(frac=1, random_state=0)
 
 
@@ -47,8 +47,9 @@ def test_both_stand_side_by_side(companion: Tables) -> None:
 def test_runs_of_several_tasks_have_each_their_own(mixed: pd.DataFrame, companion: Tables) -> None:
     found = ghostsweep.outcomes(mixed)
     said = found.set_index("run_id")["task_outcome"]
-    own, control = by_index(companion.runs), by_means(ghostsweep.read(CONTROL, OUT).runs)
-    for part in (own, control):
+    own, shown = by_index(companion.runs), analysis.own_outcomes(ghostsweep.read(SHOWN, OUT).runs)
+    for part in (own, shown):
+        assert part is not None
         assert said[part["run_id"]].tolist() == part["outcome"].astype(str).tolist()
     others = found["task"].isin(["dcdt", "dmts"])
     assert found.loc[others, "task_outcome"].isna().all() and found.loc[~others, "task_outcome"].notna().all()
@@ -112,18 +113,18 @@ def test_a_diagram_of_task_outcomes_leaves_out_runs_of_other_tasks(mixed: pd.Dat
 
 
 def test_a_name_of_the_usual_ones_has_its_colour_and_others_are_apart() -> None:
-    control = style.outcome_colors(list(onehot.CONTROL.outcomes.meanings))
-    assert control == {"learned": style.OUTCOME_COLORS["learned"], "no_solution": style.WORST_COLOR}
+    shown = style.outcome_colors(list(onehot.SHOWN.outcomes.meanings))
+    assert shown == {"learned": style.OUTCOME_COLORS["learned"], "no_solution": style.WORST_COLOR}
     names = list(onehot.OUTCOMES.meanings)
     own = style.outcome_colors(names)
-    assert list(own) == names and own["learned"] == control["learned"]
+    assert list(own) == names and own["learned"] == shown["learned"]
     assert own["slow_point_manifold"] == style.OWN_COLORS[0] and own["limit_cycle"] == style.OWN_COLORS[1]
     assert len(set(own.values())) == len(names)
     assert style.outcome_colors(["thrown", "learned"]) == {n: style.OUTCOME_COLORS[n] for n in ("learned", "thrown")}
 
 
 def test_pictures_of_boundaries_say_of_which_outcomes_they_are() -> None:
-    found = ghostsweep.read(CONTROL, OUT)
+    found = ghostsweep.read(SHOWN, OUT)
     drawn = dict(gallery._pictures(found, "part"))
     notes = {
         name: [" ".join(each.get_text().split()) for each in figure.texts if "part" in each.get_text()]

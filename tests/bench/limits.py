@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,20 +78,19 @@ def operations(shape: Shape) -> dict[str, int]:
     return {"multiply-add": 3 * updates * width, "tanh": updates}
 
 
-def c_loop(shape: Shape) -> float | None:
-    """Seconds per run and epoch of plain C loops of the same arithmetic on one core (`loops.c`); None without gcc.
+def c_loop(shape: Shape, folder: Path) -> Callable[[], float] | None:
+    """Plain C loops of the same arithmetic (`loops.c`), built in a folder; None without gcc and for the canonical form.
 
-    Of networks without noise. Units are padded to whole vectors of 512 bits, and gcc may reorder sums.
+    Calling gives the seconds of processor per run and epoch, on one core. Of networks without noise. Units are padded
+    to whole vectors of 512 bits, and gcc may reorder sums.
     """
     if (gcc := shutil.which("gcc")) is None or shape.model == "canonical":
         return None
     steps = shape.n_steps - (shape.task != "delayed_activation")
     kind = {"rank_one": -1, "full_rank": 0}.get(shape.model, shape.get("rank"))
     sizes = {"N": shape.n_units, "P": -(-shape.n_units // 16) * 16, "S": steps, "B": shape.n_trials, "K": f"({kind})"}
-    source = Path(__file__).with_name("loops.c")
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder, "loops")
-        flags = "-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math"
-        given = [f"-D{name}={value}" for name, value in sizes.items()]
-        subprocess.run([gcc, *flags, *given, source, "-o", program, "-lm"], check=True)
-        return float(subprocess.run([program], check=True, capture_output=True, text=True).stdout.split()[0])
+    source, program = Path(__file__).with_name("loops.c"), folder / "_".join(map(str, sizes.values()))
+    flags = "-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math"
+    given = [f"-D{name}={value}" for name, value in sizes.items()]
+    subprocess.run([gcc, *flags, *given, source, "-o", program, "-lm"], check=True)
+    return lambda: float(subprocess.run([program], check=True, capture_output=True, text=True).stdout.split()[0])

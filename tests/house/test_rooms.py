@@ -1,6 +1,7 @@
 """The house: each room imports only what the design allows it, and figures need no JAX."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,45 +11,34 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "ghostsweep"
 STANDARD = set(sys.stdlib_module_names)
 
-# room -> (third parties, own rooms), the lowest first; `errors` is open to all.
-ROOMS = {
-    "errors": (set(), set()),
-    "theory": ({"numpy"}, set()),
-    "machine": ({"jax", "numpy"}, set()),
-    "declare": ({"jax", "numpy"}, set()),
-    "tasks": ({"jax", "numpy"}, {"declare"}),
-    "models": ({"jax", "numpy"}, {"declare", "machine", "tasks", "theory"}),
-    "spec": ({"pydantic", "numpy"}, {"declare", "machine", "models", "tasks"}),
-    "dynamics": ({"jax", "numpy", "pandas", "scipy"}, {"declare", "machine", "models", "spec"}),
-    "store": ({"pyarrow", "pandas", "numpy"}, {"declare", "machine", "spec"}),
-    "plan": ({"numpy", "pandas"}, {"declare", "models", "spec"}),
-    "analysis": ({"numpy", "scipy", "pandas"}, {"spec", "store", "tasks", "theory"}),
-    "figures": ({"matplotlib", "numpy", "pandas"}, {"analysis", "spec", "store", "theory"}),
-    "training": ({"jax", "numpy", "optax", "pandas"}, {"declare", "machine", "models", "plan", "spec", "store"}),
-    "running": (
-        {"jax", "numpy", "pandas", "submitit"},
-        {"analysis", "declare", "machine", "models", "plan", "spec", "store", "training"},
-    ),
-    "paper": (
-        {"matplotlib", "numpy", "pandas", "scipy"},
-        {"analysis", "dynamics", "figures", "running", "spec", "store", "theory"},
-    ),
-    "findings": ({"numpy", "pandas"}, {"analysis", "spec", "store", "theory"}),
-    "drawing": ({"pandas"}, {"dynamics", "figures", "paper", "running", "spec", "store"}),
-    "front": (
-        {"jax", "matplotlib", "numpy", "pandas", "rich"},
-        {"analysis", "declare", "drawing", "dynamics", "figures", "machine", "models", "running", "spec", "store"}
-        | {"training"},
-    ),
-    "reporting": (
-        {"altair", "vl_convert", "numpy", "pandas"},
-        {"analysis", "figures", "findings", "paper", "spec", "store", "theory"},
-    ),
-    "cli": (
-        {"typer", "rich", "numpy", "pandas"},
-        {"analysis", "declare", "drawing", "findings", "front", "machine", "paper", "plan", "reporting", "running"}
-        | {"spec", "store", "training"},
-    ),
+# The map on the page of the code is the rule: room -> own rooms that it imports, the highest first.
+MAP = {
+    room: set() if names == "nothing" else set(names.split(", "))
+    for room, names in re.findall(
+        r"^\| `(\w+)(?:/|\.py)` \| .* \| ([a-z, ]+) \|$", (PACKAGE / "README.md").read_text(), re.MULTILINE
+    )
+}
+THIRD = {
+    "errors": set(),
+    "theory": {"numpy"},
+    "machine": {"jax", "numpy"},
+    "declare": {"jax", "numpy"},
+    "tasks": {"jax", "numpy"},
+    "models": {"jax", "numpy"},
+    "spec": {"pydantic", "numpy"},
+    "dynamics": {"jax", "numpy", "pandas", "scipy"},
+    "store": {"pyarrow", "pandas", "numpy"},
+    "plan": {"numpy", "pandas"},
+    "analysis": {"numpy", "scipy", "pandas"},
+    "figures": {"matplotlib", "numpy", "pandas"},
+    "training": {"jax", "numpy", "optax", "pandas"},
+    "running": {"jax", "numpy", "pandas", "submitit"},
+    "paper": {"matplotlib", "numpy", "pandas", "scipy"},
+    "findings": {"numpy", "pandas"},
+    "drawing": {"pandas"},
+    "front": {"jax", "matplotlib", "numpy", "pandas", "rich"},
+    "reporting": {"altair", "vl_convert", "numpy", "pandas"},
+    "cli": {"typer", "rich", "numpy", "pandas"},
 }
 
 
@@ -73,13 +63,24 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if room_of(path) not in 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_each_room_imports_only_what_it_may(path: Path) -> None:
-    third, own = ROOMS[room_of(path)]
+    room = room_of(path)
     for name in imports_of(path):
         top, *rest = name.split(".")
         if top == "ghostsweep":
-            assert rest[0] in own | {room_of(path), "errors"}, f"{path.name} imports {name}"
+            assert rest[0] in MAP.get(room, set()) | {room, "errors"}, f"{path.name} imports {name}"
         else:
-            assert top in third | STANDARD, f"{path.name} imports {name}"
+            assert top in THIRD[room] | STANDARD, f"{path.name} imports {name}"
+
+
+def test_the_map_names_what_is_imported_and_no_more_and_goes_down() -> None:
+    found: dict[str, set[str]] = {room: set() for room in MAP}
+    for path in FILES:
+        own = {name.split(".")[1] for name in imports_of(path) if name.startswith("ghostsweep.")}
+        found.setdefault(room_of(path), set()).update(own - {room_of(path), "errors"})
+    assert found.pop("errors") == set() and found == MAP
+    order = list(MAP)
+    for room, names in MAP.items():
+        assert all(order.index(name) > order.index(room) for name in names), room
 
 
 def test_no_file_is_beyond_400_lines() -> None:

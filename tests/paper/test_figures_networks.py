@@ -178,7 +178,7 @@ def test_what_is_not_shown_is_said(low_rank: Pair, full_rank: Pair, monkeypatch:
     assert "beyond the map" not in text(fig4(*low_rank))
     assert "ended at no minimum" not in text(fig5(*full_rank))
 
-    def changed(snapshots: Params, run: Any) -> list[dynamics.Snapshot]:
+    def changed(snapshots: Params, run: Any, known: Any) -> list[dynamics.Snapshot]:
         """The first snapshot's first point moved out of the map, and two of its searches lost."""
         first, *others = found(snapshots, run)
         table = first.points.table.copy()

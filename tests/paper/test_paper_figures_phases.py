@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import labelled, outline, text, xs, ys
+from drawn import continued, labelled, outline, text, xs, ys
 from matplotlib.axes import Axes
 from matplotlib.quiver import Quiver
 from scipy.optimize import brentq
@@ -134,31 +134,6 @@ def test_fig3_draws_a_short_run_and_refuses_others(learns: SimpleNamespace, coll
         fig3(learns, SimpleNamespace(**vars(collapses) | {"runs": collapses.runs.assign(model="full_rank")}))
     with pytest.raises(UsageError, match=r"Figure 3c, d, curves: missing column\(s\) grad_norm"):
         fig3(learns, SimpleNamespace(**vars(collapses) | {"curves": collapses.curves.drop(columns="grad_norm")}))
-
-
-def continued(field: str, values: list[float], seeds: int, before: int = 40, after: int = 10) -> SimpleNamespace:
-    """Runs of a first phase of `before` epochs, each continued for `after` at each value of the field."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for seed in range(seeds):
-        first: dict[str, Any] = {"run_id": f"{seed}", "parent": None, "phase": 1, "first_epoch": 0, "epochs": before}
-        first |= {"confidence": 10.0, "readout_l1": np.nan, "seed": seed, "status": "done"}
-        rows.append(first)
-        for i, value in enumerate(values):
-            then = {"run_id": f"{seed}-{i}", "parent": f"{seed}", "phase": 2, "first_epoch": before, "epochs": after}
-            rows.append(first | then | {field: value})
-    runs = pd.DataFrame(rows)
-    runs["max_accuracy"], runs["final_grad_norm"] = rng.uniform(0.6, 1, len(runs)), rng.uniform(0.1, 1, len(runs))
-    runs["final_accuracy"] = rng.uniform(0.6, 1, len(runs))
-    # The first two networks are trapped, one never began, the others are still right.
-    runs["recent_max_accuracy"] = np.where(runs["seed"] < 3, 0.5, 0.9)
-    runs.loc[(runs["seed"] == 2) & (runs["phase"] == 1), "max_accuracy"] = 0.5
-    parts = [
-        pd.DataFrame({"run_id": run["run_id"], "epoch": range(0, run["epochs"], 5)}) for run in runs.to_dict("records")
-    ]
-    curves = pd.concat(parts, ignore_index=True)
-    curves["accuracy"], curves["loss"] = rng.uniform(0.4, 1, len(curves)), rng.uniform(0, 1, len(curves))
-    return SimpleNamespace(name="x-quick", meta={"title": "A question (quick)"}, runs=runs, curves=curves)
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ def test_a_job_array_of_which_one_job_is_killed(whole: tables.Tables, node: Path
     assert "shard 1/2 of x is done" in logs and "shard 2/2 of x is done" in logs
 
 
+@pytest.mark.seldom
 def test_a_preempted_job_is_queued_again_and_goes_on(node: Path, tmp_path: Path) -> None:
     sweep, options = sweep_of(TEXT), sessions.Options(checkpoint_seconds=0.0, devices=1)
     (job,) = slurm.submit(sweep, {"timeout_min": 20}, out=tmp_path, shards=1, options=options)

@@ -34,6 +34,7 @@ share = 0.0
 REFINE = "\n[refine]\nlevels = 5\n"
 
 
+@pytest.mark.seldom
 def test_critical_rates_are_those_of_the_full_grid_for_a_fifth_of_the_runs(tmp_path: Path) -> None:
     full = ghostsweep.run(loads(TEXT, name="full"), out=tmp_path)
     some = ghostsweep.run(loads(TEXT + REFINE, name="some"), out=tmp_path)

@@ -107,13 +107,19 @@ def plain_history() -> list[np.ndarray]:
     return history()
 
 
-@pytest.mark.parametrize("name", DECIDE | INTERFERE)
+USUAL = {"64 bits", "seeds with an offset", "NaN", "no transfers"}
+"""Settings that are tried every time; the others are all of their kind, and are seldom."""
+SETTINGS = [pytest.param(name, marks=[] if name in USUAL else pytest.mark.seldom) for name in DECIDE | INTERFERE]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
 def test_no_setting_changes_a_bit_of_a_sweep_or_stops_it(tmp_path: Path, plain: ghostsweep.Tables, name: str) -> None:
     found = trained(tmp_path, (DECIDE | INTERFERE)[name])
     pd.testing.assert_frame_equal(found.runs, plain.runs, check_exact=True)
     pd.testing.assert_frame_equal(found.curves, plain.curves, check_exact=True)
 
 
+@pytest.mark.seldom
 @pytest.mark.parametrize("name", [*DECIDE, "no transfers", "no compilation"])
 def test_no_setting_changes_a_bit_of_a_noisy_history(plain_history: list[np.ndarray], name: str) -> None:
     with (DECIDE | INTERFERE)[name]():

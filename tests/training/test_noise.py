@@ -66,12 +66,14 @@ def test_quantiles_are_normal_to_what_the_module_says() -> None:
     np.testing.assert_array_equal(randomness.NORMAL(low | np.uint32(1 << 31)), -z)
 
 
+@pytest.mark.seldom
 def test_no_test_tells_the_words_from_random_ones() -> None:
     for order, words in randomness.streams((16, 16, 32, 8, 16)):
         for test in randomness.TESTS:
             assert test(words) > LEAST, (order, test.__name__)
 
 
+@pytest.mark.seldom
 def test_neighbouring_keys_are_unlike_before_threefry_whitens_them() -> None:
     """From 1 on: position 0 of key (0, 0) is 0, the rarest number."""
     at = jnp.arange(1, 65, dtype=jnp.uint32)
@@ -184,6 +186,7 @@ def test_a_resumed_stretch_and_a_later_phase_go_on_with_the_same_numbers() -> No
     np.testing.assert_array_equal(np.r_[first.loss, later.loss], train_one(run).loss)
 
 
+@pytest.mark.seldom
 def test_histories_of_either_generator_have_the_same_statistics() -> None:
     """Of one network, so that all that differs between runs is their noise, strong enough to change what is learned."""
     base = FIELDS | {"epochs": 60, "noise_sigma": 0.5, "r0_sigma": 0.5, "trials_per_class": 2}

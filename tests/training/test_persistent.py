@@ -89,6 +89,7 @@ def test_states_and_reports_are_those_of_the_plain_program(dtype: str, rtol: flo
     assert not np.isfinite(found[1][:2, -1, -1]).all()
 
 
+@pytest.mark.seldom
 @pytest.mark.parametrize(
     "fields",
     [
@@ -105,6 +106,7 @@ def test_other_sizes_and_rules_are_those_of_the_plain_program(fields: dict[str, 
     _same(plain, found, 1e-9, 1e-13)
 
 
+@pytest.mark.seldom
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_golden_histories_hold(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one, "shape_of", lambda fields: persistent.chosen(shape_of(fields), "gpu"))
@@ -171,6 +173,7 @@ def test_a_sweep_on_a_cpu_does_not_begin(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.seldom
 def test_a_sweep_says_that_it_was_trained_so_and_a_checkpoint_goes_with_one_of_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

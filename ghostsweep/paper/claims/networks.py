@@ -8,10 +8,11 @@ import pandas as pd
 
 from ghostsweep.analysis.outcomes import outcomes
 from ghostsweep.dynamics.flow import THRESHOLD
-from ghostsweep.dynamics.ghosts import ghosts_over_training
-from ghostsweep.dynamics.snapshots import count_points, network_snapshots
+from ghostsweep.dynamics.snapshots import count_points
 from ghostsweep.errors import UsageError
+from ghostsweep.paper import searched
 from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, mcnemar, of_networks, p_text, paired_difference
+from ghostsweep.store.columns import with_fields
 
 PLATEAU_LOSS = 0.9
 """A loss above this share of its first value is on the plateau."""
@@ -75,8 +76,7 @@ def _falls(tables: Results) -> list[_Fall]:
         below = {share: epoch[loss < share] for share in (*DROP, PLATEAU_LOSS)}
         begin, end, left = (float(below[s][0]) if len(below[s]) else np.inf for s in (*DROP, PLATEAU_LOSS))
         before = epoch[epoch < left]
-        leak = float(run["dt_ms"] / run["tau_ms"])
-        dynamics = ghosts_over_training(snapshots, timescale=int(run["timescale"]), leak=leak)
+        dynamics = searched.over_training(snapshots, run.to_dict(), getattr(tables, "folder", None))
         found.append(_Fall(run, dynamics, begin, end, float(before[-1]) if len(before) else 0.0))
     return found
 
@@ -188,11 +188,13 @@ def fig5(dcdt: Results, dmts: Results) -> list[Claim]:
 def _cue_tasks(figure: str, dcdt: Results, dmts: Results) -> list[Claim]:
     claims = []
     for at, (name, tables) in enumerate((("delayed cue discrimination", dcdt), ("delayed match to sample", dmts))):
-        runs = outcomes(tables.runs)
+        runs = with_fields(outcomes(tables.runs), ["trials_per_class"])
         counts: dict[str, pd.DataFrame] = {}
         for _, run in runs.iterrows():
             fields: dict[str, Any] = {str(field): value for field, value in run.items()}
-            counts[run["run_id"]] = count_points(network_snapshots(tables.snapshots(run["run_id"]), fields))
+            counts[run["run_id"]] = count_points(
+                searched.network_snapshots(tables.snapshots(run["run_id"]), fields, getattr(tables, "folder", None))
+            )
         # A network trained with several numbers of trials counts once, with most of them.
         once = runs.sort_values("trials_per_class", ascending=False).drop_duplicates("seed").sort_values("seed")
         of = [counts[run_id] for run_id in once["run_id"]]

@@ -11,6 +11,7 @@ import pandas as pd
 from ghostsweep import theory
 from ghostsweep.analysis.outcomes import PLATEAU_ACCURACY, outcomes, trapped
 from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, mcnemar, p_text, paired_difference
+from ghostsweep.store.columns import with_fields
 
 RESET = 1.0
 """The confidence at which recovery is tested: the one that the paper resets to, not the best of those tried."""
@@ -133,11 +134,14 @@ def _readout(tables: Results) -> Claim:
 
     Of the networks that had not learned; the p-value of the best scale is multiplied by how many were tried.
     """
-    runs = outcomes(tables.runs)
+    runs = with_fields(outcomes(tables.runs), ["readout_l1"])
     stuck = runs[(runs["phase"] == 1) & (runs["outcome"] != "learned")]
     second = runs[runs["parent"].isin(stuck["run_id"])]
     constant = _constant_accuracy(runs)
     scales = sorted(second["readout_l1"].dropna().unique())
+    claim = "full-rank networks do better with a scaled-down readout than left alone"
+    if not scales:
+        return Claim("fig8", claim, "no readout was scaled", np.nan, False, (2,))
     found, texts = [], []
     for scale in scales:
         scaled, alone = _pairs(second, "readout_l1", scale, None)
@@ -149,7 +153,7 @@ def _readout(tables: Results) -> Claim:
     low, high = paired_difference(gained, lost, n)
     return Claim(
         "fig8",
-        "full-rank networks do better with a scaled-down readout than left alone",
+        claim,
         f"share right, at the last epoch, at more steps than a constant output ({constant:.2f}): {', '.join(texts)}; "
         f"{good[1].mean():.2f} left alone; the best, {n} pairs, McNemar times {len(scales)}: {p_text(p)}",
         float(gain),
