@@ -10,6 +10,7 @@ import numpy as np
 from ghostsweep.declare import Shape
 from ghostsweep.machine import ambient
 from ghostsweep.models.rules import OF_SCHEDULES, is_zero
+from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.spec import Run, shape_of
 from ghostsweep.spec.parts import inherited
 from ghostsweep.training import probe, programs, train
@@ -37,9 +38,7 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
     shape = shape_of(fields)
     probe.prove([shape])
     columns = {name: np.array([value]) for name, value in fields.items() if value is not None}
-    state, traced = train.start(shape, columns)
-    if initial is not None:
-        state = state._replace(params=_given(shape, state.params, initial))
+    state, traced = train.start(shape, columns, None if initial is None else _given(shape, initial))
     rows, tallies = [], []
     at_once = 1 if state.tally else train.MAX_STOPS  # a tally is looked at after every epoch
     program = programs.program(shape, 1, (device,))
@@ -82,14 +81,13 @@ def _later(run: Run, before: Run) -> Run:
     return later
 
 
-def _given(shape: Shape, seeded: Mapping[str, jax.Array], initial: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    if set(initial) != set(seeded):
-        raise ValueError(f"initial: found parameters {sorted(initial)}; allowed: exactly {sorted(seeded)}")
-    params = {}
-    with train.precision(shape):
-        for name, like in seeded.items():
-            value = np.asarray(initial[name], shape.dtype)[None]
-            if value.shape != like.shape:
-                raise ValueError(f"initial[{name!r}]: found shape {value.shape[1:]}; allowed: {like.shape[1:]}")
-            params[name] = jnp.array(value)
-    return params
+def _given(shape: Shape, initial: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Given parameters, for a batch of one run. Raises ValueError where names or shapes are others than the model's."""
+    sizes = parameter_shapes(shape)
+    if set(initial) != set(sizes):
+        raise ValueError(f"initial: found parameters {sorted(initial)}; allowed: exactly {sorted(sizes)}")
+    params = {name: np.asarray(initial[name], shape.dtype) for name in sizes}
+    for name, size in sizes.items():
+        if params[name].shape != size:
+            raise ValueError(f"initial[{name!r}]: found shape {params[name].shape}; allowed: {size}")
+    return {name: value[None] for name, value in params.items()}

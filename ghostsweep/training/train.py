@@ -265,17 +265,29 @@ def repeats_itself(shape: Shape, state: State) -> bool:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def start_batch(shape: Shape, traced: Mapping[str, jax.Array], data: Mapping[str, Any] = NO_DATA) -> State:
-    """Initial states of a batch of runs, from traced values of shape (runs,) and the data that all share."""
-    params = jax.vmap(lambda own: initial_params(shape, {**own, **data}))(traced)
-    return jax.vmap(lambda own, params: initial_state(shape, {**own, **data}, params))(traced, params)
+def start_batch(
+    shape: Shape,
+    traced: Mapping[str, jax.Array],
+    data: Mapping[str, Any] = NO_DATA,
+    params: Mapping[str, jax.Array] | None = None,
+) -> State:
+    """Initial states of a batch of runs, from traced values of shape (runs,) and the data that all share.
+
+    Parameters are those that the seeds give, where no `params` (runs, ...) are given.
+    """
+    if params is None:
+        params = jax.vmap(lambda own: initial_params(shape, {**own, **data}))(traced)
+    return jax.vmap(lambda own, params: initial_state(shape, {**own, **data}, params))(traced, dict(params))
 
 
-def start(shape: Shape, columns: Mapping[str, np.ndarray]) -> tuple[State, dict[str, jax.Array]]:
-    """Initial states and traced fields of a batch of runs, from columns of shape (runs,)."""
+def start(
+    shape: Shape, columns: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray] | None = None
+) -> tuple[State, dict[str, jax.Array]]:
+    """Initial states and traced fields of a batch of runs, from columns (runs,) and `params` as in `start_batch`."""
     with precision(shape):
         traced = {name: jnp.asarray(columns[name], dtype) for name, dtype in shape.traced_types.items()}
-        return start_batch(shape, traced, data_of(shape)), traced
+        given = None if params is None else {name: jnp.asarray(value) for name, value in params.items()}
+        return start_batch(shape, traced, data_of(shape), given), traced
 
 
 def ends(shape: Shape, state: State) -> dict[str, jax.Array]:
