@@ -3,6 +3,7 @@
 There are two devices, or as many as GHOSTSWEEP_TEST_DEVICES says.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +27,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-AS_USERS = {"golden", "test_kernels", "test_still", "test_ambient"}
-"""Folders and files of tests whose programs are compiled as users' are: they hold their numbers against independent
-histories, kernels against what they replace, and JAX's settings. For the others, which ask for equations, files,
-processes, messages and pictures, they are compiled with few optimizations, in a third of the time."""
+AS_USERS = {"golden", "test_kernels", "test_still", "test_ambient", "test_noise"}
+"""Folders and files of tests whose programs are compiled as users' are. They hold numbers against independent
+histories, kernels against what they replace, random numbers and JAX's settings against what is known of them. Others
+ask for equations, files, processes, messages and pictures: few optimizations do there, in a third of the time."""
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle the files, and the tests of each, by the seed that GHOSTSWEEP_TEST_ORDER gives."""
+    if seed := os.environ.get("GHOSTSWEEP_TEST_ORDER"):
+        items.sort(key=lambda item: hashlib.sha256(f"{seed} {item.nodeid}".encode()).digest())
+        items.sort(key=lambda item: hashlib.sha256(f"{seed} {item.path}".encode()).digest())
 
 
 @pytest.hookimpl(tryfirst=True)

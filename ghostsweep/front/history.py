@@ -98,7 +98,7 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
     from ghostsweep.models.registry import with_data
     from ghostsweep.models.sizes import parameter_shapes
     from ghostsweep.training import train
-    from ghostsweep.training.evaluation import accuracy_of, activated, evaluate, loss_of, outputs_of, typed
+    from ghostsweep.training.evaluation import evaluate, in_trials, outputs_of
 
     quiet = {name: 0.0 for name in ("noise_sigma", "r0_sigma") if run.fields.get(name)}
     fields = run.fields | quiet
@@ -118,17 +118,14 @@ def simulate(run: Run, params: Mapping[str, np.ndarray]) -> Simulated:
             traced["key"] = jax.random.fold_in(train.run_key(seed, train.NOISE), run.first_epoch or 0)
         if model.before_epoch is not None:
             given = model.before_epoch(given, traced)
-        outputs = outputs_of(model)
-        if task is None or outputs is None:
-            done = jax.jit(evaluate, static_argnums=0)(shape, given, traced)
-            return Simulated(float(done.loss), float(done.accuracy))
-        trials = typed(shape, task.trials(shape, traced))
-        output = activated(task, outputs(shape, given, traced, trials))
-        loss, accuracy = loss_of(task, shape, output, trials), accuracy_of(task, shape, output, trials)
-        inputs, targets, out = (np.array(value) for value in (trials.inputs, trials.targets, output))
+        if task is None or outputs_of(model) is None:
+            one = jax.jit(evaluate, static_argnums=0)(shape, given, traced)
+            return Simulated(float(one.loss), float(one.accuracy))
+        done = {name: np.array(value) for name, value in in_trials(shape, given, traced).items()}
+    inputs, targets = done["inputs"], done["targets"]
     states = None
     given_inputs = inputs if inputs.ndim == 2 or inputs.shape[-1] else np.zeros(targets.shape[:2])
     if model.step is not None:
         flow = dynamics.step_flow(run, {name: np.array(value) for name, value in given.items()})
-        states = dynamics.trajectories(flow, given_inputs, start=flow.start(trials.x_start))
-    return Simulated(float(loss), float(accuracy), inputs, targets, out, states)
+        states = dynamics.trajectories(flow, given_inputs, start=flow.start(float(done["x_start"])))
+    return Simulated(float(done["loss"]), float(done["accuracy"]), inputs, targets, done["outputs"], states)

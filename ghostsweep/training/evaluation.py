@@ -84,6 +84,26 @@ def outputs_of(model: Model) -> Outputs | None:
     return model.outputs or (functools.partial(steps.outputs, model) if model.step else None)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def in_trials(shape: Shape, params: Params, traced: Traced) -> dict[str, jax.Array]:
+    """What a network with given parameters does in the trials of its task, by name.
+
+    inputs, targets, outputs, (steps, trials, ...) as `Trials` has them; x_start, where a trial begins; loss, accuracy.
+    """
+    outputs, task = outputs_of(model_of(shape)), task_of(shape)
+    assert outputs is not None and task is not None
+    trials = typed(shape, task.trials(shape, traced))
+    output = activated(task, outputs(shape, params, traced, trials))
+    return {
+        "inputs": jnp.asarray(trials.inputs),
+        "targets": jnp.asarray(trials.targets),
+        "outputs": output,
+        "x_start": jnp.asarray(trials.x_start),
+        "loss": loss_of(task, shape, output, trials),
+        "accuracy": accuracy_of(task, shape, output, trials),
+    }
+
+
 def _evaluate(model: Model, task: Task, shape: Shape, params: Params, traced: Traced, trials: Trials) -> Evaluation:
     """Of trials that are kept together."""
     outputs = outputs_of(model)

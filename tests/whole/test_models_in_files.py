@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import installed
-from test_models import verbs
+from verbs import verbs
 
 OWN = {
     "gru_lr_delay": ("gru.py", 'task = "dcdt"\nn_units = 3\ninput_ms = 5.0\ndelay_ms = 10.0\nreaction_ms = 5.0\n'),
