@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from ghostsweep import Run
-from ghostsweep.dynamics.programs import Networks
+from ghostsweep.dynamics.programs import TAU, Networks
 from ghostsweep.dynamics.visits import networks_of
 
 KINDS = ("ghost", "started beyond it", "two states", "one state")
@@ -83,7 +83,7 @@ def networks(n_units: int, count: int, seed: int, kinds: tuple[str, ...] = KINDS
 def of_flow(flow: Callable[..., Any], dimension: int, **params: Array) -> Networks:
     """B systems of a velocity with params (B, ...), as programs take them."""
     count = len(next(iter(params.values())))
-    return Networks(flow, params, {"tau": np.ones(count)}, dimension, 0, dimension)
+    return Networks(flow, params, {TAU: np.ones(count)}, dimension, 0, dimension)
 
 
 def circle(p: Any, t: Any, y: Any, u: Any) -> Any:

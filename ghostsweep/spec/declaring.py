@@ -104,7 +104,8 @@ def _results(part: Model | Task) -> Iterable[str]:
     fields, known = {field.name for field in part.fields}, every_field(own=False)
     for name in results:
         clash = "" if name.isidentifier() else "no name"
-        clash = clash or _taken(name) or ("a field" if name in fields or name in known else "")
+        clash = clash or ("a column of tables" if name in OF_TABLES else "")
+        clash = clash or ("a field" if name in fields or name in known or name in OF_RUNS else "")
         if clash or results.count(name) > 1:
             yield f", {of}, result {name}: found a name that is taken ({clash or 'twice'}); allowed: another name"
     for name in part.outcomes.meanings if isinstance(part, Task) and part.outcomes else ():

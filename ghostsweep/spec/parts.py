@@ -144,8 +144,8 @@ def every_result(*, own: bool = True) -> dict[str, Result]:
 
 
 def fields_of(kinds: Iterable[Mapping[str, Any]]) -> dict[str, Field]:
-    """As `every_field`, where two models have a field of one name that of runs of these choices."""
-    found = every_field()
+    """The built-in fields and those of runs of these choices, whatever other models of users are known here."""
+    found = every_field(own=False)
     for kind in kinds:
         with contextlib.suppress(KeyError):  # of a model or task that is not known here
             found |= parts_of(kind).fields

@@ -3,7 +3,6 @@
 The fields of a run are those below, and those that its model, its task, its optimizer and its schedule declare.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
@@ -17,7 +16,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.models import registry
 from ghostsweep.spec import code, declaring
 from ghostsweep.spec.mistakes import USUAL, Mistake, either, told, unknown
-from ghostsweep.spec.parts import PHASE_FIELDS, Parts, every_field, given_fields, known_parts, parts_of
+from ghostsweep.spec.parts import PHASE_FIELDS, Parts, every_field, fields_of, given_fields, known_parts, parts_of
 
 ENGINE_VERSION = 1
 """Raised by hand when the numbers of unchanged runs of all models change; part of every run id."""
@@ -178,9 +177,7 @@ class Run:
         100 where a field is a whole number. Raises UsageError as `Run` does.
         """
         values = {str(name): value for name, value in row.items() if not is_null(value)}
-        fields = every_field()
-        with contextlib.suppress(KeyError):  # of a model or task that is not known: `Run` says so
-            fields |= parts_of(values).fields
+        fields = fields_of([values])
         return cls(**{name: _as_given(fields[name], value) for name, value in values.items() if name in fields})
 
     fields: dict[str, Any]

@@ -233,7 +233,7 @@ def conformed_runs(table: pa.Table) -> pa.Table:
             applying |= set(parts_of(kind).fields)
         except KeyError:
             strange = True
-    there, results, every = table.column_names, result_names(), every_field()
+    there, results, every = table.column_names, result_names(), fields_of(kinds)
     unknown = [name for name in there if name not in known]
     optional = every.keys() | DIGESTS | {c.name for c in LEVELS} | every_result().keys()
     required = {"model", "learning_rate", "epochs"}
@@ -271,7 +271,7 @@ def _defaults(name: str, table: pa.Table) -> list[object]:
         declared = parts_of(kind).fields.get(name)
         by_kind[tuple(kind[choice] for choice in names)] = declared.default if declared else None
     rows = zip(*(table[choice].to_pylist() for choice in names), strict=True)
-    number = every_field()[name].kind in (float, bool)
+    number = fields_of(_kinds(table))[name].kind in (float, bool)
     return [float(v) if number and v is not None else v for v in (by_kind[row] for row in rows)]
 
 

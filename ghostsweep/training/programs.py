@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.stages import Compiled
 
 from ghostsweep.declare import Shape
 from ghostsweep.machine import kernels
@@ -31,6 +32,8 @@ class Program(NamedTuple):
     call: Callable[..., tuple[train.State, train.Report]]
     sharding: NamedSharding
     compile_seconds: float
+    made: Compiled
+    """What JAX has compiled, of which `call` has the data too."""
     in_turn: bool
     """Whether each run goes through the epochs for itself, and those that an epoch leaves as they are skip the rest."""
 
@@ -72,7 +75,7 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
         result: tuple[train.State, train.Report] = made(*arguments, data)
         return result
 
-    return Program(call, sharding, time.perf_counter() - started, kernel)
+    return Program(call, sharding, time.perf_counter() - started, made, kernel)
 
 
 def program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Program:

@@ -55,10 +55,12 @@ def test_an_estimate_with_a_variable_that_jax_cannot_read_is_one_line(tmp_path: 
 
 
 def test_more_devices_than_jax_was_started_with_says_how_to_get_them() -> None:
-    assert len(engine.local_devices(2)) == 2 and ambient.is_started()
-    with pytest.raises(ghostsweep.UsageError, match=r"found 3; allowed: .* 1 to 2, since .* JAX_NUM_CPU_DEVICES=3"):
-        engine.local_devices(2, 3)
-    with pytest.raises(ghostsweep.UsageError, match="found 0; allowed: a whole number from 1 to 2"):
+    n = len(engine.local_devices(2))
+    assert ambient.is_started()
+    said = rf"found {n + 1}; allowed: .* 1 to {n}, since .* JAX_NUM_CPU_DEVICES={n + 1}"
+    with pytest.raises(ghostsweep.UsageError, match=said):
+        engine.local_devices(2, n + 1)
+    with pytest.raises(ghostsweep.UsageError, match=f"found 0; allowed: a whole number from 1 to {n}"):
         engine.local_devices(2, 0)
 
 

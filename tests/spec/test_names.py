@@ -86,7 +86,7 @@ def test_so_are_those_of_results_data_and_versions(case: str, tmp_path: Path) ->
         "sizes",
         "tau",
         "s",
-        "eta",
+        "cosine",
         "r",
         "a",
         "w",

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -275,7 +276,8 @@ def test_out_of_memory_halves_the_chunk_and_what_waits(
     with pytest.warns(UserWarning) as told:
         found = run(tmp_path, text, memory_bytes=10 * 8192)
     said = [str(warning.message) for warning in told]
-    assert [text.split(" runs ")[0] for text in said] == ["out of memory with 10", "out of memory with 6"]
+    first, second = {1: (9, 5), 2: (10, 6), 4: (12, 8)}[len(jax.local_devices())]  # widths are of as many on each
+    assert [text.split(" runs ")[0] for text in said] == [f"out of memory with {n}" for n in (first, second)]
     assert sum(size for size in tried if size <= 4) == 18
     pd.testing.assert_frame_equal(found.runs, whole.runs, check_exact=True)  # the canonical form: at any width
     assert not (tmp_path / "x" / "failed").exists()
@@ -284,10 +286,8 @@ def test_out_of_memory_halves_the_chunk_and_what_waits(
 def test_memory_given_sets_the_width_and_one_run_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     planned = plan.Plan.of(loads(TEXT, name="x"))
     assert [len(chunk.runs) for chunk in plan.chunks(planned, 2, 3 * RUN_BYTES)] == [6, 6, 6]
-    with pytest.raises(
-        UsageError,
-        match=r"memory: found 0.001 MB; allowed: 0.00288 MB or more, .*rank_one, 9 units",
-    ):
+    least = 0.00144 * len(jax.local_devices())
+    with pytest.raises(UsageError, match=rf"found 0.001 MB; allowed: {least:g} MB or more, .*rank_one, 9 units"):
         run(tmp_path, memory_bytes=1000)
     with pytest.raises(UsageError, match="memory_bytes: found nan; allowed: a number from 0"):
         run(tmp_path, memory_bytes=float("nan"))
@@ -300,8 +300,9 @@ def test_a_run_that_exhausts_memory_alone_is_a_failure_like_others(
     failing(monkeypatch, lambda chunk: MemoryError() if 5 in chunk.runs["seed"].to_list() else None)
     with pytest.warns(UserWarning, match="out of memory"), pytest.raises(TrainingError, match="MemoryError") as caught:
         run(tmp_path, TEXT.replace("[0.1, 0.2, 0.3]", "[0.1]"))
-    assert "1 of 2 chunks" in str(caught.value)
-    assert tables.read("x", tmp_path).runs["seed"].tolist() == [0, 1, 2, 3]
+    assert re.search(r"1 of \d chunks", str(caught.value))
+    lost = {5} if len(jax.local_devices()) == 1 else {4, 5}  # two devices train two runs at the least
+    assert {*range(6)} - {*tables.read("x", tmp_path).runs["seed"]} == lost
 
 
 class Device:

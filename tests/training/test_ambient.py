@@ -174,7 +174,7 @@ def test_what_cannot_be_pinned_is_recorded_and_part_of_the_identity(
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=SSE4_2")
     assert ambient.settings() == usual[0] | {"XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"}
     assert identity() != usual[1]
-    with jax.default_device(jax.local_devices()[1]):
+    with jax.default_device(jax.local_devices()[-1]):
         assert json.loads(json.dumps(ambient.settings()))["jax_default_device"]
 
 

@@ -69,4 +69,4 @@ def test_from_another_thread_comes_the_same_program() -> None:
     here = programs.compiled(SHAPE, 2, (device,))
     with ThreadPoolExecutor(1) as pool:
         there = pool.submit(programs.compiled, SHAPE, 2, (device,)).result()
-    assert here.call.as_text() == there.call.as_text()  # type: ignore[attr-defined]
+    assert here.made.as_text() == there.made.as_text()
