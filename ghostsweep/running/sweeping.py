@@ -19,7 +19,7 @@ from ghostsweep.running import finding, ledger, sessions
 from ghostsweep.running.ledger import Status
 from ghostsweep.running.sessions import Options
 from ghostsweep.spec import Sweep, load
-from ghostsweep.store import files, locks, manifest, parts, recovery, tables
+from ghostsweep.store import declared, files, locks, manifest, parts, recovery, tables
 from ghostsweep.store.locks import Held
 from ghostsweep.store.tables import Stored
 from ghostsweep.training.checkpoint import CHECKPOINT_SECONDS
@@ -66,7 +66,8 @@ def run(
     Killed at any moment, the same call goes on with the chunk in work from its last checkpoint, at most
     `checkpoint_seconds` old, to the same tables. Ctrl-C and SIGTERM write one and raise KeyboardInterrupt(signal), a
     second one at once. Raises UsageError for a bad sweep, before anything is compiled, where another process is at
-    work in the folder, and where memory is too small for a single run; TrainingError, after all else is stored,
+    work in the folder, where memory is too small for a single run, and, after all is stored, where a user's function
+    that tells outcomes fails; TrainingError, after all else is stored,
     where chunks failed or workers were lost again and again.
     """
     if not isinstance(sweep, Sweep):
@@ -101,7 +102,9 @@ def run(
                 raise
             sessions.merge(planned, held)
         _tidy(folder)
-        return tables.read(sweep.name, out)
+        result = tables.read(sweep.name, out)
+        declared.check(result.runs)
+        return result
 
 
 def _open(folder: Path) -> None:
@@ -119,12 +122,14 @@ def _look(whole: Plan, folder: Path) -> tuple[Stored, Plan]:
 
 def _complete(planned: Plan, held: Held, found: Stored) -> tables.Tables:
     """The tables of a sweep of which nothing is left, put together unless they are already."""
-    is_current = tables.is_merged(found, planned.runs["run_id"])
+    is_current = tables.is_merged(found, planned.runs["run_id"]) and declared.is_judged(found.runs)
     if not is_current or ledger.changes(planned.sweep, found.manifest.about):
         sessions.merge(planned, held, found)
         found = tables.stored(held.folder)
     _tidy(held.folder)
-    return tables.as_read(held.folder, found)
+    result = tables.as_read(held.folder, found)
+    declared.check(result.runs)
+    return result
 
 
 def _rounds(sweep: Sweep) -> int:
