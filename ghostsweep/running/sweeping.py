@@ -232,6 +232,7 @@ def _train_elsewhere(
     Raises TrainingError, after all others have ended, for those that failed.
     """
     n, folder = n_shards(whole, n), held.folder
+    elsewhere = folder.absolute()  # workers may be in another folder
     shard_of = pd.Series(plan.shards(whole, n), whole.runs["run_id"])[left.runs["run_id"]].to_numpy()
     work = np.bincount(shard_of, minlength=n), np.bincount(shard_of, left.runs["epochs"], n)
     resources.check_executor(executor)
@@ -245,7 +246,7 @@ def _train_elsewhere(
                     tries[number] += 1
                     try:
                         share = Shard(number + 1, n)
-                        at_work[number] = executor.submit(train_shard, whole.sweep, folder, share, options)
+                        at_work[number] = executor.submit(train_shard, whole.sweep, elsewhere, share, options)
                     except Exception as error:  # it takes no more work, in its own words
                         failures[number] = _line(error)
                 time.sleep(POLL_SECONDS)
