@@ -162,7 +162,7 @@ def _remove_old(name: str, to: Path, drawn: list[Path]) -> None:
     before: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
         before = {str(key): str(value) for key, value in json.loads(own.read_text()).items()}
-    now = {path.name: _digest(path) for path in drawn if path.parent == to}
+    now = {path.name: _digest(path) for path in drawn if path.parent == to and path.is_file()}
     for old in (to / file for file in before if file not in now and Path(file).name == file):
         with contextlib.suppress(OSError):
             if _digest(old) == before[old.name]:
@@ -244,7 +244,6 @@ def _bands(fitted: Analyzed, fields: list[str], title: str, note: str) -> Iterat
         if learns and band.groupby(x).size().max() <= MAX_SERIES:
             try:
                 fig = band_plot(band, x=x, title=title, note=note)
-            except UsageError as error:  # series of other x: more than there are colours
-                warnings.warn(f"not drawn: {error}", stacklevel=2)
+            except UsageError:  # series of other x: more than there are colours
                 continue
             yield f"band_{x}", fig
