@@ -4,6 +4,7 @@ import contextlib
 import math
 import re
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def run(
             sessions.merge(planned, held)
         _tidy(folder)
         result = tables.read(sweep.name, out)
-        declared.check(result.runs)
+        _check(result)
         return result
 
 
@@ -128,8 +129,22 @@ def _complete(planned: Plan, held: Held, found: Stored) -> tables.Tables:
         found = tables.stored(held.folder)
     _tidy(held.folder)
     result = tables.as_read(held.folder, found)
-    declared.check(result.runs)
+    _check(result)
     return result
+
+
+def _check(result: tables.Tables) -> None:
+    """Raise UsageError where outcomes could not be judged; warn of losses of which nothing tells what is low."""
+    declared.check(result.runs)
+    runs = result.runs
+    floor = runs["floor_loss"].fillna(0) if "floor_loss" in runs else 0.0
+    lost = (runs["min_loss"] < np.minimum(floor, 0)) & (runs["initial_loss"] < np.minimum(runs["learned_loss"], 0))
+    if lost.any():
+        warnings.warn(
+            f"{result.name}: {lost.sum()} of {len(runs)} runs begin below 0 and below learned_loss, so that nothing "
+            "tells what is low: declare `floor` in the model",
+            stacklevel=3,
+        )
 
 
 def _rounds(sweep: Sweep) -> int:

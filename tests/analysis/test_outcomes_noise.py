@@ -1,5 +1,6 @@
 """Outcomes under noise, of losses below zero, and where numbers are missing in some epochs."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,26 @@ def test_an_accuracy_that_some_epochs_do_not_have_is_that_of_the_others(tmp_path
             recorded = found.curves.groupby("run_id")["accuracy"].max()
             best = found.runs.set_index("run_id")["max_accuracy"]
             assert (recorded[best.index] <= best + 1e-6).all() and best.between(0, 0.5).all()
+
+
+@pytest.mark.parametrize(("lower", "floor"), [(5.0, None), (5.0, -5.0), (0.0, None)])
+def test_training_says_where_nothing_tells_what_is_low(lower: float, floor: float | None, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import jax.numpy as jnp\n"
+        "from ghostsweep.declare import Model\n"
+        "def initial(shape, traced, key):\n    return {'w': jnp.zeros((2,), shape.dtype)}\n"
+        "def loss(shape, params, traced):\n"
+        f"    error = ((params['w'] - 1) ** 2).mean() - {lower}\n"
+        "    return error, jnp.asarray(1, shape.dtype)\n"
+        f"OWN = Model('own', (), initial, loss=loss, version='1'"
+        + (f", floor=lambda fields: {floor})\n" if floor is not None else ")\n")
+    )
+    axes = {"learning_rate": [1e-7, 0.3], "seed": [0]}
+    sweep = ghostsweep.sweep("low", model=str(tmp_path / "own.py"), epochs=100, axes=axes)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = ghostsweep.run(sweep, out=tmp_path, progress=False)
+    said = [str(each.message) for each in told if "what is low" in str(each.message)]
+    assert len(said) == (lower > 0 and floor is None)
+    wanted = ["plateau", "learned"] if floor is not None or lower == 0 else ["plateau", "plateau"]
+    assert found.outcomes().sort_values("learning_rate")["outcome"].tolist() == wanted
