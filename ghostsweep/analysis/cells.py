@@ -8,11 +8,11 @@ import pandas as pd
 
 from ghostsweep.analysis.outcomes import CRITERIA, OUTCOMES, Criteria, numbers, outcomes, require_columns
 from ghostsweep.errors import UsageError
-from ghostsweep.store.columns import result_names
+from ghostsweep.store.columns import field_names
 
 # A field that is not listed must split cells, never be pooled in silence: hence the list of what is NOT one.
 # `parent`, the run that one goes on from, is told apart by its seed.
-_NOT_FIELDS = ("run_id", "parent", "learning_rate", "seed", "outcome", "task_outcome", *CRITERIA)
+_NOT_FIELDS = ("parent", "learning_rate", "seed", "outcome", *CRITERIA)
 _ALWAYS_FIELDS = ("model", "timescale")
 """Fields that tell cells apart also where they do not vary, if there."""
 
@@ -22,7 +22,7 @@ def cell_fields(runs: pd.DataFrame) -> list[str]:
 
     Not the epochs where they follow the learning rate, as in sweeps that train longer at a lower one.
     """
-    others = [column for column in runs.columns if column not in {*_NOT_FIELDS, *_ALWAYS_FIELDS, *result_names()}]
+    others = [name for name in field_names(runs) if name not in (*_NOT_FIELDS, *_ALWAYS_FIELDS)]
     varying = [field for field in others if runs[field].nunique(dropna=False) > 1]
     found = [*(field for field in _ALWAYS_FIELDS if field in runs), *varying]
     rest = [field for field in found if field != "epochs"]

@@ -47,7 +47,7 @@ def levels(runs: pd.DataFrame) -> Levels:
     for name, otherwise in (
         ("constant_loss", first),
         ("blind_loss", first),
-        ("wrong_loss", np.inf * first),
+        ("wrong_loss", np.full_like(first, np.inf)),
         ("chance_accuracy", 0 * first),
         ("floor_loss", np.zeros(len(runs))),
         ("gradient_unit", np.ones(len(runs))),

@@ -63,7 +63,11 @@ class Criteria:
 
     kept_ratio: a run has kept what it had when the best accuracy of its last 50 epochs, less chance, is at least
     this share of its best ever, less chance. It had gained something when that best is above chance by more
-    than still_ratio, and has kept nothing where it had not.
+    than still_ratio, and has kept nothing where it had not. Where accuracies are not known, both are of the loss: of
+    what it has won since the start.
+
+    moved_ratio: parameters have hardly moved when plain gradient descent cannot have moved them by more than this share
+    of their norm: the learning rate times the epochs times the mean gradient norm, over 1 - momentum.
     """
 
     vanished_ratio: float = 1e-3
@@ -74,6 +78,7 @@ class Criteria:
     start_ratio: float = 0.1
     risen_ratio: float = 0.1
     kept_ratio: float = 0.75
+    moved_ratio: float = 1e-2
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -123,7 +128,8 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     - learned: its last loss is the lowest of all and low, or its recent mean loss, its last loss and that one's mirror
       image about the mean are low; oscillating: only the mean is;
     - thrown: its gradient has vanished and it is confidently wrong;
-    - plateau: never low, on a level, and its gradient is not dead, or it never began;
+    - plateau: its parameters have hardly moved and its gradient is alive, whatever its luck in single epochs; or never
+      low, on a level, and its gradient is not dead, or it never began;
     - fallen_back: it had been low, has not kept it, and is still or had its lowest loss in its first half; or it had
       begun and gained, has risen and not kept it, is still and had its lowest loss in its first half;
     - oscillating: it had been low; or it has kept what it gained, and has risen or swings (is not still, and its last
@@ -136,38 +142,50 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     learned by their mean alone, 10 had 10 to 38% of the last 50 losses above learned_loss: 8 of them are told. A
     network that had learned and rests at a higher loss with all of its accuracy is called oscillating.
 
-    The criteria are columns too, and in `.attrs["criteria"]`. Raises UsageError for missing columns, and for
-    a finished run without one of the losses, gradient norms or accuracies.
+    Losses may be below zero: they are judged by what lies above the floor that a model declares. Where it declares none
+    and a run begins below learned_loss, nothing tells what is low, and no loss is.
+
+    The criteria are columns too, and in `.attrs["criteria"]`. A run that has not diverged and yet lacks one of the
+    losses or gradient norms has no outcome. Raises UsageError for missing columns.
     """
     fields = ("model", "learned_loss")
     require_columns(runs, (*fields, "status", "epochs_done", "min_loss_epoch", *_MEASURED), "outcomes")
     measured = {name: numbers(runs, name) for name in _MEASURED}
     diverged = (runs["status"] == "diverged").to_numpy(dtype=bool)
     measured = {name: np.where(diverged & ~np.isfinite(values), np.nan, values) for name, values in measured.items()}
-    unknown = ~diverged & np.isnan(sum(measured.values()))
-    if unknown.any():
-        raise UsageError(f"{unknown.sum()} runs have not diverged and yet have no value in {' or '.join(_MEASURED)}")
     loss, norm, mean_norm, first_norm, first_loss, lowest, last, last_accuracy, best, recent_best = measured.values()
-    level = levels(runs)
+    unknown = ~diverged & ~np.isfinite(loss + norm + mean_norm + first_norm + first_loss + lowest + last)
+    no_accuracy = np.isnan(best) | np.isnan(recent_best)
+    last_accuracy = np.where(np.isnan(last_accuracy), recent_best, last_accuracy)
+    level, learned_loss = levels(runs), numbers(runs, "learned_loss")
+    below = np.minimum(level.floor, 0)  # what is judged is above a floor that is below 0
+    loss, first_loss, lowest, last = (each - below for each in (loss, first_loss, lowest, last))
+    level = level._replace(**{name: getattr(level, name) - below for name in ("constant", "blind", "wrong", "floor")})
+    scale = np.abs(level.constant)
     peak = np.maximum(mean_norm, first_norm)
     dead = norm * level.unit <= criteria.vanished_norm
     vanished = dead | (norm <= criteria.vanished_ratio * peak)
-    begun = lowest < criteria.begun_ratio * first_loss
+    begun = lowest < np.where(first_loss < 0, 2 - criteria.begun_ratio, criteria.begun_ratio) * first_loss
 
     reached = np.divide(level.floor, level.constant, out=np.zeros(len(runs)), where=level.constant > 0)
-    low = level.floor + (1 - reached) * numbers(runs, "learned_loss")
+    low = level.floor + (1 - reached) * learned_loss
+    low = np.where((first_loss < np.minimum(low, 0)) & (level.floor <= 0), -np.inf, low)
     had_learned = lowest < low
-    margin = criteria.still_ratio * np.maximum(level.constant, loss)
+    margin = criteria.still_ratio * np.maximum(scale, np.abs(loss))
     steady = np.abs(last - loss) <= margin
-    still = steady & (recent_best - last_accuracy <= criteria.still_ratio)
+    still = steady & (no_accuracy | (recent_best - last_accuracy <= criteria.still_ratio))
     at_start = (np.abs(loss - first_loss) <= margin) & (norm >= criteria.start_ratio * first_norm)
     knows_nothing = np.minimum(np.abs(loss - level.constant), np.abs(loss - level.blind)) <= margin
     on_a_level = steady & (knows_nothing | at_start)
     wrong = still & (loss > level.constant + criteria.wrong_ratio * (level.wrong - level.constant))
-    risen = np.minimum(loss, last) > lowest + criteria.risen_ratio * level.constant
+    risen = np.minimum(loss, last) > lowest + criteria.risen_ratio * scale
     late = numbers(runs, "min_loss_epoch") >= numbers(runs, "epochs_done") / 2
-    gained = best > level.chance + criteria.still_ratio
-    kept = gained & (recent_best - level.chance >= criteria.kept_ratio * (best - level.chance))
+    gained = np.where(no_accuracy, begun, best > level.chance + criteria.still_ratio)
+    won, had = (
+        np.where(no_accuracy, first_loss - loss, recent_best - level.chance),
+        np.where(no_accuracy, first_loss - lowest, best - level.chance),
+    )
+    kept = gained & (won >= criteria.kept_ratio * had)
     lowest_last = last <= lowest
     swings_out = (loss + np.abs(last - loss) >= low) & ~lowest_last
     swings = ~still & ~lowest_last
@@ -175,6 +193,7 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
         ("diverged", diverged),
         ("never_left", vanished & (peak * level.unit <= criteria.vanished_norm) & ~begun & (loss >= low)),
         ("learned", (np.where(lowest_last, last, loss) < low) & ~swings_out),
+        ("plateau", _hardly_moved(runs, mean_norm, criteria) & ~vanished & (loss >= low)),
         ("oscillating", loss < low),
         ("thrown", vanished & wrong),
         ("plateau", on_a_level & ~had_learned & ~(dead & begun)),
@@ -184,8 +203,23 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     ]
     judged = with_criteria(runs, asdict(criteria))
     outcome = np.select([holds for _, holds in conditions], [name for name, _ in conditions], default="plateau")
-    judged["outcome"] = pd.Categorical(outcome, categories=list(OUTCOMES), ordered=True)
+    judged["outcome"] = pd.Categorical(np.where(unknown, None, outcome), categories=list(OUTCOMES), ordered=True)
     return judged
+
+
+def _hardly_moved(runs: pd.DataFrame, mean_norm: np.ndarray, criteria: Criteria) -> np.ndarray:
+    """Which runs' parameters cannot have left where they began, by the length of the whole way; of sgd alone."""
+    if not {"learning_rate", "final_weight_norm"} <= set(runs):
+        return np.zeros(len(runs), dtype=bool)
+    plain = np.ones(len(runs), dtype=bool) if "optimizer" not in runs else (runs["optimizer"] == "sgd").to_numpy(bool)
+    for name in ("weight_decay", "phase"):
+        if name in runs:
+            plain = plain & (np.nan_to_num(numbers(runs, name)) <= (name == "phase"))
+    lasting = 1 - np.nan_to_num(numbers(runs, "momentum")) if "momentum" in runs else 1.0
+    norm = numbers(runs, "final_weight_norm")
+    way = numbers(runs, "learning_rate") * numbers(runs, "epochs_done") * mean_norm / lasting
+    found: np.ndarray = plain & np.isfinite(norm) & (way <= criteria.moved_ratio * norm)
+    return found
 
 
 def own_outcomes(runs: pd.DataFrame) -> pd.DataFrame | None:

@@ -7,7 +7,6 @@ import pandas as pd
 from ghostsweep.analysis.band import BAND_ESTIMATES
 from ghostsweep.analysis.critical import ESTIMATES
 from ghostsweep.analysis.series import FIT_NEEDS
-from ghostsweep.spec import every_field
 
 MAX_LINES = 8
 """Laws or cells that a summary names."""
@@ -15,7 +14,9 @@ MAX_LINES = 8
 
 def lines(critical: pd.DataFrame, band: pd.DataFrame, laws: pd.DataFrame | None) -> str:
     """A line for each law of the upper boundary, else for each cell, and what to be careful about."""
-    return "\n".join([*_laws_in_words(critical, laws), *_cautions(critical, laws), *_gaps(band), *_of_task(critical)])
+    return "\n".join(
+        [*_laws_in_words(critical, laws), *_cautions(critical, laws), *_gaps(critical, band), *_of_task(critical)]
+    )
 
 
 def _of_task(critical: pd.DataFrame) -> list[str]:
@@ -25,19 +26,22 @@ def _of_task(critical: pd.DataFrame) -> list[str]:
     return [f"these are of the usual outcomes; by those that the task declares itself: {told}"] if told else []
 
 
-def _gaps(band: pd.DataFrame) -> list[str]:
+def _gaps(critical: pd.DataFrame, band: pd.DataFrame) -> list[str]:
     """Cells whose band is not in one piece: it is drawn from its lowest to its highest rate all the same."""
     broken = band[band["contiguous"].eq(False) & (band["width_decades"] > 0)]
-    fields = _fields(band)
+    fields = _fields(band, critical)
     named = [_where(row, fields).strip(" ()") or "the only cell" for _, row in broken.head(MAX_LINES).iterrows()]
     more = f" and {len(broken) - MAX_LINES} more" if len(broken) > MAX_LINES else ""
     return [f"the band has gaps at {'; '.join(named)}{more}: some rates within it do not learn"] if named else []
 
 
-def _fields(table: pd.DataFrame, *but: str) -> list[str]:
-    """Fields that tell the rows of a table of cells or laws apart, those left out that only go along with others."""
-    known = (*ESTIMATES, *BAND_ESTIMATES, "learns", "along", *but)
-    own = [name for name in table.columns if name in every_field() and name not in known]
+def _fields(table: pd.DataFrame, cells: pd.DataFrame, *but: str) -> list[str]:
+    """Fields that tell the rows of a table of cells or laws apart, those left out that only go along with others.
+
+    cells: the table of critical rates, whose columns tell what is a field, also of models that are not known here.
+    """
+    known = (*ESTIMATES, *BAND_ESTIMATES, "boundary", "learns", "along", *but)
+    own = [str(name) for name in table.columns if name in cells and name not in known]
     found = [name for name in own if table[name].nunique(dropna=False) > 1]
     for name in [name for name in reversed(found) if len(found) > 1]:
         rest = [other for other in found if other != name]
@@ -57,7 +61,7 @@ def _laws_in_words(critical: pd.DataFrame, laws: pd.DataFrame | None) -> list[st
         laws = laws[(laws["boundary"] == "upper") & laws["exponent"].notna()]
         lines = []
         for along, some in laws.groupby("along", sort=False):
-            fields = _fields(some, str(along))
+            fields = _fields(some, critical, str(along))
             for _, law in some.iterrows():
                 width = law["exponent_high"] - law["exponent_low"] + 1e-9
                 digits = int(min(max(1 - math.floor(math.log10(width)), 1), 4))
@@ -69,7 +73,7 @@ def _laws_in_words(critical: pd.DataFrame, laws: pd.DataFrame | None) -> list[st
         if lines:
             return _first(lines, "laws")
     upper = critical[critical["boundary"] == "upper"]
-    fields, lines = _fields(upper), []
+    fields, lines = _fields(upper, critical), []
     for _, row in upper.iterrows():
         censored = (
             f"{row['censored']} the grid" if row["censored"] in ("below", "above") else "not seen in these epochs"
@@ -87,7 +91,7 @@ def _first(lines: list[str], what: str) -> list[str]:
 def _cautions(critical: pd.DataFrame, laws: pd.DataFrame | None) -> list[str]:
     """What to do about cells in which nothing learns, and where there are too few for a law."""
     cells = critical[critical["boundary"] == "upper"]
-    none, fields, lines = cells[~cells["learns"]], _fields(cells), []
+    none, fields, lines = cells[~cells["learns"]], _fields(cells, critical), []
     if len(none):
         named = [_where(row, fields).strip(" ()") or "any cell" for _, row in none.head(MAX_LINES).iterrows()]
         more = f" and {len(none) - MAX_LINES} more" if len(none) > MAX_LINES else ""

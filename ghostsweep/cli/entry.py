@@ -1,6 +1,7 @@
 """Where the command line is entered and left: exit codes, and failures as one line each."""
 
 import errno
+import os
 import signal
 import sys
 import warnings
@@ -28,6 +29,7 @@ def main() -> None:
 def _run() -> int:
     """Run the command line; return the exit code."""
     warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+    os.environ.pop("MPLBACKEND", None)  # that of a notebook may not be there; pictures go to files without any
     kept = "; what is finished is kept, and the same command goes on from there"
     try:
         app()

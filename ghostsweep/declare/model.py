@@ -113,8 +113,9 @@ class Outcomes(NamedTuple):
     """What may become of a run of a task, where that is not only whether its loss comes down.
 
     meanings: a sentence for each outcome, by name, from mild to bad. of(columns): the outcome of every run by name, an
-    array, from columns of a table of runs, an array each with NaN for null. Judged when tables are read: nothing of it
-    is stored.
+    array, from all columns of a table of runs, an array each: numbers with NaN for null, texts with None. Of users'
+    tasks it is called when runs are stored, and again by `run` where it says something else by then; tables keep what
+    it said.
     """
 
     meanings: Mapping[str, str]

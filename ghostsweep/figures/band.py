@@ -29,19 +29,21 @@ def band_plot(
     Beneath, the width with its 95% interval; an arrow where it is a lower bound, and a point at 0 where no rate
     learns. The values of a field of words, as the optimizer, are positions. A colour per series: one value of every
     field but x that varies. width: inches. title, note: as in `phase_diagram`. Raises UsageError for an empty table,
-    missing columns, an x that is not positive, or more series than colours.
+    missing columns, an x that is no finite number or text, or more series than colours.
     """
     needed = [x, "share", "lr_low", "lr_high", "width_decades", "width_low", "width_high", "censored", "level"]
     style.require(band, needed, "band plot")
     heading, about = naming.head(title, band)
     band = band[band[x].notna()]
     words: Mapping[Any, float] = naming.positions(band[x]) if naming.are_words(band[x]) else {}
-    if band.empty or (not words and (band[x] <= 0).any()):
-        raise UsageError(f"band plot: {x} must be a positive number or a text in every cell")
+    if band.empty or (not words and not np.isfinite(band[x].to_numpy(dtype=float)).all()):
+        raise UsageError(f"band plot: {x} must be a finite number or a text in every cell")
     rates = band[["lr_low", "lr_high"]].to_numpy(dtype=float)
     rates = rates[np.isfinite(rates)]
     if len(rates) == 0:
         raise UsageError(f"band plot: in none of {len(band)} cells does a rate learn, so there is nothing to draw")
+    log = not words and bool((band[x] > 0).all())
+    aside = 0.12 if words else 0.015 * float(np.ptp(band[x].to_numpy(dtype=float)) or 1.0)
     series = _series(band, x)
     if len(series) > len(style.SERIES_COLORS):
         raise UsageError(f"band plot: shows at most {len(style.SERIES_COLORS)} series, found {len(series)}")
@@ -52,17 +54,22 @@ def band_plot(
         style.log_axis(top.yaxis, rates.min() / 2.5, rates.max() * 2.5)
         if words:
             top.set_xlim(0.5, len(words) + 0.5)
-            framing.ticks_at(bottom.xaxis, list(words.values()), [style.value_text(x, word) for word in words])
+            framing.ticks_at(
+                bottom.xaxis, list(words.values()), [naming.value_text(band, x, word, words) for word in words]
+            )
         else:
             values = band[x].to_numpy(dtype=float)
-            style.log_axis(top.xaxis, values.min() / 1.3, values.max() * 1.3)
+            if log:
+                style.log_axis(top.xaxis, values.min() / 1.3, values.max() * 1.3)
+            else:
+                top.set_xlim(values.min() - 4 * aside, values.max() + 4 * aside)
             framing.ticks_at(bottom.xaxis, values)
         handles = []
         for i, ((name, cells), color) in enumerate(zip(series, style.SERIES_COLORS, strict=False)):
             place = i - (len(series) - 1) / 2  # series side by side, not on top of each other
             at = (cells[x].map(words) if words else cells[x]).to_numpy(dtype=float)
             order = np.argsort(at, kind="stable")
-            at = at[order] + 0.12 * place if words else at[order] * 1.03**place
+            at = at[order] * 1.03**place if log else at[order] + aside * place
             _bars(top, at, cells.iloc[order], color, joined=not words)
             _widths(bottom, at, cells.iloc[order], color, name)
             handles.append(Line2D([], [], color=color, marker="o", label=name))

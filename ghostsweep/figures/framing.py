@@ -36,21 +36,28 @@ _COMPACT: dict[str, Any] = {
 }
 
 
-def extent(text: str, size: float = _SMALL, weight: str = "normal") -> float:
-    """Width of a line of text, inches; size: points."""
-    math = text.count("$") >= 2
+def extent(text: str, size: float = _SMALL, weight: str = "normal", *, formulas: bool = True) -> float:
+    """Width of a line of text, inches; size: points. formulas: whether what stands between $ is one."""
+    math = formulas and is_math_text(text)
+    text = text.replace(r"\$", "$") if formulas and not math else text
     found = text_to_path.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), ismath=math)
     return float(found[0]) / 72
 
 
-def wrapped(text: str, width: float, size: float = _SMALL, weight: str = "normal") -> str:
+def is_math_text(text: str) -> bool:
+    """Whether Matplotlib takes text for one with formulas: by an even number of $ without a backslash."""
+    return len(re.findall(r"(?<!\\)\$", text)) in range(2, len(text) + 1, 2)
+
+
+def wrapped(text: str, width: float, size: float = _SMALL, weight: str = "normal", *, formulas: bool = True) -> str:
     """Break text at spaces so that no line is wider than width, inches; formulas between $ stay whole."""
+    pattern = r"(?:(?<!\\)\$[^$]*\$|[^ $]|\\\$)+|\$" if formulas else r"[^ ]+"
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
-        for word in re.findall(r"(?:\$[^$]*\$|[^ $])+|\$", paragraph):
+        for word in re.findall(pattern, paragraph):
             longer = f"{line} {word}" if line else word
-            if line and extent(longer, size, weight) > width:
+            if line and extent(longer, size, weight, formulas=formulas) > width:
                 lines.append(line)
                 longer = word
             line = longer
@@ -84,8 +91,9 @@ def frame(
     above: list[tuple[Any, float]] = []
     for look in texts:
         if look["s"]:
-            said = wrapped(look.pop("s"), room, look["fontsize"], look.get("fontweight", "normal"))
-            text = fig.text(_MARGIN / width, 1.0, said, ha="left", va="top", **look)
+            plain = look.pop("s").replace(r"\$", "$")  # a user's words, in which $ is no formula
+            said = wrapped(plain, room, look["fontsize"], look.get("fontweight", "normal"), formulas=False)
+            text = fig.text(_MARGIN / width, 1.0, said, ha="left", va="top", parse_math=False, **look)
             text.set_in_layout(False)
             above.append((text, used))
             used += text.get_window_extent().height / fig.dpi + _GAP
@@ -135,10 +143,12 @@ def frame_axes(ax: Axes, lines: Sequence[str], handles: Sequence[Artist | tuple[
     """Put a legend, and under it what a figure says in `lines`, above axes that are part of a user's figure."""
     fig = ax.get_figure(root=True)
     assert fig is not None
-    said = "\n".join(wrapped(line, ax.get_window_extent().width / fig.dpi) for line in lines if line)
+    plain = [line.replace(r"\$", "$") for line in lines if line]
+    said = "\n".join(wrapped(line, ax.get_window_extent().width / fig.dpi, formulas=False) for line in plain)
     names = _labels(handles)
     columns = 2 if len(names) > 2 else 1
     legend = ax.legend(list(handles), names, title=said or None, ncols=columns, **_COMPACT)
+    legend.get_title().set_parse_math(False)
     legend.set_loc("lower left")
     legend.set_bbox_to_anchor((0.0, 1.03), transform=ax.transAxes)
     return fig

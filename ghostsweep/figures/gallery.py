@@ -1,7 +1,9 @@
 """Every figure that the tables of a sweep allow."""
 
 import contextlib
+import json
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,9 @@ from pandas.api.types import is_numeric_dtype
 
 from ghostsweep import analysis
 from ghostsweep.analysis.analyzing import Analyzed, analyze
+from ghostsweep.analysis.series import FIT_NEEDS
 from ghostsweep.errors import UsageError
-from ghostsweep.figures import naming, reduction, style
+from ghostsweep.figures import naming, reduction
 from ghostsweep.figures.band import band_plot
 from ghostsweep.figures.dense import dense_diagram, is_dense
 from ghostsweep.figures.eta import eta_collapse
@@ -24,9 +27,11 @@ from ghostsweep.figures.phase import MAX_PANELS, panel_count, phase_diagram
 from ghostsweep.figures.scaling import MAX_SERIES, scaling_plot
 from ghostsweep.figures.style import ONE_COLUMN, TWO_COLUMNS, save
 from ghostsweep.spec import CHOICES
-from ghostsweep.store import tables
+from ghostsweep.store import files, tables
 from ghostsweep.store.reduced import has_reduction, read_reduction
 
+MAX_NAME = 80
+"""Characters of what a picture's file is called after the sweep."""
 USUAL = "By the usual outcomes, not by those that the task declares."
 MAX_PICTURES = 12
 """Pictures into which `plot` splits what has too many panels for one, by fields of words."""
@@ -43,7 +48,7 @@ def draw(
     """Draw every figure that the tables of a sweep allow; return the files written.
 
     out: where those of a zoom into it may be. note: what stands on each of them, as that runs are missing. also: files
-    of it that were drawn elsewhere. Pictures of the sweep from earlier calls that are not drawn anew are removed.
+    of it that were drawn elsewhere. What an earlier call drew of the sweep and this one does not is removed.
     Raises UsageError where nothing can be drawn.
     """
     name, runs = found.name, found.runs
@@ -72,7 +77,7 @@ def draw_reduction(folder: Path, *, to: str | Path = "figures") -> list[Path]:
 
 
 def _saved(name: str, pictures: Iterable[tuple[str, Figure]], to: str | Path, also: Sequence[Path] = ()) -> list[Path]:
-    drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{kind}")] + [*also]
+    drawn = [path for kind, fig in pictures for path in save(fig, Path(to) / f"{name}.{_file_name(kind)}")] + [*also]
     _remove_old(name, Path(to), drawn)
     return drawn
 
@@ -144,22 +149,36 @@ def _without_numbers(
 def _title(found: tables.Tables, runs: pd.DataFrame, words: Sequence[str] = ()) -> str:
     """Title of a picture of these runs, all alike in words, and beneath it what they are."""
     first = runs.iloc[0]
-    own = [style.value_text(word, first[word]) for word in words if word not in ("model", "task")]
+    own = [naming.value_text(found.runs, word, first[word]) for word in words if word not in ("model", "task")]
     return f"{found.meta.get('title', found.name)}\n{', '.join([naming.about(runs), *own])}"
 
 
 def _remove_old(name: str, to: Path, drawn: list[Path]) -> None:
-    """Remove pictures of a sweep that an earlier call drew under a name that is no longer drawn, and no other file."""
-    own = re.compile(
-        re.escape(name)
-        + r"\.(dense|eta|eta_end|ghosts|loss|predicted|reduction|(loss|phase|scaling|band)_[\w@.-]+)\.(png|pdf)"
-    )
-    kept = {path.name for path in drawn}
-    for path in to.iterdir() if to.is_dir() else ():
-        if own.fullmatch(path.name) and path.name not in kept and path.is_file():
-            with contextlib.suppress(OSError):
-                if b"Matplotlib" in path.read_bytes():  # what another program has saved is somebody's work
-                    path.unlink()
+    """Remove pictures of a sweep that an earlier call drew and this one did not, as a list of its own beside them says.
+
+    What has other bytes by now is somebody's work, and stays.
+    """
+    own = to / f".{name}.drawn.json"
+    before: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError):
+        before = {str(key): str(value) for key, value in json.loads(own.read_text()).items()}
+    now = {path.name: _digest(path) for path in drawn if path.parent == to and path.is_file()}
+    for old in (to / file for file in before if file not in now and Path(file).name == file):
+        with contextlib.suppress(OSError):
+            if _digest(old) == before[old.name]:
+                old.unlink()
+    if now:
+        files.write(own, lambda file: file.write(json.dumps(now).encode()))
+
+
+def _digest(path: Path) -> str:
+    return files.digest(path.read_bytes())
+
+
+def _file_name(kind: str) -> str:
+    """What a picture's file is called after the sweep, of characters alone that names of files have everywhere."""
+    safe = re.sub(r"[^\w@.+=-]", "-", kind)[:MAX_NAME]
+    return safe if safe == kind else f"{safe}.{files.digest(kind.encode())[:6]}"
 
 
 def _varies(runs: pd.DataFrame, field: str) -> bool:
@@ -211,6 +230,9 @@ def _fits(fitted: Analyzed, varying: list[str], title: str, note: str) -> Iterat
         if len(shown) <= MAX_SERIES:
             cells = fitted.critical[fitted.critical["boundary"].isin(shown["boundary"])]
             yield f"scaling_{x}", scaling_plot(cells, shown, x=str(x), title=title, note=note)
+    for x in varying:
+        if fitted.critical[x].nunique() >= FIT_NEEDS and not (fitted.critical[x].dropna() > 0).all():
+            warnings.warn(f"no law along {x}, which has values that are not positive", stacklevel=2)
     yield from _bands(fitted, varying, title, note)
 
 
@@ -222,6 +244,6 @@ def _bands(fitted: Analyzed, fields: list[str], title: str, note: str) -> Iterat
         if learns and band.groupby(x).size().max() <= MAX_SERIES:
             try:
                 fig = band_plot(band, x=x, title=title, note=note)
-            except UsageError:  # not positive, or series of other x: more than there are colours
+            except UsageError:  # series of other x: more than there are colours
                 continue
             yield f"band_{x}", fig

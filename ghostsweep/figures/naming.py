@@ -1,6 +1,6 @@
 """How figures call what they show: what a table is of, what tells its parts apart, and words as positions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,7 @@ def about(table: pd.DataFrame) -> str:
     parts = []
     for kind in ("model", "task"):
         values = table[kind].dropna().unique().tolist() if kind in table else []
-        words = [style.value_text(kind, value) for value in values]
+        words = [value_text(table, kind, value) for value in values]
         parts += [" and ".join(words) if len(words) < 3 else f"{len(words)} {kind}s"] if words else []
     epochs = table["epochs"].dropna() if "epochs" in table else pd.Series(dtype=int)
     if len(epochs):
@@ -53,7 +53,21 @@ def telling(table: pd.DataFrame, keys: Sequence[str], row: "pd.Series[Any]") -> 
 
 def name_of(table: pd.DataFrame, keys: Sequence[str], row: "pd.Series[Any]") -> str:
     """What tells a row from the others of its table, in words."""
-    return ", ".join(style.value_text(key, row[key]) for key in telling(table, keys, row))
+    return ", ".join(value_text(table, key, row[key]) for key in telling(table, keys, row))
+
+
+def value_text(table: pd.DataFrame, field: str, value: Any, among: Iterable[Any] = ()) -> str:
+    """As `style.value_text`, for Matplotlib; with the version of a user's model or task where another has its name.
+
+    among: the values that there are, by default those in the table.
+    """
+    said = style.plain(style.value_text(field, value))
+    if not isinstance(value, str) or "@" not in value:
+        return said
+    own, _, version = value.partition("@")
+    others = among or (table[field].dropna().unique() if field in table else ())
+    alike = any(str(other).partition("@")[0] == own for other in others if other != value)
+    return f"{said} {style.plain(version)}" if alike else said
 
 
 def are_words(column: "pd.Series[Any]") -> bool:

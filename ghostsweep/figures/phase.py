@@ -194,7 +194,8 @@ def _cells(ax: Axes, table: pd.DataFrame, x: str, y: str, words: Mapping[str, An
 
 def _log(values: pd.Series, field: str) -> bool:
     """Say whether field's axis is logarithmic; a learning rate's always is."""
-    return field in ("learning_rate", "timescale") or style.is_log(values.to_numpy(dtype=float))
+    found = values.to_numpy(dtype=float)
+    return (field in ("learning_rate", "timescale") and bool(found.min() > 0)) or style.is_log(found)
 
 
 def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str, words: Mapping[str, Mapping[str, float]]) -> None:
@@ -208,7 +209,9 @@ def _scales(axes: np.ndarray, runs: pd.DataFrame, x: str, y: str, words: Mapping
             else:
                 (ax.set_xlim if field == x else ax.set_ylim)(ends[0], ends[-1])
             if field in words:
-                framing.ticks_at(axis, values, [style.value_text(field, word) for word in words[field]])
+                framing.ticks_at(
+                    axis, values, [naming.value_text(runs, field, word, words[field]) for word in words[field]]
+                )
             elif field != "learning_rate" and len(values) <= MAX_TICKS:
                 framing.ticks_at(axis, values)
 

@@ -65,7 +65,9 @@ def scaling_plot(
         line_x = np.geomspace(span.min() / 1.3, span.max() * 1.3, 100)
         if words:
             top.set_xlim(0.5, len(words) + 0.5)
-            framing.ticks_at(top.xaxis, list(words.values()), [style.value_text(field, word) for word in words])
+            framing.ticks_at(
+                top.xaxis, list(words.values()), [naming.value_text(critical, field, word, words) for word in words]
+            )
         else:
             style.log_axis(top.xaxis, line_x[0], line_x[-1])
             framing.ticks_at(top.xaxis, span)

@@ -18,6 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from ghostsweep.errors import UsageError
@@ -168,8 +169,13 @@ def label(table: pd.DataFrame, field: str) -> str:
     """Return the axis label of a run field, its unit and symbol from table.attrs where those say."""
     unit = table.attrs.get("units", {}).get(field) or _UNITS.get(field, "")
     words = field.removesuffix(f"_{unit}").replace("_", " ")
-    name = _NAMES.get(field) or f"{words} {table.attrs.get('symbols', {}).get(field, '')}".strip()
-    return f"{name} ({unit})" if unit not in ("", "1", "-") else name
+    name = _NAMES.get(field) or plain(f"{words} {table.attrs.get('symbols', {}).get(field, '')}".strip())
+    return f"{name} ({plain(unit)})" if unit not in ("", "1", "-") else name
+
+
+def plain(text: str) -> str:
+    """Text of a user for Matplotlib, in which $ begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def value_text(field: str, value: Any) -> str:
@@ -184,7 +190,13 @@ def symbol(table: pd.DataFrame, field: str) -> str:
     """Return what stands for a field in a formula: its symbol from table.attrs, or else its name."""
     known = {"timescale": "T", "confidence": "c", "n_units": "N", "rank": "K"} | table.attrs.get("symbols", {})
     words = field.removesuffix(f"_{_UNITS.get(field, '')}").split("_")
-    return str(known.get(field) or r"\mathrm{" + r"\ ".join(words) + "}")
+    named = r"\mathrm{" + r"\ ".join(words) + "}"
+    found = str(known.get(field) or named)
+    try:
+        MathTextParser("path").parse(f"${found}$")
+    except ValueError:  # a symbol as it stands in texts, which is no formula
+        return named
+    return named if "$" in found else found
 
 
 def outcome_colors(names: Sequence[str]) -> dict[str, str]:

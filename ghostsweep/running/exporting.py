@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
@@ -30,7 +31,8 @@ def export(name: str | Path, *, out: str | Path, to: str | Path, kind: Kind = Ki
     """
     found = tables.read(name, out)
     runs = analysis.with_task_outcome(analysis.outcomes(found.runs))
-    made = {"runs": runs, "curves": found.curves, "columns": _columns(runs, found.curves)}
+    said = columns.meanings(tables.stored(found.folder, unplanned=False).runs)
+    made = {"runs": runs, "curves": found.curves, "columns": _columns(runs, found.curves, said)}
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
     waiting = {folder / f".{title}.{kind}.new": folder / f"{title}.{kind}" for title in made}
@@ -53,19 +55,19 @@ def _fill(file: BinaryIO, table: pd.DataFrame, kind: Kind) -> None:
         table.to_csv(file, index=False, mode="wb", lineterminator="\n")
 
 
-def _columns(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """A row per column of both tables: the table, its unit and what it means."""
+def _columns(runs: pd.DataFrame, curves: pd.DataFrame, said: Mapping[str, str]) -> pd.DataFrame:
+    """A row per column of both tables: the table, its unit and what it means; `said`: by columns of runs themselves."""
     chosen = runs[[name for name in CHOICES if name in runs]].drop_duplicates()
     kinds = [dict(zip(map(str, chosen), row, strict=True)) for row in chosen.itertuples(index=False)]
     meant = {name: field.meaning for name, field in fields_of(kinds).items()}
     known = (columns.RUN_ID, *columns.RESULTS, *columns.own_results(), *columns.LEVELS)
-    meant |= {column.name: column.meaning for column in known}
+    meant |= {column.name: column.meaning for column in known} | dict(said)
     for column, meanings in (("outcome", OUTCOME_MEANING), ("task_outcome", runs.attrs.get("meanings", {}))):
         meant[column] = " ".join(f"{name}: {said}" for name, said in meanings.items())
     of_curves = {column.name: column.meaning for column in columns.CURVES}
     rows = [
-        (title, name, table.attrs.get("units", {}).get(name, ""), said.get(name, ""))
-        for title, table, said in (("runs", runs, meant), ("curves", curves, of_curves))
+        (title, name, table.attrs.get("units", {}).get(name, ""), means.get(name, ""))
+        for title, table, means in (("runs", runs, meant), ("curves", curves, of_curves))
         for name in map(str, table)
     ]
     return pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"])

@@ -98,11 +98,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
     origin = {
         name: meta[name] for name in ("git_commit", "ghostsweep", "engine_version", "spec_sha256") if name in meta
     }
-    fields = {
-        name: _as_given(name, _plain(row[name].iloc[0]))
-        for name in map(str, row)
-        if name not in ("run_id", *columns.result_names())
-    }
+    fields = {name: _as_given(name, _plain(row[name].iloc[0])) for name in columns.field_names(row)}
     again = _rerun(folder, found, runs, row, curve) if rerun else None  # first: a user's task is known from then on
     outcome, task_outcome = _outcomes(row)
     return Shown(
@@ -111,7 +107,7 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         tuple(other.name for other in others),
         _said(fields),
         outcome,
-        {column.name: _plain(row[column.name].iloc[0]) for column in _results(row)},
+        {name: _plain(row[name].iloc[0]) for name in _results(row)},
         curve,
         origin | {"sessions": meta.get("sessions", [])},
         again,
@@ -193,9 +189,11 @@ def _rerun(folder: Path, found: Stored, runs: pd.DataFrame, row: pd.DataFrame, c
     )
 
 
-def _results(row: pd.DataFrame) -> list[tables.Column]:
-    """The columns of results that a run has."""
-    return [column for column in (*tables.RESULTS, *columns.own_results()) if column.name in row]
+def _results(row: pd.DataFrame) -> list[str]:
+    """Names of the results that a run has, those of its task and model last."""
+    roles = row.attrs.get("roles", {})
+    known = [column.name for column in (*tables.RESULTS, *columns.own_results()) if column.name in row]
+    return [*known, *(name for name in roles if roles[name] in ("tally", "evidence", "result") and name not in known)]
 
 
 def _alone(run: pd.DataFrame) -> plan.Chunk:
@@ -207,10 +205,10 @@ def _alone(run: pd.DataFrame) -> plan.Chunk:
 def _differences(stored: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
     """Every result of two rows, and by what share of the first numbers differ."""
     rows = []
-    for column in _results(stored):
-        before, after = (_plain(table[column.name].iloc[0]) for table in (stored, again))
+    for name in _results(stored):
+        before, after = (_plain(table[name].iloc[0]) for table in (stored, again))
         difference = None
         if isinstance(before, int | float) and isinstance(after, int | float):
             difference = 0.0 if before == after else abs(after - before) / (abs(before) or 1.0)
-        rows.append((column.name, before, after, difference))
+        rows.append((name, before, after, difference))
     return pd.DataFrame(rows, columns=["result", "stored", "again", "difference"])

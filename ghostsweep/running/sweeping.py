@@ -4,6 +4,7 @@ import contextlib
 import math
 import re
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ghostsweep.running import finding, ledger, sessions
 from ghostsweep.running.ledger import Status
 from ghostsweep.running.sessions import Options
 from ghostsweep.spec import Sweep, load
-from ghostsweep.store import files, locks, manifest, parts, recovery, tables
+from ghostsweep.store import declared, files, locks, manifest, parts, recovery, tables
 from ghostsweep.store.locks import Held
 from ghostsweep.store.tables import Stored
 from ghostsweep.training.checkpoint import CHECKPOINT_SECONDS
@@ -66,7 +67,8 @@ def run(
     Killed at any moment, the same call goes on with the chunk in work from its last checkpoint, at most
     `checkpoint_seconds` old, to the same tables. Ctrl-C and SIGTERM write one and raise KeyboardInterrupt(signal), a
     second one at once. Raises UsageError for a bad sweep, before anything is compiled, where another process is at
-    work in the folder, and where memory is too small for a single run; TrainingError, after all else is stored,
+    work in the folder, where memory is too small for a single run, and, after all is stored, where a user's function
+    that tells outcomes fails; TrainingError, after all else is stored,
     where chunks failed or workers were lost again and again.
     """
     if not isinstance(sweep, Sweep):
@@ -101,7 +103,9 @@ def run(
                 raise
             sessions.merge(planned, held)
         _tidy(folder)
-        return tables.read(sweep.name, out)
+        result = tables.read(sweep.name, out)
+        _check(result)
+        return result
 
 
 def _open(folder: Path) -> None:
@@ -120,12 +124,28 @@ def _look(whole: Plan, folder: Path) -> tuple[Stored, Plan]:
 
 def _complete(planned: Plan, held: Held, found: Stored) -> tables.Tables:
     """The tables of a sweep of which nothing is left, put together unless they are already."""
-    is_current = tables.is_merged(found, planned.runs["run_id"])
+    is_current = tables.is_merged(found, planned.runs["run_id"]) and declared.is_judged(found.runs)
     if not is_current or ledger.changes(planned.sweep, found.manifest.about):
         sessions.merge(planned, held, found)
         found = tables.stored(held.folder)
     _tidy(held.folder)
-    return tables.as_read(held.folder, found)
+    result = tables.as_read(held.folder, found)
+    _check(result)
+    return result
+
+
+def _check(result: tables.Tables) -> None:
+    """Raise UsageError where outcomes could not be judged; warn of losses of which nothing tells what is low."""
+    declared.check(result.runs)
+    runs = result.runs
+    floor = runs["floor_loss"].fillna(0) if "floor_loss" in runs else 0.0
+    lost = (runs["min_loss"] < np.minimum(floor, 0)) & (runs["initial_loss"] < np.minimum(runs["learned_loss"], 0))
+    if lost.any():
+        warnings.warn(
+            f"{result.name}: {lost.sum()} of {len(runs)} runs begin below 0 and below learned_loss, so that nothing "
+            "tells what is low: declare `floor` in the model",
+            stacklevel=3,
+        )
 
 
 def _rounds(sweep: Sweep) -> int:
@@ -228,6 +248,7 @@ def _train_elsewhere(
     Raises TrainingError, after all others have ended, for those that failed.
     """
     n, folder = n_shards(whole, n), held.folder
+    elsewhere = folder.absolute()  # workers may be in another folder
     shard_of = pd.Series(plan.shards(whole, n), whole.runs["run_id"])[left.runs["run_id"]].to_numpy()
     work = np.bincount(shard_of, minlength=n), np.bincount(shard_of, left.runs["epochs"], n)
     resources.check_executor(executor)
@@ -241,7 +262,7 @@ def _train_elsewhere(
                     tries[number] += 1
                     try:
                         share = Shard(number + 1, n)
-                        at_work[number] = executor.submit(train_shard, whole.sweep, folder, share, options)
+                        at_work[number] = executor.submit(train_shard, whole.sweep, elsewhere, share, options)
                     except Exception as error:  # it takes no more work, in its own words
                         failures[number] = _line(error)
                 time.sleep(POLL_SECONDS)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ghostsweep.declare.field import Field, is_null
-from ghostsweep.declare.model import Model, Result, Rule, Task
+from ghostsweep.declare.model import Evidence, Model, Result, Rule, Tally, Task
 from ghostsweep.models import registry
 from ghostsweep.models.rules import OPTIMIZERS, SCHEDULES
 from ghostsweep.tasks import TASKS
@@ -133,10 +133,14 @@ def every_field(*, own: bool = True) -> dict[str, Field]:
     return found
 
 
-def every_result(*, own: bool = True) -> dict[str, Result]:
-    """The results that tasks and models declare, by name; without `own` the built-in ones alone."""
+def every_result(*, own: bool = True, of: Collection[str] = ("tally", "evidence")) -> dict[str, Result]:
+    """The results that tasks and models declare, by name; without `own` the built-in ones alone.
+
+    of: whose, of tallies of tasks and evidence of models.
+    """
     tasks, models = (registry.tasks(), registry.models()) if own else (TASKS, registry.MODELS)
-    parts = [*(task.tally for task in tasks.values()), *(model.evidence for model in models.values())]
+    parts: list[Tally | Evidence | None] = [task.tally for task in tasks.values()] if "tally" in of else []
+    parts += [model.evidence for model in models.values()] if "evidence" in of else []
     found: dict[str, Result] = {}
     for result in (result for part in parts if part for result in part.results):
         found.setdefault(result.name, result)

@@ -2,169 +2,73 @@
 
 import contextlib
 import functools
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ghostsweep.declare import Field
+from ghostsweep.declare import Field, Result
 from ghostsweep.spec import CHOICES, every_field, every_result, fields_of, parts_of
 from ghostsweep.store import files
-
-
-class Column(NamedTuple):
-    """One column of a result table."""
-
-    name: str
-    kind: str
-    unit: str
-    meaning: str
-    symbol: str = ""
-
-
-RESULTS = (
-    Column("status", "string", "", "done, or diverged: a loss or gradient was not finite"),
-    Column("epochs_done", "int64", "epochs", "epochs with finite numbers; where diverged, the epoch that was not"),
-    Column("initial_loss", "float64", "", "loss at epoch 0"),
-    Column("final_loss", "float64", "", "loss at the last epoch"),
-    Column("mean_loss", "float64", "", "mean loss over all finite epochs; in float32 to about 1e-5"),
-    Column("min_loss", "float64", "", "lowest loss of any epoch"),
-    Column("min_loss_epoch", "int64", "epochs", "first epoch of the lowest loss"),
-    Column("recent_mean_loss", "float64", "", "mean loss over the last 50 epochs"),
-    Column("initial_grad_norm", "float64", "", "gradient norm at epoch 0"),
-    Column("final_grad_norm", "float64", "", "gradient norm at the last epoch"),
-    Column("mean_grad_norm", "float64", "", "mean gradient norm over all finite epochs"),
-    Column("recent_mean_grad_norm", "float64", "", "mean gradient norm over the last 50 epochs"),
-    Column("final_accuracy", "float64", "", "share of right steps at the last epoch"),
-    Column("max_accuracy", "float64", "", "highest accuracy of any epoch"),
-    Column("recent_max_accuracy", "float64", "", "highest accuracy of the last 50 epochs"),
-    Column("learned_epoch", "int64", "epochs", "first epoch with loss below learned_loss; null if never"),
-    Column("final_weight_norm", "float64", "", "norm of all parameters at the last epoch, before its update"),
-    Column("begins_from", "string", "", "of a later phase: digest of the parameters and moments it begins from"),
-    Column("ends_at", "string", "", "where a later phase goes on from it: digest of the same at its end"),
+from ghostsweep.store.listed import (
+    CURVES,
+    DECLARED,
+    GHOSTS,
+    LEVELS,
+    REDUCTION,
+    RESULT_NAMES,
+    RESULTS,
+    RUN_ID,
+    TASK_OUTCOME,
+    TYPES,
+    Column,
 )
+
+__all__ = [
+    "CURVES",
+    "GHOSTS",
+    "LEVELS",
+    "REDUCTION",
+    "RESULTS",
+    "RESULT_NAMES",
+    "RUN_ID",
+    "TASK_OUTCOME",
+    "TYPES",
+    "Column",
+]
 DIGESTS = {"begins_from", "ends_at"}
 """Columns of results that tables from before there were several phases do not have."""
-LEVELS = (
-    Column("constant_loss", "float64", "", "of a user's task: loss of the best constant output"),
-    Column("blind_loss", "float64", "", "of a user's task: loss of the best output that depends on time alone"),
-    Column("wrong_loss", "float64", "", "of a user's task: loss of a constant output at either end of its range"),
-    Column("chance_accuracy", "float64", "", "of a user's task: accuracy of the best constant output"),
-    Column("floor_loss", "float64", "", "of a user's model: loss that no parameters can undercut"),
-    Column("gradient_unit", "float64", "", "of a user's model: what a gradient norm is multiplied by to be judged"),
-    Column("theory_lr", "float64", "", "of a user's model: rate at which theory puts the upper boundary"),
-)
-"""Columns of results that tables have where a user's model or task says so."""
-CURVES = (
-    Column("run_id", "string", "", "the run, as in the table of runs"),
-    Column("epoch", "int64", "epochs", "epoch, from 0"),
-    Column("loss", "float64", "", "loss; 0 where all is right, and 1 for an output of 0 in delayed activation"),
-    Column("grad_norm", "float64", "", "norm of the gradient; in cue tasks, of that of the recurrent weights"),
-    Column("accuracy", "float64", "", "share of right steps"),
-    Column("weight_norm", "float64", "", "norm of all parameters; for the canonical form the size of r"),
-)
-
-
-REDUCTION = (
-    Column("run_id", "string", "", "the run, as in the table of runs"),
-    Column("epoch", "int64", "epochs", "epoch before whose update the parameters are"),
-    Column("trial", "int64", "", "kind of trial, from 0, of those whose target switches once; of several outputs each"),
-    Column("loss", "float64", "", "loss, without the noise of training"),
-    Column("grad_norm", "float64", "", "norm of its gradient by all parameters"),
-    Column("due", "float64", "steps", "T: when the target switches, from the end of the first input or the beginning"),
-    Column("time", "float64", "steps", "t: when the output switches, linear between two steps; null if it does not"),
-    Column("s", "float64", "", "(T / t)^2; of the canonical form r / r*"),
-    Column("s_grad_norm", "float64", "", "norm of the gradient of s by all parameters"),
-    Column("eta", "float64", "", "scale parameter, learning_rate C s_grad_norm^2 / 2 (C: T times the loss of a step's "
-           "delay); null but for sgd"),
-    Column("eta_critical", "float64", "", "eta above which a step from the optimum can lead out of the trial: 3/4 "
-           "where it lasts 2T"),
-    Column("lr_critical", "float64", "", "learning rate at which eta is the critical one"),
-    Column("canonical_loss", "float64", "", "loss of outputs that are steps at the same times"),
-    Column("cosine", "float64", "", "cosine between the gradients of the loss and of the canonical loss"),
-    Column("norm_ratio", "float64", "", "norm of the gradient of the loss over that of the canonical loss"),
-    Column("s_next", "float64", "", "s after the next step by the canonical map with this eta; null as eta is"),
-    Column("s_after", "float64", "", "s as the next step of plain gradient descent leaves it; null where the output "
-           "does not switch then"),
-    Column("outcome", "string", "", "what became of the run by the end of its training"),
-)  # fmt: skip
-"""The columns of a reduction to the canonical form, beside fields of its runs."""
-
-
-RUN_ID = Column("run_id", "string", "", "identity of the run: a hash of its fields")
-GHOSTS = (
-    Column("run_id", "string", "", "the run, as in the table of runs"),
-    Column("epoch", "int64", "epochs", "the snapshot: parameters before the update of this epoch"),
-    Column("place", "int64", "", "number of the place in its network, fixed points first, then by speed"),
-    Column(
-        "verdict",
-        "string",
-        "",
-        "ghost, fixed point, passed at once, not passed, or out of reach; decided by the criteria",
-    ),
-    Column("stability", "string", "", "stable, saddle or unstable: by the eigenvalues that are not 0"),
-    Column("position", "list", "", "the state, in the coordinates of the model's step"),
-    Column("speed", "float64", "1/tau", "size of the velocity there; at most 1e-9 at a fixed point"),
-    Column("reachable", "bool", "", "criterion: states can be at both ends of the bottleneck"),
-    Column("passed", "bool", "", "criterion: distance is at most half_width"),
-    Column("lasting", "bool", "", "criterion: passage is at least `separation` times next_time"),
-    Column("distance", "float64", "", "to the nearest trajectory of the task, of its steps at the same input"),
-    Column("trial", "int64", "", "the trial of that trajectory"),
-    Column("eigenvalue", "float64", "1/tau", "real part of the eigenvalue of the Jacobian nearest to 0"),
-    Column("next_eigenvalue", "float64", "1/tau", "real part of the next one, of the whole network"),
-    Column("next_time", "float64", "tau", "one over the size of that one"),
-    Column("v", "list", "", "right null vector of the Jacobian, the slow direction; size 1"),
-    Column("w", "list", "", "left null vector, with w . v = 1"),
-    Column("r", "float64", "1/tau", "w . F, first order"),
-    Column("a", "float64", "1/tau", "w . D2F(v, v) / 2, first order"),
-    Column("half_width", "float64", "", "sqrt(r / a), along v"),
-    Column("passage", "float64", "tau", "pi / sqrt(r a), the time of a whole passage, first order"),
-    Column("r_bent", "float64", "1/tau", "r of second order, with the slow manifold bent and shifted"),
-    Column("a_bent", "float64", "1/tau", "a of second order"),
-    Column("cubic", "float64", "1/tau", "coefficient of s^3 in the reduced flow"),
-    Column("bend", "float64", "", "how far the slow manifold bends off v over a half-width, in half-widths"),
-    Column("passage_bent", "float64", "tau", "time of a whole passage, second order"),
-    Column("passage_steps", "float64", "steps", "steps of the network of a whole passage, second order"),
-    Column(
-        "discrete", "float64", "", "passage_steps over those of the flow, less 1: what steps of finite length change"
-    ),
-    Column("enters", "float64", "", "where the trajectory enters the bottleneck, in half-widths from the place"),
-    Column("leaves", "float64", "", "where it leaves"),
-    Column("crossing", "float64", "steps", "steps of the trajectory from there to there"),
-    Column("crossing_canonical", "float64", "steps", "the same by the arctangent of r and a"),
-    Column("crossing_bent", "float64", "steps", "the same in second order, of steps of finite length"),
-    Column(
-        "to_switch", "float64", "steps", "steps from where it enters to where its output changes, at the same input"
-    ),
-    Column("to_switch_canonical", "float64", "steps", "the same by the arctangent of r and a"),
-)
-"""Columns of `ghostsweep.ghosts`, a row for each slow place of a network."""
-TYPES = {
-    "string": pa.string(),
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-    "list": pa.list_(pa.float64()),
-}
 
 
 def own_results() -> tuple[Column, ...]:
     """Columns of the results that models and tasks declare: tallies, and evidence of the parameters at the end."""
-    return tuple(Column(r.name, "float64", r.unit, r.meaning) for r in every_result().values())
+    return tuple(_of_result(r) for r in every_result().values())
+
+
+def _of_result(result: Result, *, own: bool = True) -> Column:
+    role = "tally" if result.name in every_result(own=own, of=("tally",)) else "evidence"
+    return Column(result.name, "float64", result.unit, result.meaning, role=role)
 
 
 def result_names() -> set[str]:
-    """Names of all columns of a table of runs that are no fields."""
-    return RESULT_NAMES | every_result().keys()
+    """Names of all columns of a table of runs that are no fields, as far as names tell."""
+    return {*RESULT_NAMES, *every_result(), RUN_ID.name, TASK_OUTCOME}
+
+
+def field_names(runs: pd.DataFrame) -> list[str]:
+    """Names of those columns of runs that are fields, by their roles; where a table tells none, by their names."""
+    roles, results = runs.attrs.get("roles", {}), result_names()
+    return [name for name in map(str, runs) if roles.get(name, "" if name in results else "field") == "field"]
 
 
 def of_field(field: Field) -> Column:
     """The column of a field; truth values are 0 and 1."""
     kind = {str: "string", int: "int64"}.get(field.kind, "float64")
-    return Column(field.name, kind, field.unit, field.meaning, field.symbol)
+    return Column(field.name, kind, field.unit, field.meaning, field.symbol, "field")
 
 
 def all_columns() -> tuple[Column, ...]:
@@ -173,10 +77,10 @@ def all_columns() -> tuple[Column, ...]:
 
 
 def arrow_fields(columns: Iterable[Column]) -> list[pa.Field]:
-    """The fields of an arrow schema, each with its unit, its meaning and the symbol that it has."""
+    """The fields of an arrow schema, each with its unit, its meaning, its role and the symbol that it has."""
     found = []
     for c in columns:
-        said = {"unit": c.unit, "meaning": c.meaning} | ({"symbol": c.symbol} if c.symbol else {})
+        said = {"unit": c.unit, "meaning": c.meaning, "role": c.role} | ({"symbol": c.symbol} if c.symbol else {})
         found.append(pa.field(c.name, TYPES[c.kind], metadata=said))
     return found
 
@@ -222,9 +126,13 @@ def conformed(table: pa.Table, columns: tuple[Column, ...]) -> pa.Table:
 def conformed_runs(table: pa.Table) -> pa.Table:
     """A stored table of runs with today's types, without the fields that none of its runs has.
 
-    Fields that are newer than the table are filled in. Those of models and tasks that are not known here are as the
-    table says. Raises KeyError if others are missing, and arrow's own errors for columns of another type.
+    Fields that are newer than the table are filled in. Columns of models and tasks that are not known here are what the
+    table says; where it tells no roles, as older ones, those that stand after the status are results. Raises KeyError
+    if others are missing, and arrow's own errors for columns of another type.
     """
+    of_task = table.select([TASK_OUTCOME]) if TASK_OUTCOME in table.column_names else None
+    if of_task is not None:
+        table = table.drop_columns([TASK_OUTCOME])
     kinds, applying = _kinds(table), set[str]()
     known = {c.name: c for c in (*_columns(kinds), *own_results(), *LEVELS)}
     strange = False  # runs of a model or task that is not known here
@@ -233,7 +141,7 @@ def conformed_runs(table: pa.Table) -> pa.Table:
             applying |= set(parts_of(kind).fields)
         except KeyError:
             strange = True
-    there, results, every = table.column_names, result_names(), fields_of(kinds)
+    there, every = table.column_names, fields_of(kinds)
     unknown = [name for name in there if name not in known]
     optional = every.keys() | DIGESTS | {c.name for c in LEVELS} | every_result().keys()
     required = {"model", "learning_rate", "epochs"}
@@ -246,14 +154,37 @@ def conformed_runs(table: pa.Table) -> pa.Table:
         filled = _defaults(name, table) if name in applying else [None] * len(table)
         table = table.append_column(field, pa.array(filled, field.type, from_pandas=True))
     kept = [n for n in known if n in [*there, *newer] and (n not in every or n in applying or strange)]
-    own = [table.schema.field(name) for name in unknown]
-    first = [name for name in kept if name not in results]
-    fields = [*arrow_fields(known[n] for n in first), *own, *arrow_fields(known[n] for n in kept if n in results)]
+    told = {name: _told(table, name) for name in there}
+    fields = arrow_fields(known[n] for n in kept if not (strange and _role(told.get(n))))
+    fields += [told[n] for n in there if n in unknown or (strange and n in kept and _role(told[n]))]
+    order = {name: place for place, name in enumerate([*known, *unknown])}
+    fields.sort(key=lambda field: (_role(field) not in ("identity", "field"), order[field.name]))
     wanted = pa.schema(fields)
-    return table.select(wanted.names).cast(wanted)
+    found = table.select(wanted.names).cast(wanted)
+    if of_task is not None:
+        found = found.append_column(of_task.schema.field(0), of_task.column(0))
+    return found
 
 
-RESULT_NAMES = {column.name for column in (*RESULTS, *LEVELS)}
+def meanings(table: pa.Table) -> dict[str, str]:
+    """What the columns of a stored table mean, those that say it."""
+    found = {field.name: (field.metadata or {}).get(b"meaning", b"").decode() for field in table.schema}
+    return {name: said for name, said in found.items() if said}
+
+
+def _role(field: pa.Field | None) -> str:
+    """What a column says that it is; empty where it does not."""
+    return (field.metadata or {}).get(b"role", b"").decode() if field is not None else ""
+
+
+def _told(table: pa.Table, name: str) -> pa.Field:
+    """A column of a table as it says itself what it is; of one that does not and that nobody knows, by its place."""
+    field = table.schema.field(name)
+    if _role(field) or name in every_field() or name in result_names() or "status" not in table.column_names:
+        return field
+    names = table.column_names
+    role = "result" if names.index(name) > names.index("status") else "field"
+    return field.with_metadata({**(field.metadata or {}), b"role": role.encode()})
 
 
 def _kinds(table: pa.Table) -> list[dict[str, object]]:
@@ -280,17 +211,41 @@ def together(tables: list[pa.Table]) -> pa.Table:
     found = pa.concat_tables(tables, promote_options="default")
     results = [c.name for c in (*RESULTS, *own_results(), *LEVELS)]
     own = [c.name for c in all_columns() if c.name not in results]
-    strange = [name for name in found.column_names if name not in own and name not in results]
-    return found.select([name for name in (*own, *strange, *results) if name in found.column_names])
+    strange = [n for n in found.column_names if n not in own and n not in results and n != TASK_OUTCOME]
+    last = [name for name in strange if _role(found.schema.field(name)) not in ("", "field")]
+    names = [*own, *(name for name in strange if name not in last), *results, *last, TASK_OUTCOME]
+    found = found.select([name for name in names if name in found.column_names])
+    return declaring(found, [each for table in tables for each in declarations(table)])
+
+
+def declarations(table: pa.Table) -> list[dict[str, Any]]:
+    """What the outcomes in the column TASK_OUTCOME mean, an entry for each declaration."""
+    if TASK_OUTCOME not in table.column_names:
+        return []
+    found: list[dict[str, Any]] = json.loads((table.schema.field(TASK_OUTCOME).metadata or {}).get(DECLARED, b"[]"))
+    return found
+
+
+def declaring(table: pa.Table, declared: Iterable[dict[str, Any]]) -> pa.Table:
+    """A table whose column TASK_OUTCOME, if it has one, says what its outcomes mean, each declaration once."""
+    if TASK_OUTCOME not in table.column_names:
+        return table
+    once = {json.dumps(each): each for each in declared}
+    said = {"unit": "", "meaning": "outcome by the run's task", "role": "outcome"}
+    said |= {DECLARED.decode(): json.dumps([*once.values()])}
+    field = pa.field(TASK_OUTCOME, pa.string(), metadata=said)
+    return table.set_column(table.column_names.index(TASK_OUTCOME), field, table[TASK_OUTCOME])
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
     """An arrow table as the frame that users get; whole numbers with nulls as Int64.
 
-    Units are in `.attrs["units"]`, symbols of fields that have one in `.attrs["symbols"]`.
+    Units are in `.attrs["units"]`, symbols of fields that have one in `.attrs["symbols"]`, in `.attrs["roles"]` what
+    columns are of which names alone do not tell it, and in `.attrs["outcomes"]` what outcomes of users' tasks mean.
     """
     found: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    units, symbols = {}, {}
+    units, symbols, roles = {}, {}, {}
+    known = _known_roles()
     for field in table.schema:
         if pa.types.is_int64(field.type) and (field.name == "learned_epoch" or table[field.name].null_count):
             found[field.name] = table[field.name].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
@@ -298,8 +253,22 @@ def frame(table: pa.Table) -> pd.DataFrame:
         units[field.name] = said.get("unit", "")
         if said.get("symbol"):
             symbols[field.name] = said["symbol"]
+        if (role := said.get("role")) and known.get(field.name) != role:
+            roles[field.name] = role
     found.attrs |= {"units": units, "symbols": symbols}
+    found.attrs |= {"roles": roles} if roles else {}
+    found.attrs |= {"outcomes": declared} if (declared := declarations(table)) else {}
     return found
+
+
+@functools.cache
+def _known_roles() -> dict[str, str]:
+    """What columns are of the built-in models and tasks, by name."""
+    own = (_of_result(result, own=False) for result in every_result(own=False).values())
+    fields = map(of_field, every_field(own=False).values())
+    return {column.name: column.role for column in (*fields, RUN_ID, *RESULTS, *LEVELS, *own)} | {
+        TASK_OUTCOME: "outcome"
+    }
 
 
 def with_fields(runs: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
@@ -330,7 +299,7 @@ def write_parquet(path: Path, table: pd.DataFrame, columns: tuple[Column, ...]) 
 def data_dictionary() -> str:
     """The columns of all tables beside the fields of runs, in Markdown, from the lists the code itself uses."""
     parts = []
-    own = tuple(Column(r.name, "float64", r.unit, r.meaning) for r in every_result(own=False).values())
+    own = tuple(_of_result(r, own=False) for r in every_result(own=False).values())
     tables = (
         ("`runs.parquet`", (RUN_ID, *RESULTS)),
         ("`runs.parquet`, of models and tasks that declare results of their own", own),

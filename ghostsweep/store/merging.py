@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ghostsweep.store import files, manifest, parts, recovery
+from ghostsweep.store import declared, files, manifest, parts, recovery
 from ghostsweep.store.columns import frame
 from ghostsweep.store.manifest import TABLES, Entry, Manifest, entry_of
 from ghostsweep.store.tables import Place, Stored
@@ -39,9 +39,9 @@ def merge(
     others = np.where(place < 0, np.arange(len(place)), -1)  # in the order they are in
     of_curve = pd.Index(ids).get_indexer(found.curves["run_id"].to_pandas().astype(object))
     epochs = found.curves["epoch"].to_numpy()
-    rows = {}
+    rows, runs = {}, declared.with_outcomes(found.runs)
     for prefix, order in (("", place), ("unplanned_", others)):
-        rows[f"{prefix}runs"] = found.runs.take(_ordered(order))
+        rows[f"{prefix}runs"] = runs.take(_ordered(order))
         rows[f"{prefix}curves"] = found.curves.take(_ordered(order[of_curve], epochs))
     _prove(found, rows)
     counts = {each["values"]: each["counts"] for each in rows["runs"]["status"].value_counts().to_pylist()}

@@ -18,6 +18,7 @@ import pyarrow as pa
 from ghostsweep.spec import ENGINE_VERSION
 from ghostsweep.store import files
 from ghostsweep.store.columns import CURVES, conformed, conformed_runs, from_frame, from_runs
+from ghostsweep.store.declared import with_outcomes
 from ghostsweep.store.files import Damaged
 
 FOLDER = "parts"
@@ -61,7 +62,7 @@ def write(
     """
     about = {"generation": generation, "written": time.time_ns(), "session": session, "engine_version": ENGINE_VERSION}
     arrays = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
-    arrays |= {"runs": _stream(from_runs(runs)), "curves": _stream(from_frame(curves, CURVES))}
+    arrays |= {"runs": _stream(with_outcomes(from_runs(runs))), "curves": _stream(from_frame(curves, CURVES))}
     arrays |= {"ends_runs": np.array(list(ends[0]), "U16")} | {f"ends/{name}": a for name, a in ends[1].items()}
     for run_id, own in (snapshots or {}).items():
         arrays |= {f"snapshots/{run_id}/{name}": array for name, array in own.items()}

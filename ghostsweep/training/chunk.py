@@ -332,7 +332,7 @@ def _run_rows(
         "recent_mean_grad_norm": np.mean([row.grad_norm for row in recent], axis=0),
         "final_accuracy": last.accuracy,
         "max_accuracy": totals["max_accuracy"].astype(float),
-        "recent_max_accuracy": np.max([row.accuracy for row in recent], axis=0),
+        "recent_max_accuracy": np.fmax.reduce([row.accuracy for row in recent], axis=0),
         "learned_epoch": learned.mask(learned < 0),
         "final_weight_norm": last.weight_norm,
     }

@@ -213,7 +213,7 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         epochs_done=state.epochs_done if model.bounded else state.epochs_done + 1,
         min_loss=jnp.where(better, loss, state.min_loss),
         min_loss_epoch=jnp.where(better, epoch, state.min_loss_epoch),
-        max_accuracy=jnp.maximum(state.max_accuracy, accuracy) if model.accuracy_of is None else state.max_accuracy,
+        max_accuracy=jnp.fmax(state.max_accuracy, accuracy) if model.accuracy_of is None else state.max_accuracy,
         learned_epoch=jnp.where(learned, epoch, state.learned_epoch),
         loss_sum=state.loss_sum + loss,
         grad_norm_sum=state.grad_norm_sum + grad_norm,

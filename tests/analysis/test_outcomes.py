@@ -26,7 +26,7 @@ def test_each_outcome_is_recognised_and_the_criteria_are_kept() -> None:
     assert judged["outcome"].cat.ordered and tuple(judged["outcome"].cat.categories) == OUTCOMES
     criteria = {
         "vanished_ratio": 0.01, "vanished_norm": 1e-6, "begun_ratio": 0.9, "wrong_ratio": 0.1, "still_ratio": 0.03,
-        "start_ratio": 0.1, "risen_ratio": 0.1, "kept_ratio": 0.75,
+        "start_ratio": 0.1, "risen_ratio": 0.1, "kept_ratio": 0.75, "moved_ratio": 0.01,
     }  # fmt: skip
     assert judged.attrs["criteria"] == criteria
     saved = pd.read_csv(StringIO(judged.to_csv(index=False)))
@@ -257,8 +257,8 @@ def test_each_threshold_decides(name: str) -> None:
 def test_outcomes_name_what_is_missing() -> None:
     with pytest.raises(UsageError, match="learned_loss, mean_grad_norm"):
         outcomes(runs_of(["learned"]).drop(columns=["mean_grad_norm", "learned_loss"]))
-    with pytest.raises(UsageError, match="1 runs have not diverged"):
-        outcomes(runs_of(["learned", "plateau"]).assign(min_loss=[0.1, np.nan]))
+    unknown = outcomes(runs_of(["learned", "plateau"]).assign(min_loss=[0.1, np.nan]))["outcome"]
+    assert unknown.isna().tolist() == [False, True]  # and the others have theirs
     for name in ("vanished_ratio", "vanished_norm", "begun_ratio", "wrong_ratio", "still_ratio", "kept_ratio"):
         with pytest.raises(UsageError, match=f"{name} is 2"):
             Criteria(**{name: 2})

@@ -74,7 +74,7 @@ def test_from_list_to_figure(house: Path) -> None:
     assert len(pd.read_csv(io.StringIO(quick_fit.stdout))) == 6
     drawn = ghostsweep("plot", "small", cwd=house)
     assert drawn.returncode == 0, drawn.stderr
-    names = {path.name for path in (house / "figures").iterdir()}
+    names = {path.name for path in (house / "figures").iterdir() if path.name[0] != "."}
     kinds = ("phase_timescale", "scaling_timescale", "band_timescale", "eta")
     assert names == {f"small.{kind}.{end}" for kind in kinds for end in ("png", "pdf")}
 
