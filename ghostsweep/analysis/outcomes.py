@@ -203,7 +203,9 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     ]
     judged = with_criteria(runs, asdict(criteria))
     outcome = np.select([holds for _, holds in conditions], [name for name, _ in conditions], default="plateau")
-    judged["outcome"] = pd.Categorical(np.where(unknown, None, outcome), categories=list(OUTCOMES), ordered=True)
+    outcome = np.asarray(outcome, dtype=object)
+    outcome[unknown] = None
+    judged["outcome"] = pd.Categorical(outcome, categories=list(OUTCOMES), ordered=True)
     return judged
 
 

@@ -211,6 +211,21 @@ def test_a_process_pool_trains_the_shards(tmp_path: Path) -> None:
     assert told[-1].runs_done == told[-1].runs == 24 and told[-1].share == 1
 
 
+def _elsewhere(folder: Path) -> None:
+    os.chdir(folder)
+
+
+def test_workers_in_another_folder_store_where_the_caller_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, initializer=_elsewhere, initargs=(there,)) as pool:
+        ghostsweep.run(sweep_of(), out="results", executor=pool, shards=2, **OPTIONS)
+    assert not any(there.iterdir()) and any((here / "results").iterdir())
+
+
 class Failing:
     """An executor that loses a worker some times before the work is done."""
 
