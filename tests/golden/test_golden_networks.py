@@ -29,6 +29,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "full_dcdt_adam_normalised": {"model": "full_rank", "task": "dcdt", "optimizer": "adam"} | FLOW_MAP,
     "full_dcdt_onehot": {"model": "two_bias", "task": "dcdt_onehot"} | ONEHOT,
 }
+RESOLVED = {"float64": 1e-6, "float32": 1e-5}
+"""Least gradient norm, over the largest, that is held: of saturated outputs float32 has few digits of 1 - tanh^2."""
 HORIZON = {"float64": ("float64_1e-9", 1e-9), "float32": ("float32_1e-3", 1e-3)}
 FILES = [name for name in HORIZONS.index if name.split(".seed")[0] in KINDS]
 
@@ -53,7 +55,7 @@ def test_runs_repeat_the_golden_histories(name: str, dtype: str) -> None:
     np.testing.assert_allclose(found.accuracy, arrays["accuracy"][:epochs], atol=1e-6)
     if "reliability" in arrays:
         np.testing.assert_allclose(found.tally["final_reliability"], arrays["reliability"][:epochs], rtol=rtol)
-    alive = arrays["grad_norm"][:epochs] > 1e-6 * arrays["grad_norm"].max()
+    alive = arrays["grad_norm"][:epochs] > RESOLVED[dtype] * arrays["grad_norm"].max()
     np.testing.assert_allclose(found.grad_norm[alive], arrays["grad_norm"][:epochs][alive], rtol=100 * rtol)
     if epochs == len(arrays["loss"]):
         for key, value in found.params.items():

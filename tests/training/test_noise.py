@@ -59,7 +59,7 @@ def test_quantiles_are_normal_to_what_the_module_says() -> None:
     z = np.asarray(randomness.NORMAL(low), float)
     chance = (low + 0.5) / 2**32
     off = abs(z + special.ndtri(chance))
-    assert off[z < 4].max() < 4e-5 and off.max() < 4e-4
+    assert off[z < 4].max() < 4e-5 and off.max() < 4.1e-4  # 4.004e-4 without fused multiply-adds
     assert abs(stats.norm.sf(z) - chance).max() < 1e-5
     assert (np.diff(z) <= 0).all() and z[-1] == pytest.approx(0, abs=2e-6)
     assert z.max() == pytest.approx(6.34, abs=0.005)
