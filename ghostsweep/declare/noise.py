@@ -11,7 +11,8 @@ of n^2 / 2^65. A run's numbers depend on that key and their position alone: not 
 and but for the last bit not on the machine. One key has 2^32 positions; an array of more is an error. A word is one of
 2^32, half of them the negatives of the others, and words repeat in an array as in drawing at random. The largest
 number is 6.34, of chance 2^-32; near 0 they lie 8e-8 apart. Quantiles are true to 4e-5 below 4 standard deviations and
-4.1e-4 beyond (4.0e-4 where a processor multiplies and adds at once), chances to 1e-5, and moments up to the eighth to 4e-6 of themselves.
+4.1e-4 beyond (4.0e-4 where a processor multiplies and adds at once), chances to 1e-5, and moments up to the eighth to
+4e-6 of themselves.
 
 What it is not: fit for secrets, since its key can be found from its numbers; nor for events rarer than about 1e-8. It
 passes the batteries of `tests/statistics/noise.py`, which no proof stands behind.
