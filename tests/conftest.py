@@ -18,6 +18,7 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 programs.keep()
 
+import apart  # noqa: E402
 import jax  # noqa: E402
 
 from ghostsweep.training import programs as train_programs  # noqa: E402
@@ -63,6 +64,13 @@ def _programs_dropped() -> Iterator[None]:
     maps = Path("/proc/self/maps")
     if maps.exists() and len(maps.read_bytes().splitlines()) > MAX_MAPS:
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _parts_forgotten() -> Iterator[None]:
+    """Models and tasks that a test brings are known to no other."""
+    with apart.forgotten():
+        yield
 
 
 @pytest.fixture(scope="session")

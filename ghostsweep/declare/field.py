@@ -52,7 +52,7 @@ ANALYSES = frozenset([
     "rejected", "scatter", "se_from_L", "se_from_TL", "share", "theory_exponent", "theory_prefactor", "width",
     "width_decades", "width_high", "width_low",
     "vanished_ratio", "vanished_norm", "begun_ratio", "wrong_ratio", "still_ratio", "start_ratio", "risen_ratio",
-    "kept_ratio",
+    "kept_ratio", "moved_ratio",
     "epoch", "loss", "grad_norm", "accuracy", "weight_norm",
 ])  # fmt: skip
 """Names of columns that tables of analyses and of curves have beside fields, which no field may have either."""

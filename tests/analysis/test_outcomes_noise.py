@@ -130,7 +130,7 @@ def test_training_says_where_nothing_tells_what_is_low(lower: float, floor: floa
         "def loss(shape, params, traced):\n"
         f"    error = ((params['w'] - 1) ** 2).mean() - {lower}\n"
         "    return error, jnp.asarray(1, shape.dtype)\n"
-        f"OWN = Model('own', (), initial, loss=loss, version='1'"
+        f"OWN = Model('own', (), initial, loss=loss, version='of_{lower}_{floor}'"
         + (f", floor=lambda fields: {floor})\n" if floor is not None else ")\n")
     )
     axes = {"learning_rate": [1e-7, 0.3], "seed": [0]}

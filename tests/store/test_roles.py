@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apart
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -31,12 +32,12 @@ def of(columns):
     assert set(columns["status"]) <= {"done", "diverged"} and columns["dtype"][0] == "float32"
     return np.where(columns["seed"] == 0, "small", "large")
 MINE = replace(
-    onehot.TASK, name="mine", version="1",
+    onehot.TASK, name="mine", version="r1",
     tally=Tally((Result("worst_gap", "largest error of any epoch", "V"),), start, update, {"gap": gap}),
     outcomes=Outcomes({"small": "a small one", "large": "a large one"}, of),
 )
 SIZED = replace(
-    FULL_RANK, name="sized", version="1", floor=None,
+    FULL_RANK, name="sized", version="r1", floor=None,
     evidence=Evidence((Result("w_size", "size"),), lambda s, t, p: {"w_size": jnp.abs(p["w_rec"]).sum()}),
 )
 """
@@ -70,7 +71,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     (folder / "mine.py").write_text(MINE)
     (folder / "own.toml").write_text(SWEEP)
-    ghostsweep.run(folder / "own.toml", out=folder / "results", progress=False)
+    with apart.forgotten():
+        ghostsweep.run(folder / "own.toml", out=folder / "results", progress=False)
     return folder
 
 
@@ -133,7 +135,7 @@ def test_an_edited_function_judges_anew_and_trains_nothing(trained: Path, tmp_pa
 def test_an_error_in_it_is_one_line_and_nothing_is_drawn_instead(edit: str, line: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE.replace(edit, line))
     (tmp_path / "own.toml").write_text(SWEEP)
-    said = {"sed": r"mine.py, line 15: mine@1, outcomes: KeyError: 'sed'", "tiny": "found tiny; allowed"}
+    said = {"sed": r"mine.py, line 15: mine@r1, outcomes: KeyError: 'sed'", "tiny": "found tiny; allowed"}
     wanted = next((text for key, text in said.items() if key in line), r"an array of shape \(3,\) for 12 runs")
     with pytest.raises(UsageError, match=wanted) as error:
         ghostsweep.run(tmp_path / "own.toml", out=tmp_path / "results", progress=False)

@@ -222,7 +222,7 @@ def test_outcomes_of_a_users_file_are_known_without_it(tmp_path: Path) -> None:
         "from ghostsweep.declare import Outcomes\n"
         "from ghostsweep.tasks import onehot\n"
         "OF = Outcomes({'a': 'x', 'b': 'y'}, lambda c: np.where(c['seed'] == 0, 'a', 'b'))\n"
-        "MINE = replace(onehot.TASK, name='mine', outcomes=OF, version='1')\n"
+        "MINE = replace(onehot.TASK, name='mine', outcomes=OF, version='t1')\n"
     )
     fields = {"n_units": 8, "input_ms": 10, "delay_ms": 10, "reaction_ms": 10, "epochs": 5}
     axes = {"learning_rate": [0.1], "seed": [0, 1]}
@@ -249,7 +249,7 @@ def test_a_tally_that_does_not_give_what_it_declares_is_one_clear_line(tmp_path:
         "from ghostsweep.tasks import onehot\n"
         "def start(shape, traced):\n    return {'a': jnp.zeros((), shape.dtype)}\n"
         "def update(shape, traced, tally, epoch, measured):\n    return {}\n"
-        "MINE = replace(onehot.TASK, name='mine', tally=Tally((Result('a', 'x'),), start, update), version='1')\n"
+        "MINE = replace(onehot.TASK, name='mine', tally=Tally((Result('a', 'x'),), start, update), version='t2')\n"
     )
     fields = {"n_units": 8, "input_ms": 10, "delay_ms": 10, "reaction_ms": 10, "epochs": 5}
     sweep = ghostsweep.sweep(
