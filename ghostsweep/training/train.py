@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from ghostsweep.declare import Shape, Tally
+from ghostsweep.declare import Model, Shape, Tally
 from ghostsweep.declare.sums import total
 from ghostsweep.machine import ambient, kernels
 from ghostsweep.models import model_of, task_of
@@ -57,6 +57,15 @@ class State(NamedTuple):
     loss_sum: jax.Array  # since the last report
     grad_norm_sum: jax.Array
     tally: dict[str, jax.Array]  # of the task, where it keeps one
+
+
+class Measured(NamedTuple):
+    """What one epoch of a run measures."""
+
+    loss: jax.Array
+    grad_norm: jax.Array
+    accuracy: jax.Array
+    slope: jax.Array  # norm of the gradient of all parameters, where `grad_norm` is of some
 
 
 class Report(NamedTuple):
@@ -136,25 +145,35 @@ def to_stop(
     """Train one run from epoch `first` to `last`, of which the report is."""
     model = model_of(shape)
 
-    def quiet(epoch: jax.Array, state: State) -> State:
-        return _epoch(shape, state, traced, epoch)[0]
-
     def block(index: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
         state, first = carry
         for offset in range(model.unroll):
-            state = quiet(first + index * model.unroll + offset, state)
+            state, _ = _epoch(shape, state, traced, first + index * model.unroll + offset)
         return state, first
 
-    rest = first
     if model.unroll > 1:
         blocks = (last - first) // model.unroll
-        rest = first + blocks * model.unroll
         state, _ = lax.fori_loop(0, blocks, block, (state, first))
-    if shape.kernel and repeats_itself(shape, state):
-        state = _until_still(shape, state, traced, rest, last)
-    else:
-        state = lax.fori_loop(rest, last, quiet, state)
-    state, report = _epoch(shape, state, traced, last)
+        first = first + blocks * model.unroll
+    train = _until_still if shape.kernel and repeats_itself(shape, state) else _every
+
+    def part(index: jax.Array, carry: tuple[State, State, Measured]) -> tuple[State, State, Measured]:
+        """All epochs but the last, then the last alone, in one loop: an epoch is compiled once."""
+        state, *_ = carry
+        after, measured = train(shape, state, traced, jnp.where(index == 0, first, last), last + index)
+        return after, state, measured
+
+    zero = jnp.zeros((), shape.dtype)
+    state, before, measured = lax.fori_loop(0, 2, part, (state, state, Measured(zero, zero, zero, zero)))
+    report = Report(
+        measured.loss,
+        measured.grad_norm,
+        measured.accuracy,
+        _norm(shape, _as_run(model, before.params, traced)),
+        state.loss_sum,
+        state.grad_norm_sum,
+        measured.slope,
+    )
     state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
     if model.bounded:  # every epoch counts
         state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
@@ -163,45 +182,62 @@ def to_stop(
     return state, report
 
 
+def _every(
+    shape: Shape, state: State, traced: Mapping[str, jax.Array], first: jax.Array, end: jax.Array
+) -> tuple[State, Measured]:
+    """Epochs `first` to end - 1 of one run, and what the last of them measures: zeros where there is none."""
+
+    def train(epoch: jax.Array, carry: tuple[State, Measured]) -> tuple[State, Measured]:
+        return _epoch(shape, carry[0], traced, epoch)
+
+    zero = jnp.zeros((), shape.dtype)
+    result: tuple[State, Measured] = lax.fori_loop(first, end, train, (state, Measured(zero, zero, zero, zero)))
+    return result
+
+
 def _until_still(
-    shape: Shape, state: State, traced: Mapping[str, jax.Array], first: jax.Array, last: jax.Array
-) -> State:
-    """Epochs of one run for itself. What follows one that has left it as it was, bit by bit, is not trained."""
+    shape: Shape, state: State, traced: Mapping[str, jax.Array], first: jax.Array, end: jax.Array
+) -> tuple[State, Measured]:
+    """As `_every`, of one run for itself. What follows an epoch that leaves it as it was, bit for bit, is not trained."""
     zero = jnp.zeros((), shape.dtype)
 
-    def train(epoch: jax.Array, carry: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
-        state, report = _epoch(shape, carry[0], traced, epoch)
-        return state, report.loss, report.grad_norm
-
-    def look(carry: tuple[jax.Array, State, jax.Array, jax.Array, jax.Array]) -> Any:
+    def look(carry: tuple[jax.Array, State, jax.Array, Measured]) -> Any:
         epoch, before, *_ = carry
         alone = (epoch - first) % LOOK_EPOCHS == 0  # by the same code as the others, in a loop of one epoch
-        end = epoch + jnp.minimum(jnp.where(alone, 1, LOOK_EPOCHS - 1), last - epoch)
-        after, loss, grad_norm = lax.fori_loop(epoch, end, train, (before, zero, zero))
+        stop = epoch + jnp.minimum(jnp.where(alone, 1, LOOK_EPOCHS - 1), end - epoch)
+        after, measured = _every(shape, before, traced, epoch, stop)
         still = alone & _same((before.params, before.opt_state), (after.params, after.opt_state))
-        return end, after, still, loss, grad_norm
+        return stop, after, still, measured
 
-    start = first, state, jnp.array(False), zero, zero
-    epoch, state, _, loss, grad_norm = lax.while_loop(lambda carry: (carry[0] < last) & ~carry[2], look, start)
-    left = jnp.where(model_of(shape).bounded | (state.epochs_done == epoch), last - epoch, 0)  # 0 where it has diverged
+    start = first, state, jnp.array(False), Measured(zero, zero, zero, zero)
+    epoch, state, _, measured = lax.while_loop(lambda carry: (carry[0] < end) & ~carry[2], look, start)
+    left = jnp.where(model_of(shape).bounded | (state.epochs_done == epoch), end - epoch, 0)  # 0 where it has diverged
 
     def count(_: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        return sums[0] + loss, sums[1] + grad_norm  # one by one, to be rounded as if trained
+        return sums[0] + measured.loss, sums[1] + measured.grad_norm  # one by one, to be rounded as if trained
 
     loss_sum, grad_norm_sum = lax.fori_loop(0, left, count, (state.loss_sum, state.grad_norm_sum))
-    return state._replace(epochs_done=state.epochs_done + left, loss_sum=loss_sum, grad_norm_sum=grad_norm_sum)
+    state = state._replace(epochs_done=state.epochs_done + left, loss_sum=loss_sum, grad_norm_sum=grad_norm_sum)
+    return state, measured
 
 
-def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Report]:
+def _as_run(model: Model, params: dict[str, jax.Array], traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The parameters as an epoch has them that begins with `params`."""
+    return params if model.before_epoch is None else model.before_epoch(params, traced)
+
+
+def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: jax.Array) -> tuple[State, Measured]:
     """One epoch: measure, then update. A run that is not finite keeps its parameters from then on."""
     model = model_of(shape)
-    if model.before_epoch is not None:
-        state = state._replace(params=model.before_epoch(state.params, traced))
+    state = state._replace(params=_as_run(model, state.params, traced))
     if shape.stochastic:
         epochs_before = traced["first_epoch"] + epoch.astype(jnp.uint32)
         traced = {**traced, "key": jax.random.fold_in(run_key(traced, NOISE), epochs_before)}
     loss, accuracy, grads, measured = evaluate(shape, state.params, traced)
-    grad_norm = _norm(shape, {name: grads[name] for name in model.normed if name in grads} or grads)
+    normed = {name: grads[name] for name in model.normed if name in grads} or grads
+    grad_norm = slope = _norm(shape, normed)
+    if others := {name: grad for name, grad in grads.items() if name not in normed}:
+        slope = jnp.sqrt(grad_norm * grad_norm + _norm(shape, others) ** 2)
     updates, opt_state = optimizers.build(shape, traced).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     tally, measured = tally_of(shape), {"loss": loss, "accuracy": accuracy, **measured}
@@ -219,14 +255,13 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         grad_norm_sum=state.grad_norm_sum + grad_norm,
         tally=tally.update(shape, traced, state.tally, epoch, measured) if tally else {},
     )
-    norms = _norm(shape, state.params), new.loss_sum, new.grad_norm_sum, _norm(shape, grads)
-    report = Report(loss, grad_norm, accuracy, *norms)
+    known = Measured(loss, grad_norm, accuracy, slope)
     if model.bounded:
-        return new, report
+        return new, known
     # `epochs_done` falls behind the epoch at the first non-finite one and so freezes the run for good.
     finite = (state.epochs_done == epoch) & jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     kept: State = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
-    return kept, report._replace(loss_sum=kept.loss_sum, grad_norm_sum=kept.grad_norm_sum)
+    return kept, known
 
 
 def _same(before: Any, after: Any) -> jax.Array:

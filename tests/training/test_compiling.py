@@ -1,5 +1,6 @@
 """Programs that are compiled ahead: the same as those compiled when they are needed."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,4 +70,10 @@ def test_from_another_thread_comes_the_same_program() -> None:
     here = programs.compiled(SHAPE, 2, (device,))
     with ThreadPoolExecutor(1) as pool:
         there = pool.submit(programs.compiled, SHAPE, 2, (device,)).result()
-    assert here.made.as_text() == there.made.as_text()
+    assert _instructions(here) == _instructions(there)
+
+
+def _instructions(program: programs.Program) -> str:
+    """Without the lines of source that each comes from, which JAX tells apart by what it has traced before."""
+    text = program.made.as_text()
+    return re.sub(r" stack_frame_id=\d+", "", text[text.index("\n\n%") :])
