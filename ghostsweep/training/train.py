@@ -157,23 +157,15 @@ def to_stop(
         first = first + blocks * model.unroll
     train = _until_still if shape.kernel and repeats_itself(shape, state) else _every
 
-    def part(index: jax.Array, carry: tuple[State, State, Measured]) -> tuple[State, State, Measured]:
+    def part(index: jax.Array, carry: tuple[State, Measured, jax.Array]) -> tuple[State, Measured, jax.Array]:
         """All epochs but the last, then the last alone, in one loop: an epoch is compiled once."""
-        state, *_ = carry
-        after, measured = train(shape, state, traced, jnp.where(index == 0, first, last), last + index)
-        return after, state, measured
+        weight_norm = _norm(shape, _as_run(model, carry[0].params, traced))
+        return *train(shape, carry[0], traced, jnp.where(index == 0, first, last), last + index), weight_norm
 
     zero = jnp.zeros((), shape.dtype)
-    state, before, measured = lax.fori_loop(0, 2, part, (state, state, Measured(zero, zero, zero, zero)))
-    report = Report(
-        measured.loss,
-        measured.grad_norm,
-        measured.accuracy,
-        _norm(shape, _as_run(model, before.params, traced)),
-        state.loss_sum,
-        state.grad_norm_sum,
-        measured.slope,
-    )
+    state, measured, weight_norm = lax.fori_loop(0, 2, part, (state, Measured(zero, zero, zero, zero), zero))
+    loss, grad_norm, accuracy, slope = measured
+    report = Report(loss, grad_norm, accuracy, weight_norm, state.loss_sum, state.grad_norm_sum, slope)
     state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
     if model.bounded:  # every epoch counts
         state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
@@ -198,7 +190,7 @@ def _every(
 def _until_still(
     shape: Shape, state: State, traced: Mapping[str, jax.Array], first: jax.Array, end: jax.Array
 ) -> tuple[State, Measured]:
-    """As `_every`, of one run for itself. What follows an epoch that leaves it as it was, bit for bit, is not trained."""
+    """As `_every`, of one run for itself. Epochs after one that leaves it as it was, bit for bit, are not trained."""
     zero = jnp.zeros((), shape.dtype)
 
     def look(carry: tuple[jax.Array, State, jax.Array, Measured]) -> Any:
