@@ -127,6 +127,7 @@ def save(fig: Figure, path: str | Path) -> list[Path]:
     base = Path(path)
     base.parent.mkdir(parents=True, exist_ok=True)
     written = []
+    layout = fig.get_layout_engine()
     with rc():
         for kind in ("png", "pdf"):
             target = base.with_name(f"{base.name}.{kind}")
@@ -137,7 +138,9 @@ def save(fig: Figure, path: str | Path) -> list[Path]:
                 os.replace(part, target)
             finally:
                 part.unlink(missing_ok=True)
+            fig.set_layout_engine("none")  # it has its places: to find them takes longer than to draw
             written.append(target)
+    fig.set_layout_engine(layout)
     return written
 
 

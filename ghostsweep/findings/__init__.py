@@ -4,7 +4,7 @@ A row belongs to a sweep and is there when its tables are. `words` turns estimat
 analysis says of a sweep, `activation`, `cues`, `reduction` and `companion` have a function for each row.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -194,9 +194,9 @@ def _answer(row: Row, sweep: Evidence) -> str:
         return f"cannot be told: {str(error).split(':')[0]}"
 
 
-def _evidence(out: Path) -> Iterator[tuple[str, Evidence]]:
-    """Every sweep that has results, at full scale if there, else reduced."""
-    for name in ROWS:
+def _evidence(out: Path, without: Container[str] = ()) -> Iterator[tuple[str, Evidence]]:
+    """Every sweep that has results, at full scale if there, else reduced; but for those `without`."""
+    for name in (name for name in ROWS if name not in without):
         for candidate in (name, f"{name}_reduced"):
             if tables.has_runs(out / candidate):
                 yield name, Evidence(tables.read(candidate, out), share=0.0 if name in ONSETS else 0.5)

@@ -5,9 +5,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
+
+from ghostsweep import cli
 
 SWEEP = """
 title = "A small question"
@@ -29,6 +33,11 @@ def ghostsweep(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
+def asked(*arguments: str) -> Any:
+    """The same command in this process, in the current folder."""
+    return CliRunner().invoke(cli.app, arguments, prog_name="ghostsweep")
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     (tmp_path / "sweeps").mkdir()
@@ -36,31 +45,32 @@ def house(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_from_list_to_figure(house: Path) -> None:
-    listed = ghostsweep("list", cwd=house)
-    assert listed.returncode == 0
+def test_from_list_to_figure(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(house)
+    listed = asked("list")
+    assert listed.exit_code == 0
     assert listed.stdout.splitlines()[1].split() == ["small", "A", "small", "question", "120", "new", "1", "s"]
-    rows = ghostsweep("list", "--format", "csv", cwd=house).stdout.splitlines()
+    rows = asked("list", "--format", "csv").stdout.splitlines()
     assert rows[0] == "sweep,question,runs,done,state,core_seconds_left" and len(rows) > 30
     assert rows[1].startswith("small,A small question,120,0,new,")
-    dry = ghostsweep("run", "small", "--dry-run", cwd=house)
+    dry = asked("run", "small", "--dry-run")
     assert "120 runs, 0 done, 120 to train" in dry.stdout
     assert not (house / "results").exists()
-    run = ghostsweep("run", "small", cwd=house)
-    assert run.returncode == 0, run.stderr
+    run = asked("run", "small")
+    assert run.exit_code == 0, run.stderr
     assert "120 done" in run.stdout
     assert sorted(p.name for p in (house / "results/small").iterdir()) == [
         "curves.parquet",
         "meta.json",
         "runs.parquet",
     ]
-    again = ghostsweep("run", "small", cwd=house)
+    again = asked("run", "small")
     assert "120 of them done before" in again.stdout
     assert "trained" not in again.stdout
-    quick = ghostsweep("run", "small", "--quick", cwd=house)
-    assert quick.returncode == 0
+    quick = asked("run", "small", "--quick")
+    assert quick.exit_code == 0
     assert pd.read_parquet(house / "results/small-quick/runs.parquet")["epochs"].eq(50).all()
-    fitted = ghostsweep("analyze", "small", "--format", "json", cwd=house)
+    fitted = asked("analyze", "small", "--format", "json")
     tables = json.loads(fitted.stdout)
     assert list(tables) == ["critical_lr", "learnable_band", "local_exponent", "power_law", "compare_scaling"]
     (law,) = [row for row in tables["power_law"] if row["boundary"] == "upper"]
@@ -69,11 +79,11 @@ def test_from_list_to_figure(house: Path) -> None:
     assert cells == [(timescale, boundary) for timescale in (10, 20, 40) for boundary in ("upper", "lower")]
     assert [row["share"] for row in tables["learnable_band"]] == [1, 1, 1]
     for style, part in (("markdown", "| --- |"), ("table", "exponent")):
-        assert part in ghostsweep("analyze", "small", "--format", style, cwd=house).stdout
-    quick_fit = ghostsweep("analyze", "small", "--quick", "--table", "critical_lr", "--format", "csv", cwd=house)
+        assert part in asked("analyze", "small", "--format", style).stdout
+    quick_fit = asked("analyze", "small", "--quick", "--table", "critical_lr", "--format", "csv")
     assert len(pd.read_csv(io.StringIO(quick_fit.stdout))) == 6
-    drawn = ghostsweep("plot", "small", cwd=house)
-    assert drawn.returncode == 0, drawn.stderr
+    drawn = asked("plot", "small")
+    assert drawn.exit_code == 0, drawn.stderr
     names = {path.name for path in (house / "figures").iterdir() if path.name[0] != "."}
     kinds = ("phase_timescale", "scaling_timescale", "band_timescale", "eta")
     assert names == {f"small.{kind}.{end}" for kind in kinds for end in ("png", "pdf")}
