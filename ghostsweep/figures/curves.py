@@ -19,7 +19,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], *, title: str = "", widt
     """Draw what training went through, a panel each for loss, accuracy and gradient norm, a colour a run.
 
     curves: by the name of each run a table with the columns epoch, loss, accuracy and grad_norm. An axis is logarithmic
-    where values span a factor of 30 or more. title: its further lines in small type. width: inches. Raises UsageError
+    where values span a factor of 30 or more and none is below 0. title: its further lines in small type. width: inches. Raises UsageError
     without any runs or columns.
     """
     if not curves:
@@ -41,7 +41,8 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], *, title: str = "", widt
                 drawn.append(values[kept])
             every = np.concatenate(drawn)
             positive = every[every > 0]
-            if column != "accuracy" and len(positive) and positive.max() > 30 * positive.min():
+            spans = len(positive) > 0 and (every >= 0).all() and positive.max() > 30 * positive.min()
+            if column != "accuracy" and spans:
                 low = max(positive.min(), positive.max() * 1e-9)
                 style.log_axis(ax.yaxis, low / 1.3, positive.max() * 1.3)
             if column == "accuracy":

@@ -375,3 +375,12 @@ def test_drawing_leaves_matplotlib_as_it_was(sweep: SimpleNamespace) -> None:
         assert fig.axes[0].xaxis.label.get_fontsize() == 8
     code = "import sys, ghostsweep.figures; assert not {'jax', 'matplotlib.pyplot'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("lowest", "scale"), [(1e-3, "log"), (0.0, "log"), (-0.5, "linear")])
+def test_learning_curves_show_what_lies_below_zero(lowest: float, scale: str) -> None:
+    loss = np.array([5.0, 0.1, lowest])
+    curves = pd.DataFrame({"epoch": range(3), "loss": loss, "accuracy": 0.5, "grad_norm": 1.0})
+    ax = figures.learning_curves({"one": curves}).axes[0]
+    assert ax.get_yscale() == scale
+    assert list(ax.get_lines()[0].get_ydata()) == list(loss) and (scale == "log" or ax.get_ylim()[0] < lowest)
