@@ -277,6 +277,7 @@ def test_a_chunk_that_fails_on_a_worker_is_told_and_all_else_is_stored(
     assert names(tmp_path / "x") == FINISHED
 
 
+@pytest.mark.seldom
 def test_dask_loses_a_worker_in_a_chunk(whole: tables.Tables, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="pip install 'ghostsweep[dask]'")
     with (

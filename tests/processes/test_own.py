@@ -58,7 +58,9 @@ def write(folder: Path, model: str = MODEL, sweep: str = SWEEP) -> Path:
     return folder / "x.toml"
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.seldom] * (name != "two_layer_lr_scale")) for name in EXAMPLES]
+)
 def test_an_example_trains_and_is_fitted(name: str, tmp_path: Path) -> None:
     sweep = load(SWEEPS / f"{name}.toml", quick=True)
     found = ghostsweep.run(sweep, out=tmp_path)

@@ -37,7 +37,7 @@ LOSS = Model(
     initial=lambda shape, traced, key: {"r": traced["learning_rate"]},
     loss=lambda shape, params, traced: (params["r"] ** 2, params["r"] * 0),
 )
-SMALL: dict[str, Any] = {"n_units": 5, "learning_rate": 0.01, "epochs": 10}
+SMALL: dict[str, Any] = {"n_units": 3, "learning_rate": 0.01, "epochs": 10}
 RUNS = {
     "rank one": (Run(model="rank_one", timescale=9, **SMALL), 1.5),
     "rank two": (Run(model="low_rank", rank=2, timescale=9, **SMALL), 1.5),
