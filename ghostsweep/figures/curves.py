@@ -19,8 +19,8 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], *, title: str = "", widt
     """Draw what training went through, a panel each for loss, accuracy and gradient norm, a colour a run.
 
     curves: by the name of each run a table with the columns epoch, loss, accuracy and grad_norm. An axis is logarithmic
-    where values span a factor of 30 or more and none is below 0. title: its further lines in small type. width: inches. Raises UsageError
-    without any runs or columns.
+    where values span a factor of 30 or more and none is below 0. title: its further lines in small type. width: inches.
+    Raises UsageError without any runs or columns.
     """
     if not curves:
         raise UsageError("learning curves: no runs to draw")

@@ -2,12 +2,14 @@
 
 import ast
 import dis
+import functools
 import types
 from collections.abc import Iterator
 from typing import Any
 
 from ghostsweep.models import texts
 
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 READING = ("read_text", "read_bytes", "read_csv", "read_parquet")
 """Names of methods that read files."""
 
@@ -37,23 +39,30 @@ def chains(code: types.CodeType) -> Iterator[tuple[str, ...]]:
             yield from chains(const)
 
 
+@functools.lru_cache(maxsize=1024)
 def segment(text: str, code: types.CodeType) -> str:
-    """The text of a function in that of its module."""
+    """The text of a function in that of its module. Raises OSError where there is none."""
     places = [(p[0], p[2]) for p in code.co_positions() if p[0] and p[2] and p[0] >= code.co_firstlineno]
     fitting: list[tuple[int, str]] = []
-    for node in ast.walk(texts.tree_of(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            name = getattr(node, "name", "<lambda>")
-            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
-            ends = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
-            if name == code.co_name and first == code.co_firstlineno:
-                inside = all(ends[0] <= place <= ends[1] for place in places if name == "<lambda>")
-                if inside:
-                    said = ast.get_source_segment(text, node) or ""
-                    fitting.append((len(said), said))
+    for node in _functions(text).get((code.co_name, code.co_firstlineno), ()):
+        ends = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
+        if all(ends[0] <= place <= ends[1] for place in places if code.co_name == "<lambda>"):
+            said = ast.get_source_segment(text, node) or ""
+            fitting.append((len(said), said))
     if not fitting:
         raise OSError("no such function in the text")
     return min(fitting)[1]
+
+
+@functools.lru_cache(maxsize=64)
+def _functions(text: str) -> dict[tuple[str, int], list[Function]]:
+    """The functions in a text by name and first line, that of a decorator where there is one."""
+    found: dict[tuple[str, int], list[Function]] = {}
+    for node in ast.walk(texts.tree_of(text)):
+        if isinstance(node, Function):
+            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+            found.setdefault((getattr(node, "name", "<lambda>"), first), []).append(node)
+    return found
 
 
 def same_as_text(function: Any, text: str) -> bool:
@@ -62,13 +71,20 @@ def same_as_text(function: Any, text: str) -> bool:
     if code is None:
         return True
     try:
-        waiting, found = [compile(text, code.co_filename, "exec")], list[types.CodeType]()
+        found = _compiled(text, code.co_filename)
     except (SyntaxError, ValueError):
         return False
+    return any(_unplaced(code) == _unplaced(each) for each in found if each.co_qualname == code.co_qualname)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(text: str, name: str) -> tuple[types.CodeType, ...]:
+    """All that a text is compiled to: itself, its functions, and what is in them."""
+    waiting, found = [compile(text, name, "exec")], list[types.CodeType]()
     while waiting:
         found.append(waiting.pop())
         waiting += [const for const in found[-1].co_consts if isinstance(const, types.CodeType)]
-    return any(_unplaced(code) == _unplaced(each) for each in found if each.co_qualname == code.co_qualname)
+    return tuple(found)
 
 
 def _unplaced(code: types.CodeType) -> tuple[Any, ...]:

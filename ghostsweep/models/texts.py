@@ -14,7 +14,7 @@ from ghostsweep.errors import UsageError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = tuple({Path(path).resolve() for name, path in sysconfig.get_paths().items() if "lib" in name})
-PURE = ("ghostsweep", "dataclasses", "functools.partial")
+PURE = ("ghostsweep.declare", "dataclasses", "functools.partial")
 """What a file may call for what its text then fixes: declarations, and a function with some arguments given."""
 ELSEWHERE = ("os", "sys")
 """Modules whose attributes are of the process, not of a text."""
@@ -28,6 +28,7 @@ class Source(NamedTuple):
     text: str
 
 
+@functools.lru_cache(maxsize=256)
 def meaningful(text: str) -> str:
     """The text of a file without blank lines and lines of comment alone: what its digest is taken of.
 
@@ -99,20 +100,22 @@ def imported(path: Path, text: str) -> tuple[Source, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def _imports(text: str, package: str) -> Iterator[str]:
+@functools.lru_cache(maxsize=256)
+def _imports(text: str, package: str) -> tuple[str, ...]:
     """Names of modules that a text may import."""
     try:
         tree = tree_of(text)
     except (SyntaxError, ValueError):  # said where it is executed
-        return
+        return ()
+    found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package.rsplit(".", node.level - 1)[0] if node.level else ""
             module = ".".join(filter(None, (base, node.module)))
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return tuple(found)
 
 
 def _find(name: str, folders: list[Path]) -> Source | None:
@@ -219,6 +222,8 @@ class _Settled:
             now, bool | int | float | complex | str | list | dict | set
         ):
             return True
+        if any(isinstance(each, ast.Call) for each in ast.walk(node)):
+            return False  # nothing of a user's is called to compare it
         try:
             said = eval(compile(ast.Expression(node), "<text>", "eval"), dict(self.variables))
         except Exception:

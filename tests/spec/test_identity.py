@@ -310,3 +310,16 @@ def test_a_helper_of_another_process_is_read_anew(tmp_path: Path) -> None:
         [sys.executable, "-m", "ghostsweep", "status", "x.toml"], cwd=tmp_path, capture_output=True, text=True
     ).stdout
     assert "e.npy has changed: runs of another text do not count" in said
+
+
+def test_nothing_that_a_file_calls_is_called_again(tmp_path: Path) -> None:
+    """A file that trains where it is read would train once more, and so for ever, to see what its text says."""
+    count = "import ghostsweep\nCALLS = []\nghostsweep.status = lambda: CALLS.append(1)\n"
+    text = HEAD + count + "GOAL = 1.0\nSEEN = [ghostsweep.status()]\n" + LOSS.replace("GOAL", "(GOAL + 0 * len(SEEN))")
+    before = ghostsweep.status
+    try:
+        named(tmp_path, text + TAIL)
+        (module,) = (each for each in sys.modules.values() if getattr(each, "SEEN", None) == [None])
+        assert module.CALLS == [1]
+    finally:
+        ghostsweep.status = before
