@@ -65,7 +65,8 @@ def test_sgd_with_a_traced_rate_equals_plain_optax() -> None:
     shape = shape_of(run.fields)
     with train.precision(shape):
         traced = {name: jnp.asarray(float(getattr(run, name))) for name in shape.traced}
-        params = train.initial_params(shape, traced | {"seed": jnp.uint32(3)})
+        begun, _ = train.start(shape, {name: np.full(1, getattr(run, name)) for name in shape.traced_types})
+        params = {name: value[0] for name, value in begun.params.items()}
         optimizer = optax.sgd(0.3)
         state = optimizer.init(params)
         gradient = jax.jit(lambda params: rank_one.MODEL.evaluate(shape, params, traced).grads)
