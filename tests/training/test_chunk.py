@@ -58,7 +58,7 @@ def test_dropping_trapped_runs_changes_no_number(tmp_path: Path, monkeypatch: py
 
 
 def test_how_long_a_call_takes_changes_no_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk, "TURN_SECONDS", 0.0)  # calls of a stop or two
+    monkeypatch.setattr(chunk, "TURN_SECONDS", 0.0)  # calls of a stop
     slow, _ = run(CANONICAL, tmp_path / "slow", np.inf, monkeypatch)
     monkeypatch.setattr(chunk, "TURN_SECONDS", np.inf)  # of as many as there may be
     fast, _ = run(CANONICAL, tmp_path / "fast", np.inf, monkeypatch)
