@@ -62,7 +62,7 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     )
     sharding = NamedSharding(mesh, runs)
     everywhere = NamedSharding(mesh, all_runs)
-    reports = max(8, min(train.MAX_STOPS, 1 << (REPORTS // width).bit_length() >> 1))  # a power of two
+    reports = n_reports(width)
     started = time.perf_counter()
     with train.precision(shape):
         traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in shape.traced_types.items()}
@@ -84,6 +84,11 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
         return result
 
     return Program(call, reports, sharding, time.perf_counter() - started, made, kernel)
+
+
+def n_reports(width: int) -> int:
+    """Stops of a call of a program of such a width: a power of two from 8 to MAX_STOPS."""
+    return max(8, min(train.MAX_STOPS, 1 << (REPORTS // width).bit_length() >> 1))
 
 
 def program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Program:
