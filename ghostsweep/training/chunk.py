@@ -206,8 +206,8 @@ def _lanes_of(chosen: np.ndarray, lanes: np.ndarray) -> np.ndarray:
 def _fetched(arrays: Mapping[str, jax.Array], index: np.ndarray) -> dict[str, np.ndarray]:
     """Some rows of arrays on the devices; where they are most of them, chosen here."""
     most = 2 * len(index) > len(next(iter(arrays.values())))
-    found: dict[str, np.ndarray] = jax.device_get({name: a if most else a[index] for name, a in arrays.items()})
-    return {name: array[index] for name, array in found.items()} if most else found
+    found = jax.device_get([array if most else array[index] for array in arrays.values()])  # of a dict it sorts names
+    return {name: array[index] if most else array for name, array in zip(arrays, found, strict=True)}
 
 
 def _columns(shape: Shape, runs: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -323,7 +323,7 @@ def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray
     its schedule with it, where its state has other parts: after another update rule or schedule, with momentum,
     clipping or weight decay turned on or off, or with other parameters to train.
     """
-    fresh = {name: np.array(leaf) for name, leaf in jax.device_get(ends(shape, state)).items()}
+    fresh = {name: np.array(jax.device_get(leaf)) for name, leaf in ends(shape, state).items()}
     moments = {name for name in fresh if name.startswith(OPT_STATE)}
     params = {name for name in fresh if name.startswith("params")}
     begun = {field.begins for field in model_of(shape).fields if field.name in shape.traced}
