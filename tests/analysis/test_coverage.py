@@ -42,7 +42,7 @@ def covered(runs: pd.DataFrame, offset: np.ndarray) -> list[int]:
     [
         ("step", 1.0, N),
         *(
-            pytest.param(kind, noise, 200, marks=pytest.mark.seldom)
+            pytest.param(kind, noise, 100, marks=pytest.mark.seldom)
             for kind in coverage.KINDS
             for noise in (0.1, 0.3, 1.0)
         ),
