@@ -15,7 +15,7 @@ from ghostsweep.spec import RECENT_EPOCHS, Record
 from ghostsweep.store import declared
 from ghostsweep.training import evaluation, levels, train
 from ghostsweep.training.checkpoint import Checkpoint
-from ghostsweep.training.log import TOTALS, Log, Recorded, Table, added, empty, placed
+from ghostsweep.training.log import OWN, TOTALS, Log, Recorded, Table, added, empty, placed
 from ghostsweep.training.programs import Program
 
 TURN_SECONDS = 0.5
@@ -129,9 +129,10 @@ def train_chunk(
                 kept = np.flatnonzero(~np.broadcast_to(settled, len(lanes)) | needs[lanes])
                 before, width = width, _narrower(chunk, len(kept), width, n_devices, epochs - int(stops[at]))
                 if at == len(stops) - 1 or len(kept) == 0 or width < before:
-                    known = {name: getattr(state, name) for name in TOTALS} | state.tally | state.window
-                    last, known = jax.device_get((log, known | evaluation.evidence(shape, state.params, traced)))
-                    table.keep(lanes, last._asdict() | known)
+                    totals = {name: state._asdict()[name] for name in TOTALS} | state.window
+                    found_out = state.tally | evaluation.evidence(shape, state.params, traced)
+                    last, totals, found_out = jax.device_get((log, totals, found_out))
+                    table.keep(lanes, last, totals, found_out)
                 if len(kept) == 0 or width < before:
                     table.drop(np.delete(lanes, kept), stops[at:])
                     lanes = lanes[kept]
@@ -144,7 +145,7 @@ def train_chunk(
         index = _lanes_of(needed, lanes)
         ends = _fetched(train.ends(shape, state), index) if len(index) else {}
     for result in evidence.results if evidence else ():
-        table.kept[result.name][table.kept["epochs_done"] < epochs] = np.nan
+        table.kept[OWN.format(result.name)][table.kept["epochs_done"] < epochs] = np.nan
     runs = chunk.runs.assign(**_levels(shape, chunk.runs))
     return Trained(table.of_runs(runs), table.of_curves(chunk.runs["run_id"].to_numpy()), ends, album.by_run())
 

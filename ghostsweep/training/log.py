@@ -15,6 +15,8 @@ from ghostsweep.training.train import MIN_WINDOW, Report
 
 TOTALS = ("epochs_done", "min_loss", "min_loss_epoch", "max_accuracy", "learned_epoch")
 """What is kept of a `train.State`."""
+OWN = "own/{}"
+"""How results that models and tasks declare are kept, which may have the name of anything here."""
 CURVES = ("loss", "grad_norm", "accuracy", "weight_norm")
 
 
@@ -123,9 +125,8 @@ class Table:
 
     def __init__(self, n_runs: int, epochs: int, recorded: np.ndarray, own: Iterable[str]) -> None:
         self.epochs, self.recorded = epochs, recorded
-        self.own = tuple(own)
-        names = (*TOTALS, MIN_WINDOW, *Log._fields[:-1], *self.own)
-        self.kept = {name: np.full(n_runs, np.nan) for name in names}
+        names = (*TOTALS, MIN_WINDOW, *Log._fields[:-1])
+        self.kept = {name: np.full(n_runs, np.nan) for name in (*names, *map(OWN.format, own))}
         self.rows = np.zeros((len(CURVES), len(recorded), n_runs))
 
     def arrays(self, epoch: int) -> dict[str, np.ndarray]:
@@ -143,9 +144,9 @@ class Table:
         for place, values in zip(np.searchsorted(self.recorded, found.epochs), found.fetched(), strict=True):
             self.rows[:, place, lanes] = values[:, : len(lanes)]
 
-    def keep(self, lanes: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-        """Keep what is known of the runs in `lanes`."""
-        for name, array in values.items():
+    def keep(self, lanes: np.ndarray, log: Log, totals: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Keep what is known of the runs in `lanes`: the log, what is kept of their state, and their own results."""
+        for name, array in {**log._asdict(), **totals, **{OWN.format(name): own[name] for name in own}}.items():
             if name in self.kept:
                 self.kept[name][lanes] = array[: len(lanes)]
 
@@ -198,7 +199,8 @@ class Table:
             "learned_epoch": learned.mask(learned < 0),
             "final_weight_norm": of["weight_norm"],
         }
-        return runs.assign(**results | {name: of[name] for name in self.own})
+        own = {name.removeprefix(OWN.format("")): of[name] for name in of if name.startswith(OWN.format(""))}
+        return runs.assign(**results | own)
 
     def of_curves(self, run_ids: np.ndarray) -> pd.DataFrame:
         """The table of curves, run after run."""
