@@ -94,3 +94,26 @@ def critical_table(x: np.ndarray, log_y: np.ndarray, sigma: float | np.ndarray, 
     y, margin = np.exp(log_y), np.exp(norm.ppf(0.975) * sigma)
     table = pd.DataFrame({"model": "rank_one", "timescale": x, "boundary": "upper", "share": 0.5, "lr_critical": y})
     return table.assign(ci_low=y / margin, ci_high=y * margin, censored="", level=0.95, **fields)
+
+
+def noisy(runs: pd.DataFrame, noise: float, epochs: int = 400, seed: int = 0) -> pd.DataFrame:
+    """Planted runs (plateau, learned, thrown) where noise multiplies the loss and the gradient of each epoch.
+
+    By gamma-distributed numbers of mean 1 and standard deviation `noise`. What learns falls from 1 to its lowest loss
+    in two fifths of the epochs; what is thrown is so after three.
+    """
+    time, rng = np.arange(epochs) / epochs, np.random.default_rng(seed)
+    first, lowest, last = (runs[name].to_numpy()[:, None] for name in ("initial_loss", "min_loss", "recent_mean_loss"))
+    known = np.where(time < 0.6, first + (lowest - first) * np.minimum(time / 0.4, 1), last)
+    factor = rng.gamma(noise**-2, noise**2, known.shape)
+    loss, right = known * factor, np.clip(1 - known * factor / 2, 0, 1)
+    live = np.where(time < 0.6, 1, np.where(last < 1, 1, 0))
+    grad_norm = live * rng.gamma(noise**-2, noise**2, known.shape)
+    return runs.assign(
+        initial_loss=loss[:, 0], final_loss=loss[:, -1], min_loss=loss.min(axis=1), min_loss_epoch=loss.argmin(axis=1),
+        recent_mean_loss=loss[:, -50:].mean(axis=1), epochs_done=epochs,
+        min_recent_mean_loss=loss.reshape(len(runs), -1, 50).mean(axis=2).min(axis=1),
+        initial_grad_norm=grad_norm[:, 0], mean_grad_norm=grad_norm.mean(axis=1),
+        recent_mean_grad_norm=grad_norm[:, -50:].mean(axis=1),
+        final_accuracy=right[:, -1], max_accuracy=right.max(axis=1), recent_max_accuracy=right[:, -50:].max(axis=1),
+    )  # fmt: skip

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ghostsweep.analysis.levels import levels
 from ghostsweep.errors import UsageError
+from ghostsweep.spec import RECENT_EPOCHS
 from ghostsweep.store import declared
 
 OUTCOME_MEANING = {
@@ -66,8 +67,10 @@ class Criteria:
     than still_ratio, and has kept nothing where it had not. Where accuracies are not known, both are of the loss: of
     what it has won since the start.
 
-    moved_ratio: parameters have hardly moved when plain gradient descent cannot have moved them by more than this share
-    of their norm: the learning rate times the epochs times the mean gradient norm, over 1 - momentum.
+    moved_ratio: parameters have hardly moved when their updates cannot have moved them by more than this share of their
+    norm: the learning rate times the epochs times a step, over 1 - momentum. A step of gradient descent is the mean
+    gradient norm; one of a rule that scales it, such as Adam, at most n_units + 4, the root of how many numbers there
+    are at the most (unknown for models without n_units); either is longer by weight_decay times the norm.
     """
 
     vanished_ratio: float = 1e-3
@@ -89,6 +92,8 @@ class Criteria:
 DEFAULT_CRITERIA = Criteria()
 PLATEAU_ACCURACY = 0.5
 """Accuracy of a constant output in delayed activation, right during one half of the trial."""
+NOISE_ERRORS = 4
+"""Standard errors by which the lowest of hundreds of means of noisy losses, and another, may be apart."""
 CRITERIA = tuple(field.name for field in dataclass_fields(Criteria))
 """Names of the criteria, which are columns of every table that was judged by them."""
 
@@ -137,6 +142,12 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     - unstable: it has risen;
     - plateau: none of these.
 
+    Where every epoch draws random numbers (`min_recent_mean_loss` is known), one epoch tells nothing. The lowest loss
+    is then the lowest of the means over as many epochs as the recent one, which is the last loss too; instead of
+    accuracies, losses tell what was gained and kept, from the loss of the best constant output on; and a loss is on a
+    level, or has risen, up to four standard errors of such a mean, which the lowest single loss bounds. A loss whose
+    lowest is one of the first epochs has risen from there, or from that of the best constant output if that is higher.
+
     What a table of runs cannot tell: the last 50 epochs stand for what is "for good", so that a swing slower than
     that is judged by where it is in them; and one last loss stands for the swing in them. Of 25 runs of Fig. 8c called
     learned by their mean alone, 10 had 10 to 38% of the last 50 losses above learned_loss: 8 of them are told. A
@@ -157,28 +168,36 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     unknown = ~diverged & ~np.isfinite(loss + norm + mean_norm + first_norm + first_loss + lowest + last)
     no_accuracy = np.isnan(best) | np.isnan(recent_best)
     last_accuracy = np.where(np.isnan(last_accuracy), recent_best, last_accuracy)
+    mean = numbers(runs, "min_recent_mean_loss") if "min_recent_mean_loss" in runs else np.full(len(runs), np.nan)
+    noisy = np.isfinite(mean)
+    error = np.where(noisy, NOISE_ERRORS * (loss - lowest) / np.sqrt(RECENT_EPOCHS), 0)
+    lowest, last = np.where(noisy, mean, lowest), np.where(noisy, loss, last)
+    no_accuracy |= noisy
     level, learned_loss = levels(runs), numbers(runs, "learned_loss")
+    early = noisy & (numbers(runs, "min_loss_epoch") < RECENT_EPOCHS)  # before any mean
+    calm = np.minimum(np.where(early, np.fmax(level.constant, first_loss), np.inf), lowest)  # what a rise is from
+    first_loss = np.where(noisy, level.constant, first_loss)
     below = np.minimum(level.floor, 0)  # what is judged is above a floor that is below 0
-    loss, first_loss, lowest, last = (each - below for each in (loss, first_loss, lowest, last))
+    loss, first_loss, lowest, last, calm = (each - below for each in (loss, first_loss, lowest, last, calm))
     level = level._replace(**{name: getattr(level, name) - below for name in ("constant", "blind", "wrong", "floor")})
     scale = np.abs(level.constant)
     peak = np.maximum(mean_norm, first_norm)
     dead = norm * level.unit <= criteria.vanished_norm
     vanished = dead | (norm <= criteria.vanished_ratio * peak)
-    begun = lowest < np.where(first_loss < 0, 2 - criteria.begun_ratio, criteria.begun_ratio) * first_loss
+    begun = lowest + error < np.where(first_loss < 0, 2 - criteria.begun_ratio, criteria.begun_ratio) * first_loss
 
     reached = np.divide(level.floor, level.constant, out=np.zeros(len(runs)), where=level.constant > 0)
     low = level.floor + (1 - reached) * learned_loss
     low = np.where((first_loss < np.minimum(low, 0)) & (level.floor <= 0), -np.inf, low)
     had_learned = lowest < low
-    margin = criteria.still_ratio * np.maximum(scale, np.abs(loss))
+    margin = criteria.still_ratio * np.maximum(scale, np.abs(loss)) + error
     steady = np.abs(last - loss) <= margin
     still = steady & (no_accuracy | (recent_best - last_accuracy <= criteria.still_ratio))
     at_start = (np.abs(loss - first_loss) <= margin) & (norm >= criteria.start_ratio * first_norm)
     knows_nothing = np.minimum(np.abs(loss - level.constant), np.abs(loss - level.blind)) <= margin
     on_a_level = steady & (knows_nothing | at_start)
     wrong = still & (loss > level.constant + criteria.wrong_ratio * (level.wrong - level.constant))
-    risen = np.minimum(loss, last) > lowest + criteria.risen_ratio * scale
+    risen = np.minimum(loss, last) > calm + criteria.risen_ratio * scale + error
     late = numbers(runs, "min_loss_epoch") >= numbers(runs, "epochs_done") / 2
     gained = np.where(no_accuracy, begun, best > level.chance + criteria.still_ratio)
     won, had = (
@@ -210,17 +229,18 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
 
 
 def _hardly_moved(runs: pd.DataFrame, mean_norm: np.ndarray, criteria: Criteria) -> np.ndarray:
-    """Which runs' parameters cannot have left where they began, by the length of the whole way; of sgd alone."""
-    if not {"learning_rate", "final_weight_norm"} <= set(runs):
+    """Which runs' parameters cannot have left where they, or this phase of theirs, began; not where that is unknown."""
+    known = {name: numbers(runs, name) for name in ("learning_rate", "final_weight_norm", "n_units") if name in runs}
+    if not {"learning_rate", "final_weight_norm"} <= set(known):
         return np.zeros(len(runs), dtype=bool)
-    plain = np.ones(len(runs), dtype=bool) if "optimizer" not in runs else (runs["optimizer"] == "sgd").to_numpy(bool)
-    for name in ("weight_decay", "phase"):
-        if name in runs:
-            plain = plain & (np.nan_to_num(numbers(runs, name)) <= (name == "phase"))
-    lasting = 1 - np.nan_to_num(numbers(runs, "momentum")) if "momentum" in runs else 1.0
-    norm = numbers(runs, "final_weight_norm")
-    way = numbers(runs, "learning_rate") * numbers(runs, "epochs_done") * mean_norm / lasting
-    found: np.ndarray = plain & np.isfinite(norm) & (way <= criteria.moved_ratio * norm)
+    decay, momentum = (
+        np.nan_to_num(numbers(runs, name)) if name in runs else 0.0 for name in ("weight_decay", "momentum")
+    )
+    plain = (runs["optimizer"] == "sgd").to_numpy(bool) if "optimizer" in runs else True
+    norm = np.where(np.isfinite(known["final_weight_norm"]), known["final_weight_norm"], np.nan)
+    step = np.where(plain, mean_norm, known.get("n_units", np.nan) + 4)
+    way = known["learning_rate"] * numbers(runs, "epochs_done") * (step + decay * norm) / (1 - momentum)
+    found: np.ndarray = way <= criteria.moved_ratio * norm  # false where it is NaN
     return found
 
 

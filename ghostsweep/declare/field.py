@@ -21,6 +21,7 @@ RESULTS = frozenset(
         "min_loss",
         "min_loss_epoch",
         "recent_mean_loss",
+        "min_recent_mean_loss",
         "initial_grad_norm",
         "final_grad_norm",
         "mean_grad_norm",

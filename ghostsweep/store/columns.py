@@ -40,8 +40,8 @@ __all__ = [
     "TYPES",
     "Column",
 ]
-DIGESTS = {"begins_from", "ends_at"}
-"""Columns of results that tables from before there were several phases do not have."""
+NEWER = {"begins_from", "ends_at", "min_recent_mean_loss"}
+"""Columns of results that older tables do not have."""
 
 
 def own_results() -> tuple[Column, ...]:
@@ -143,10 +143,10 @@ def conformed_runs(table: pa.Table) -> pa.Table:
             strange = True
     there, every = table.column_names, fields_of(kinds)
     unknown = [name for name in there if name not in known]
-    optional = every.keys() | DIGESTS | {c.name for c in LEVELS} | every_result().keys()
+    optional = every.keys() | NEWER | {c.name for c in LEVELS} | every_result().keys()
     required = {"model", "learning_rate", "epochs"}
     lost = [n for n in known if n not in there and (n not in optional or n in required)]
-    newer = [n for n in known if n not in there and n in applying | DIGESTS]
+    newer = [n for n in known if n not in there and n in applying | NEWER]
     if lost or (unknown and not strange):
         raise KeyError(f"columns {', '.join(lost or unknown)} are {'missing' if lost else 'not known'}")
     for name in newer:

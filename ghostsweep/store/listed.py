@@ -26,6 +26,8 @@ RESULTS = (
     Column("min_loss", "float64", "", "lowest loss of any epoch"),
     Column("min_loss_epoch", "int64", "epochs", "first epoch of the lowest loss"),
     Column("recent_mean_loss", "float64", "", "mean loss over the last 50 epochs"),
+    Column("min_recent_mean_loss", "float64", "", "lowest mean over epochs 0 to 49, 50 to 99 ... or the last "
+           "50; of noisy losses alone; not in older tables"),
     Column("initial_grad_norm", "float64", "", "gradient norm at epoch 0"),
     Column("final_grad_norm", "float64", "", "gradient norm at the last epoch"),
     Column("mean_grad_norm", "float64", "", "mean gradient norm over all finite epochs"),
@@ -37,7 +39,7 @@ RESULTS = (
     Column("final_weight_norm", "float64", "", "norm of all parameters at the last epoch, before its update"),
     Column("begins_from", "string", "", "of a later phase: digest of the parameters and moments it begins from"),
     Column("ends_at", "string", "", "where a later phase goes on from it: digest of the same at its end"),
-)
+)  # fmt: skip
 LEVELS = (
     Column("constant_loss", "float64", "", "of a user's task: loss of the best constant output"),
     Column("blind_loss", "float64", "", "of a user's task: loss of the best output that depends on time alone"),

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ghostsweep import plan
@@ -52,17 +51,12 @@ def _measure(group: Group, width: int, devices: list[jax.Device]) -> Speed:
         started = train.start(shape, columns | counts)
         compile_seconds = time.perf_counter() - began
         state, traced = jax.device_put(started, program.sharding)
-
-        def trained(state: train.State, stops: np.ndarray) -> train.State:
-            padded = np.append(stops, np.full(train.MAX_STOPS + 1 - len(stops), stops[-1])).astype(np.int32)
-            return program.call(state, traced, jnp.asarray(padded), jnp.asarray(len(stops) - 1, jnp.int32))[0]
-
-        state = jax.block_until_ready(trained(state, np.array([0, 1])))  # warms up
+        state = jax.block_until_ready(program.call(state, traced, np.array([0, 1]))[0])  # warms up
         # Runs in turn skip what lies between the first and the last epoch before a stop: with two there is nothing.
         apart = 2 if program.in_turn else epochs
         stops = np.append(np.arange(1, epochs, apart), epochs)
         called = time.perf_counter()
-        for at in range(0, len(stops) - 1, train.MAX_STOPS):
-            state = trained(state, stops[at : at + train.MAX_STOPS + 1])
+        for at in range(0, len(stops) - 1, program.reports):
+            state, _ = program.call(state, traced, stops[at : at + program.reports + 1])
         jax.block_until_ready(state)
     return Speed(compile_seconds, (time.perf_counter() - called) / (epochs - 1) / per_epoch)

@@ -29,8 +29,10 @@ from ghostsweep.store.ends import Ends, end_digest
 from ghostsweep.training import programs
 from ghostsweep.training.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ghostsweep.training.chunk import train_chunk
+from ghostsweep.training.log import Log
 from ghostsweep.training.programs import Program
 from ghostsweep.training.progress import Meter, Progress
+from ghostsweep.training.train import State
 
 ALIKE = 3
 """Chunks that all fail alike before any is trained, after which a sweep is given up."""
@@ -247,7 +249,7 @@ def train_and_store(
 
 def _identity(chunk: Chunk, record: Record, needed: np.ndarray, devices: list[jax.Device]) -> str:
     """What decides the digits of a chunk's results; a checkpoint goes with exactly one."""
-    versions = ENGINE_VERSION, importlib.metadata.version("ghostsweep"), jax.__version__
+    versions = ENGINE_VERSION, importlib.metadata.version("ghostsweep"), jax.__version__, State._fields, Log._fields
     kinds = [(device.platform, device.device_kind) for device in devices]
     runs = chunk.shape, chunk.epochs, chunk.width, chunk.runs["run_id"].tolist(), needed.tolist()
     decided = versions, kinds, runs, record.model_dump_json(), ambient.settings()

@@ -12,6 +12,7 @@ from jax import lax
 from ghostsweep.declare.model import Evaluation, Model, Params, Task, Traced, Trials
 from ghostsweep.declare.shape import Shape
 from ghostsweep.models import model_of, steps, task_of
+from ghostsweep.models.registry import data_of
 
 LARGEST_BATCH = 128
 """Trials evaluated together, so that what the backward pass needs stays in cache: 1,000 trials of dcdt in batches of
@@ -147,3 +148,24 @@ def accuracy_of(task: Task, shape: Shape, output: jax.Array, trials: Trials) -> 
     if task.accuracy is not None:
         return task.accuracy(shape, output, trials)
     return ((output > 0.5) == (trials.targets > 0.5)).mean(dtype=output.dtype)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evidence_batch(shape: Shape, params: Any, traced: Any, data: Any) -> Any:
+    found = model_of(shape).evidence
+    assert found is not None
+    return jax.vmap(lambda own, params: found.of(shape, {**own, **data}, params))(traced, params)
+
+
+def evidence(shape: Shape, params: Params, traced: Traced) -> dict[str, jax.Array]:
+    """What the model finds out about the parameters of a batch of runs, (runs,) by name; empty for most models.
+
+    On one device, whatever number the batch is spread over: what it takes is little, and some of what it may call
+    (eigenvectors, say) is not cut along the runs by JAX.
+    """
+    if model_of(shape).evidence is None:
+        return {}
+    device = min(jax.tree.leaves(params)[0].devices(), key=lambda device: device.id)
+    params, numbers = jax.device_put((params, dict(traced)), device)
+    found: dict[str, jax.Array] = _evidence_batch(shape, params, numbers, data_of(shape))
+    return found

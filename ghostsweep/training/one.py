@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ghostsweep.declare import Shape
@@ -48,8 +47,7 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
         state, traced = jax.device_put((state, traced), program.sharding)
         for first in range(0, run.epochs or 0, at_once):
             count = min(at_once, (run.epochs or 0) - first)
-            stops = jnp.arange(first, first + train.MAX_STOPS + 1, dtype=jnp.int32)
-            state, report = program.call(state, traced, stops, jnp.asarray(count, jnp.int32))
+            state, report = program.call(state, traced, np.arange(first, first + count + 1))
             rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
             tallies.append({name: float(value[0]) for name, value in state.tally.items()})
         end = {name: np.asarray(value)[0] for name, value in train.ends(shape, state).items()}

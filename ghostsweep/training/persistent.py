@@ -21,7 +21,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.models import model_of
 from ghostsweep.models.registry import data_of, models
 from ghostsweep.training import train
-from ghostsweep.training.train import MAX_STOPS, NO_DATA, Report, State
+from ghostsweep.training.train import NO_DATA, Report, State
 
 WARPS = 1
 """Warps of a run. With two, sums go through shared memory: 1,056 networks took 21 us an epoch instead of 12."""
@@ -61,7 +61,7 @@ def batched(shape: Shape, *, interpret: bool = False) -> Callable[..., tuple[Sta
     ) -> tuple[State, Report]:
         runs = len(state.epochs_done)
         before = jax.tree.map(_padded, state)
-        row = jax.ShapeDtypeStruct((runs, MAX_STOPS), shape.dtype)
+        row = jax.ShapeDtypeStruct((runs, len(stops) - 1), shape.dtype)
         inputs, into = jax.tree.flatten((before, dict(traced)))
         outputs, out_of = jax.tree.flatten((before, Report._make([row] * len(Report._fields))))
 

@@ -24,12 +24,17 @@ AHEAD = 6
 """Programs that are compiled before they are needed. Each takes one core and 10 to 30 s for a GPU."""
 KEPT = 32
 """Programs that a process holds."""
+REPORTS = 2**21
+"""Reports of all runs together per call, about: of so many runs that all would take gigabytes there are fewer each."""
 
 
 class Program(NamedTuple):
     """A compiled training program and where its arrays go."""
 
-    call: Callable[..., tuple[train.State, train.Report]]
+    call: Callable[[train.State, Any, np.ndarray], tuple[train.State, train.Report]]
+    """From states and traced fields (runs, ...) and stops to states and reports, of which those of the stops count."""
+    reports: int
+    """Stops of a call at most, after the one that it begins from."""
     sharding: NamedSharding
     compile_seconds: float
     made: Compiled
@@ -57,13 +62,14 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
     )
     sharding = NamedSharding(mesh, runs)
     everywhere = NamedSharding(mesh, all_runs)
+    reports = n_reports(width)
     started = time.perf_counter()
     with train.precision(shape):
         traced = {name: jax.ShapeDtypeStruct((width,), dtype) for name, dtype in shape.traced_types.items()}
         data = jax.device_put(data_of(shape), everywhere)
         state = jax.eval_shape(functools.partial(train.start_batch, shape), traced, data)
         place = functools.partial(_placed, sharding)
-        stops = jax.ShapeDtypeStruct((train.MAX_STOPS + 1,), jnp.int32, sharding=everywhere)
+        stops = jax.ShapeDtypeStruct((reports + 1,), jnp.int32, sharding=everywhere)
         count = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
         made = (
             jax.jit(function, donate_argnums=0)
@@ -71,11 +77,18 @@ def compiled(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Progr
             .compile(compiler_options=kernels.options(platform, kernel))
         )
 
-    def call(*arguments: Any) -> tuple[train.State, train.Report]:
-        result: tuple[train.State, train.Report] = made(*arguments, data)
+    def call(state: train.State, traced: Any, stops: np.ndarray) -> tuple[train.State, train.Report]:
+        padded = np.full(reports + 1, stops[-1], np.int32)
+        padded[: len(stops)] = stops
+        result: tuple[train.State, train.Report] = made(state, traced, padded, np.int32(len(stops) - 1), data)
         return result
 
-    return Program(call, sharding, time.perf_counter() - started, made, kernel)
+    return Program(call, reports, sharding, time.perf_counter() - started, made, kernel)
+
+
+def n_reports(width: int) -> int:
+    """Stops of a call of a program of such a width: a power of two from 8 to MAX_STOPS."""
+    return max(8, min(train.MAX_STOPS, 1 << (REPORTS // width).bit_length() >> 1))
 
 
 def program(shape: Shape, width: int, devices: tuple[jax.Device, ...]) -> Program:

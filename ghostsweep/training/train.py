@@ -21,6 +21,7 @@ from ghostsweep.declare.sums import total
 from ghostsweep.machine import ambient, kernels
 from ghostsweep.models import model_of, task_of
 from ghostsweep.models.registry import data_of
+from ghostsweep.spec import RECENT_EPOCHS
 from ghostsweep.training import optimizers
 from ghostsweep.training.evaluation import evaluate
 
@@ -29,11 +30,13 @@ Array = jax.Array | np.ndarray
 MAX_GAP = 1024
 """Epochs between two reports at most: sums are kept in the run's precision only that long, in float64 after."""
 MAX_STOPS = 64
-"""Reports per call of the compiled program."""
+"""Reports per call of the compiled program, at most."""
 
 LOOK_EPOCHS = 64
 """How often it is looked at whether an epoch leaves a run in a kernel as it was; every epoch would cost up to 13%."""
 
+MIN_WINDOW = "min_window_sum"
+"""In a state's `window`: the lowest sum of RECENT_EPOCHS losses."""
 NO_DATA: Mapping[str, Any] = {}
 """Of models and tasks that declare none."""
 OPT_STATE = "opt_state"
@@ -56,6 +59,7 @@ class State(NamedTuple):
     learned_epoch: jax.Array  # -1 until the loss is first below `learned_loss`
     loss_sum: jax.Array  # since the last report
     grad_norm_sum: jax.Array
+    window: dict[str, jax.Array]  # sums of the loss, where an epoch draws random numbers
     tally: dict[str, jax.Array]  # of the task, where it keeps one
 
 
@@ -99,6 +103,7 @@ def initial_state(shape: Shape, traced: Mapping[str, jax.Array], params: dict[st
         learned_epoch=count - 1,
         loss_sum=zero,
         grad_norm_sum=zero,
+        window={"sum": zero, MIN_WINDOW: zero + jnp.inf} if shape.stochastic else {},
         tally=tally.start(shape, traced) if tally else {},
     )
 
@@ -125,10 +130,10 @@ def train_stretch(
 ) -> tuple[State, Report]:
     """Train one run from epoch stops[0] to stops[n_stops], reporting at each stop on the way.
 
-    `stops` has shape (MAX_STOPS + 1,), increasing up to index n_stops; a report's fields have shape
-    (MAX_STOPS,), meaningless from n_stops on. Pure; vectorise over `state` and `traced`, not over the stops.
+    `stops` has shape (reports + 1,), increasing up to index n_stops; a report's fields have shape
+    (reports,), meaningless from n_stops on. Pure; vectorise over `state` and `traced`, not over the stops.
     """
-    empty = Report(*(jnp.zeros(MAX_STOPS, shape.dtype) for _ in Report._fields))
+    empty = Report(*(jnp.zeros(len(stops) - 1, shape.dtype) for _ in Report._fields))
 
     def next_stop(index: jax.Array, carry: tuple[State, Report]) -> tuple[State, Report]:
         state, reports = carry
@@ -245,6 +250,7 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         learned_epoch=jnp.where(learned, epoch, state.learned_epoch),
         loss_sum=state.loss_sum + loss,
         grad_norm_sum=state.grad_norm_sum + grad_norm,
+        window=_windowed(state.window, epoch, loss),
         tally=tally.update(shape, traced, state.tally, epoch, measured) if tally else {},
     )
     known = Measured(loss, grad_norm, accuracy, slope)
@@ -254,6 +260,15 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     finite = (state.epochs_done == epoch) & jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     kept: State = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
     return kept, known
+
+
+def _windowed(window: dict[str, jax.Array], epoch: jax.Array, loss: jax.Array) -> dict[str, jax.Array]:
+    """The sum since an epoch that RECENT_EPOCHS divide, and the lowest of so many epochs; nothing where it is empty."""
+    if not window:
+        return {}
+    total, lowest = window["sum"] + loss, window[MIN_WINDOW]
+    whole = (epoch + 1) % RECENT_EPOCHS == 0
+    return {"sum": jnp.where(whole, 0, total), MIN_WINDOW: jnp.where(whole, jnp.minimum(lowest, total), lowest)}
 
 
 def _same(before: Any, after: Any) -> jax.Array:
@@ -335,7 +350,7 @@ def continued(shape: Shape, state: State, runs: Sequence[Mapping[str, np.ndarray
     its schedule with it, where its state has other parts: after another update rule or schedule, with momentum,
     clipping or weight decay turned on or off, or with other parameters to train.
     """
-    fresh = {name: np.array(leaf) for name, leaf in ends(shape, state).items()}
+    fresh = {name: np.array(jax.device_get(leaf)) for name, leaf in ends(shape, state).items()}
     moments = {name for name in fresh if name.startswith(OPT_STATE)}
     params = {name for name in fresh if name.startswith("params")}
     begun = {field.begins for field in model_of(shape).fields if field.name in shape.traced}
@@ -358,26 +373,6 @@ def _of_schedule(shape: Shape, state: State) -> set[str]:
     kind = optax.ScaleByScheduleState
     parts, _ = jax.tree.flatten_with_path(state.opt_state, is_leaf=lambda part: isinstance(part, kind))
     return {f"{rule}{jax.tree_util.keystr(path)}.count" for path, part in parts if isinstance(part, kind)}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _evidence_batch(shape: Shape, params: Any, traced: Any, data: Any) -> Any:
-    found = model_of(shape).evidence
-    assert found is not None
-    return jax.vmap(lambda own, params: found.of(shape, {**own, **data}, params))(traced, params)
-
-
-def evidence(shape: Shape, state: State, traced: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """What the model finds out about the parameters of a batch of runs, (runs,) by name; empty for most models.
-
-    On one device, whatever number the batch is spread over: what it takes is little, and some of what it may call
-    (eigenvectors, say) is not cut along the runs by JAX.
-    """
-    if model_of(shape).evidence is None:
-        return {}
-    params, numbers = jax.device_get((state.params, dict(traced)))
-    found: dict[str, jax.Array] = _evidence_batch(shape, params, numbers, data_of(shape))
-    return found
 
 
 def batched(shape: Shape) -> Callable[..., tuple[State, Report]]:

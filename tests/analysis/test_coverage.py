@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from planted import critical_table
+from planted import critical_table, noisy
 
 from ghostsweep import analysis
 
@@ -19,14 +20,39 @@ LEAST = 33  # of 40 at 95%: 38 +- 1.4
 @pytest.mark.parametrize(("kind", "n_seeds"), [("step", 20), ("logistic", 2), ("skewed", 5), ("skewed", 20)])
 def test_both_boundaries_and_the_band_cover(kind: str, n_seeds: int) -> None:
     runs, offset = coverage.tables(kind, n_seeds, 1.0, N)
-    found = analysis.critical_lr(runs).sort_values("confidence").assign(offset=np.repeat(offset, 2))
-    for name, sign in (("upper", 1), ("lower", -1)):
-        rows = found[found["boundary"] == name]
-        truth = 10 ** (coverage.MIDDLE + rows["offset"] + sign / 2)
-        assert rows["ci_low"].le(truth * 1.0001).mul(rows["ci_high"].ge(truth * 0.9999)).sum() >= LEAST
+    assert min(covered(runs, offset)) >= LEAST
     band = analysis.learnable_band(runs)
     truth = coverage.band_width(kind, 1.0)
     assert (band["width_low"].le(truth + 1e-3) & band["width_high"].ge(truth - 1e-3)).sum() >= LEAST
+
+
+def covered(runs: pd.DataFrame, offset: np.ndarray) -> list[int]:
+    """How many intervals of the upper and of the lower boundary have the truth in them."""
+    found = analysis.critical_lr(runs).sort_values("confidence").assign(offset=np.repeat(offset, 2))
+    counts = []
+    for name, sign in (("upper", 1), ("lower", -1)):
+        rows = found[found["boundary"] == name]
+        truth = 10 ** (coverage.MIDDLE + rows["offset"] + sign / 2)
+        counts.append(int(rows["ci_low"].le(truth * 1.0001).mul(rows["ci_high"].ge(truth * 0.9999)).sum()))
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("kind", "noise", "n_tables"),
+    [
+        ("step", 1.0, N),
+        *(
+            pytest.param(kind, noise, 100, marks=pytest.mark.seldom)
+            for kind in coverage.KINDS
+            for noise in (0.1, 0.3, 1.0)
+        ),
+    ],
+)
+def test_boundaries_cover_under_noise_as_without(kind: str, noise: float, n_tables: int) -> None:
+    runs, offset = coverage.tables(kind, 20 if kind == "step" else 5, 1.0, n_tables)
+    plain, found = covered(runs, offset), covered(noisy(runs, noise), offset)
+    assert min(plain) >= LEAST / N * n_tables
+    assert min(np.subtract(found, plain)) >= -0.01 * n_tables
 
 
 def test_a_quarter_of_the_seeds_is_covered_too() -> None:

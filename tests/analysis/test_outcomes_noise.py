@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import runs_of
+from planted import noisy, runs_of
 
 import ghostsweep
 from ghostsweep import analysis
@@ -30,22 +30,50 @@ def test_parameters_that_hardly_move_are_on_the_plateau_whatever_single_epochs_s
     assert one("plateau", **noisy, **(HARDLY | {"learning_rate": 1.0})) == one("plateau", **noisy)
     assert one("plateau", **noisy, **(HARDLY | {"optimizer": "adam"})) == one("plateau", **noisy)
     assert one("plateau", **noisy, **HARDLY, momentum=1 - 1e-7) == one("plateau", **noisy)
-    assert one("plateau", **noisy, **HARDLY, phase=2) == one("plateau", **noisy)
+    assert one("plateau", **noisy, **(HARDLY | {"optimizer": "adam"}), n_units=100) == "plateau"
+    assert one("plateau", **noisy, **(HARDLY | {"optimizer": "adam"}), n_units=1e6) == one("plateau", **noisy)
+    assert one("plateau", **noisy, **HARDLY, phase=2) == "plateau"
+    assert one("plateau", **noisy, **HARDLY, weight_decay=1e-3) == "plateau"
+    assert one("plateau", **noisy, **HARDLY, weight_decay=1e5) == one("plateau", **noisy)
     assert one("thrown", **HARDLY) == "thrown"  # without a gradient by now: what is not in its norm has moved
     strict = outcomes(runs_of(["plateau"]).assign(**noisy, **HARDLY), Criteria(moved_ratio=0.0))
     assert strict["outcome"].iloc[0] == one("plateau", **noisy)
 
 
-@pytest.mark.parametrize("noise", [0.1, 0.5, 1.0])
-def test_noise_of_trials_is_no_collapse(noise: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("noise", "given"),
+    [
+        (0.1, {}),
+        (1.0, {}),
+        (0.5, {"optimizer": "adam"}),
+        (0.5, {"task": "dcdt_onehot", "trials_per_class": 4, "momentum": 0.9, "weight_decay": 1e-7}),
+    ],
+)
+def test_noise_of_trials_is_no_collapse(noise: float, given: dict[str, object], tmp_path: Path) -> None:
     axes = {"learning_rate": [1e-12, 1e-10, 1e-9], "seed": range(4)}
-    sweep = ghostsweep.sweep(
-        "noise", model="full_rank", task="dcdt", n_units=10, input_ms=20, delay_ms=40, reaction_ms=20,
-        noise_sigma=noise, r0_sigma=noise, epochs=300, axes=axes,
-    )  # fmt: skip
+    fields = {"model": "full_rank", "task": "dcdt", "n_units": 10, "input_ms": 20, "delay_ms": 40, "reaction_ms": 20}
+    fields |= {"noise_sigma": noise, "r0_sigma": noise, "epochs": 300}
+    sweep = ghostsweep.sweep("noise", axes=axes, **fields | given)
     found = ghostsweep.run(sweep, out=tmp_path, progress=False)
     assert found.outcomes()["outcome"].unique().tolist() == ["plateau"]
     assert "below" not in found.critical_lr()["censored"].tolist()
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3, 1.0])
+def test_runs_that_move_are_judged_by_means_under_noise(noise: float) -> None:
+    kinds = ["plateau", "learned", "thrown"] * 100
+    found = outcomes(noisy(runs_of(kinds), noise))["outcome"].tolist()
+    assert sum(a != b for a, b in zip(found, kinds, strict=True)) <= 1
+    lucky = noisy(runs_of(["thrown"]), 0.1).assign(min_recent_mean_loss=0.99, min_loss=0.05)
+    assert outcomes(lucky.assign(recent_mean_grad_norm=1.0))["outcome"].tolist() == ["plateau"]  # it had never learned
+
+
+def test_noisy_losses_that_rise_from_the_first_epoch_on_are_unstable() -> None:
+    """No mean of theirs is low; a loss of 0.35 is that of the first epoch alone."""
+    risen = {"initial_loss": 0.35, "min_loss": 0.34, "recent_mean_loss": 1.2, "final_loss": 1.1}
+    runs = runs_of(["plateau"]).assign(**risen, min_recent_mean_loss=1.1)
+    assert outcomes(runs.assign(min_loss_epoch=3))["outcome"].tolist() == ["unstable"]
+    assert outcomes(runs.assign(min_loss_epoch=99))["outcome"].tolist() == ["plateau"]  # a lucky one of many
 
 
 SHIFT = {"model": "own@1", "task": None, "timescale": np.nan}

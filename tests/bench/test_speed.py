@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import baselines
 import jax
-import jax.numpy as jnp
 import limits
 import numpy as np
 import pytest
@@ -88,15 +87,12 @@ class Ours:
             self.state, self.traced = jax.device_put(started, self.program.sharding)
 
     def __call__(self, epochs: int) -> np.ndarray:
-        end, longest = self.at + epochs, train.MAX_STOPS * train.MAX_GAP
+        end, longest = self.at + epochs, self.program.reports * train.MAX_GAP
         with train.precision(self.shape):
             for at in range(self.at, end, longest):
                 last = min(at + longest, end)
                 cuts = np.append(np.arange(at, last, train.MAX_GAP), last)
-                stops = np.full(train.MAX_STOPS + 1, last, np.int32)
-                stops[: len(cuts)] = cuts
-                count = jnp.int32(len(cuts) - 1)
-                self.state, report = self.program.call(self.state, self.traced, jnp.asarray(stops), count)
+                self.state, report = self.program.call(self.state, self.traced, cuts)
         self.at = end
         return np.asarray(report.loss)[len(cuts) - 2]
 

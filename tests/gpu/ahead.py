@@ -1,9 +1,17 @@
-"""What an epoch asks of an NVIDIA H100, counted in its program, which XLA compiles for that card without having one:
+"""What training asks of a GPU, counted without having one:
+
+    PYTHONPATH=.:tests python tests/gpu/ahead.py
+
+First what crosses between the host and the device: of the largest chunk of five sweeps the runs, the calls of the
+program, how often the host waits, the bytes that are fetched and sent, how many it stores, and the seconds of the host.
+
+Then, where the following is installed, what an epoch asks of an NVIDIA H100, counted in its program, which XLA compiles
+for that card:
 
     pip install --no-deps --target cuda jax-cuda12-pjrt jax-cuda12-plugin nvidia-cuda-nvcc-cu12
-    PYTHONPATH=cuda:. python tests/gpu/ahead.py
+    PYTHONPATH=cuda:.:tests python tests/gpu/ahead.py
 
-with the version of JAX that is installed. Prints a table: of each protocol of `check.py` the kernels and copies of an
+with the version of JAX that is installed. The table has of each protocol of `check.py` the kernels and copies of an
 epoch of 128 runs, and what the epoch took on the card, in all and for each of them. In a persistent kernel there are
 none within an epoch; of its program is printed that ptxas, which comes last, took it.
 """
@@ -35,6 +43,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 FREE = {"parameter", "constant", "get-tuple-element", "tuple", "bitcast", "async-done", "copy-done"}
 """Operations of a compiled program that are none of the card's."""
 WIDTH = 128
+SWEEPS = ("canonical_lr_timescale", "fig6a_rank_one", "rank_lr", "fig6a_full", "companion_narrow_reduced")
 
 
 def card() -> Any:
@@ -84,9 +93,29 @@ def operations(text: str) -> int:
     return found[0] if found else 0
 
 
+def crossings() -> None:
+    """Print the table of what crosses, each sweep counted twice, so that nothing is compiled when it is timed."""
+    from crossing import crossing
+    from measuring import ROOT
+
+    from ghostsweep.spec import load
+
+    print("| sweep | runs | calls | waits | MB fetched | sent | stored | host s |\n|---|---|---|---|---|---|---|---|")
+    for name in SWEEPS:
+        sweep = load(ROOT / "sweeps" / f"{name}.toml")
+        found = [crossing(sweep) for _ in range(2)][-1]
+        megabytes = " | ".join(f"{number / 1e6:.3g}" for number in (found.fetched, found.sent, found.stored))
+        print(
+            f"| {name} | {found.runs} | {found.calls} | {found.waits} | {megabytes} | {found.seconds:.2g} |", flush=True
+        )
+
+
 def main() -> None:
-    """Print the table."""
-    device = card()
+    """Print the tables."""
+    device = card() if importlib.util.find_spec("nvidia") else None
+    crossings()
+    if device is None:
+        return
     from measuring import ROOT
     from steps import PROTOCOLS, run_of
 

@@ -26,7 +26,6 @@ def trainer_of(
 ) -> tuple[Callable[[int], Any], float]:
     """A function that trains `width` seeds for so many epochs, and its compile seconds."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
     from ghostsweep.training import programs, train
@@ -40,10 +39,8 @@ def trainer_of(
 
     def trainer(epochs: int) -> Any:
         nonlocal state
-        stops = np.full(train.MAX_STOPS + 1, epochs, np.int32)
-        stops[0] = 0
         with train.precision(shape):
-            state, report = program.call(state, traced, jnp.asarray(stops), jnp.int32(1))
+            state, report = program.call(state, traced, np.array([0, epochs]))
             jax.block_until_ready(state)
         return state, report
 

@@ -341,4 +341,4 @@ def test_a_name_is_always_a_folder_below_out(tmp_path: Path, monkeypatch: pytest
 
 
 def test_columns_of_the_store_are_in_the_dictionary() -> None:
-    assert all(f"`{name}`" in columns.data_dictionary() for name in columns.DIGESTS)
+    assert all(f"`{name}`" in columns.data_dictionary() for name in columns.NEWER)

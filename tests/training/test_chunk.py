@@ -11,7 +11,7 @@ import pytest
 import ghostsweep
 from ghostsweep.spec import Run, loads, shape_of
 from ghostsweep.store import tables
-from ghostsweep.training import chunk, programs, train
+from ghostsweep.training import chunk, log, programs, train
 from ghostsweep.training.evaluation import evaluate
 
 CANONICAL = """
@@ -58,7 +58,7 @@ def test_dropping_trapped_runs_changes_no_number(tmp_path: Path, monkeypatch: py
 
 
 def test_how_long_a_call_takes_changes_no_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk, "TURN_SECONDS", 0.0)  # calls of a stop or two
+    monkeypatch.setattr(chunk, "TURN_SECONDS", 0.0)  # calls of a stop
     slow, _ = run(CANONICAL, tmp_path / "slow", np.inf, monkeypatch)
     monkeypatch.setattr(chunk, "TURN_SECONDS", np.inf)  # of as many as there may be
     fast, _ = run(CANONICAL, tmp_path / "fast", np.inf, monkeypatch)
@@ -131,6 +131,18 @@ def test_cue_runs_are_dropped_only_where_the_whole_gradient_is_zero(
     assert min(narrowed) < 40
     pd.testing.assert_frame_equal(dropped.runs, kept.runs, rtol=1e-5)
     assert (kept.runs["final_grad_norm"] == 0).sum() > 10
+
+
+def test_results_of_users_may_have_the_name_of_what_is_kept_beside_them() -> None:
+    names = ["sum", "loss_sum", "settled"]
+    table = log.Table(3, 10, np.array([9]), names)
+    found = log.empty(4, "float64")._replace(loss_sum=np.full(4, 20.0))
+    totals = dict.fromkeys((*log.TOTALS, train.MIN_WINDOW, "sum"), np.full(4, 10.0))
+    lanes = np.array([2, 0, 1])
+    table.keep(lanes, found, totals, {name: np.arange(4.0) for name in names})
+    runs = table.of_runs(pd.DataFrame({"seed": range(3)}))
+    assert (runs["mean_loss"] == 2).all()
+    assert all(runs[name].tolist() == [1, 2, 0] for name in names)
 
 
 CUES = {"task": "dmts", "input_ms": 10.0, "delay_ms": 10.0, "reaction_ms": 10.0}

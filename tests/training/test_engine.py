@@ -72,7 +72,8 @@ def test_rows_say_what_the_history_says(
             "max_accuracy": history.accuracy.max(), "recent_max_accuracy": history.accuracy[-50:].max(),
             "final_weight_norm": history.weight_norm[-1],
         }  # fmt: skip
-        assert set(expected) == set(RESULTS)
+        assert {*expected, "min_recent_mean_loss"} == set(RESULTS)
+        assert np.isnan(row["min_recent_mean_loss"])  # nothing is drawn
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, rel=rel, abs=rel / 200), name
         below = np.flatnonzero(loss < row["learned_loss"])
@@ -138,7 +139,7 @@ def test_tables_from_before_a_field_existed_are_reused(tmp_path: Path, monkeypat
     before = ghostsweep.run(sweep(text), out=tmp_path)
     path = tmp_path / "small" / "runs.parquet"
     given = {"model", "n_units", "timescale", "epochs", "learned_loss", "learning_rate", "seed", "optimizer"}
-    later = [*((every_field().keys() & set(before.runs)) - given), *columns.DIGESTS]
+    later = [*((every_field().keys() & set(before.runs)) - given), *columns.NEWER]
     pd.read_parquet(path).drop(columns=later).to_parquet(path)
     (path.parent / "meta.json").unlink()  # which had the digest of the file as it was
     pd.testing.assert_frame_equal(tables.read(tmp_path / "small").runs, before.runs)
@@ -231,6 +232,17 @@ def test_sums_stay_exact_over_many_epochs_in_float32(tmp_path: Path) -> None:
     # Summed in float32 over at most 1024 epochs at a time, the rest in float64: at most 2^-15 off. A float32 sum
     # of all 70,000 could be off by 2^-8.
     assert row["mean_loss"] == pytest.approx(row["initial_loss"], rel=2**-15)
+
+
+def test_the_lowest_mean_of_noisy_losses_is_of_50_epochs(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"model": "full_rank", "task": "dcdt", "n_units": 4, "noise_sigma": 0.5}
+    fields |= {"input_ms": 10.0, "delay_ms": 10.0, "reaction_ms": 10.0, "epochs": 130}
+    rates = [1e-3, 0.3, 1e9]
+    found = ghostsweep.run(ghostsweep.sweep("noisy", axes={"learning_rate": rates}, **fields), out=tmp_path)
+    for row in found.runs.to_dict("records"):
+        loss = train_one(Run(**fields, learning_rate=row["learning_rate"], seed=0)).loss.astype(float)
+        means = [part.mean() for part in (loss[:50], loss[50:100], loss[-50:])]
+        assert row["min_recent_mean_loss"] == pytest.approx(np.nanmin(means), rel=1e-3), row["learning_rate"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ghostsweep.models.readout import FULL_RANK
 from ghostsweep.spec import shape_of
 from ghostsweep.store import columns
 from ghostsweep.tasks import onehot
-from ghostsweep.training import train
+from ghostsweep.training import evaluation, train
 
 NETWORK: dict[str, Any] = {
     "model": "two_bias",
@@ -95,7 +95,7 @@ def test_runs_of_tasks_without_a_tally_carry_nothing_more() -> None:
         shape, {name: np.array([value]) for name, value in fields.fields.items() if value is not None}
     )
     assert state.tally == {} and "epochs" not in shape.traced
-    assert train.evidence(shape, state, {}) == {}
+    assert evaluation.evidence(shape, state.params, {}) == {}
 
 
 def test_a_tally_is_checkpointed_and_goes_on(tmp_path: Path) -> None:
