@@ -13,7 +13,7 @@ from ghostsweep.models import model_of, task_of
 from ghostsweep.plan import Chunk
 from ghostsweep.spec import RECENT_EPOCHS, Record
 from ghostsweep.store import declared
-from ghostsweep.training import evaluation, levels, train
+from ghostsweep.training import continuing, evaluation, levels, train
 from ghostsweep.training.checkpoint import Checkpoint
 from ghostsweep.training.log import OWN, TOTALS, Log, Recorded, Table, added, empty, placed
 from ghostsweep.training.programs import Program
@@ -34,7 +34,7 @@ class Trained(NamedTuple):
     runs: pd.DataFrame
     curves: pd.DataFrame
     ends: dict[str, np.ndarray]
-    """`train.ends` of the runs asked for, in the order of their rows, along the first axis."""
+    """`continuing.ends` of the runs asked for, in the order of their rows, along the first axis."""
     snapshots: dict[str, dict[str, np.ndarray]]
     """By run id: `epochs` (S,) and each parameter, snapshots along the first axis."""
 
@@ -103,7 +103,7 @@ def train_chunk(
             leaves, kinds = jax.tree.flatten((state, log))
             state, log = jax.tree.unflatten(kinds, [saved[f"state/{i}"] for i in range(len(leaves))])
         elif continued is not None:
-            state = train.continued(shape, state, [continued[run] for run in padded_lanes])
+            state = continuing.continued(shape, state, [continued[run] for run in padded_lanes])
         (state, traced), log = jax.device_put((state, traced), now.sharding), placed(log, now.sharding)
         if saved is None:
             album.take(0, state, lanes)
@@ -143,7 +143,7 @@ def train_chunk(
                         state, traced = jax.device_put(narrow, now.sharding)
                         log = placed(Log(*(array[index] for array in last)), now.sharding)
         index = _lanes_of(needed, lanes)
-        ends = _fetched(train.ends(shape, state), index) if len(index) else {}
+        ends = _fetched(continuing.ends(shape, state), index) if len(index) else {}
     for result in evidence.results if evidence else ():
         table.kept[OWN.format(result.name)][table.kept["epochs_done"] < epochs] = np.nan
     runs = chunk.runs.assign(**_levels(shape, chunk.runs))

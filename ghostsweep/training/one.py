@@ -12,7 +12,7 @@ from ghostsweep.models.rules import OF_SCHEDULES, is_zero
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.spec import Run, shape_of
 from ghostsweep.spec.parts import inherited
-from ghostsweep.training import probe, programs, train
+from ghostsweep.training import continuing, probe, programs, train
 from ghostsweep.training.history import History
 
 
@@ -43,14 +43,14 @@ def train_one(run: Run, initial: Mapping[str, np.ndarray] | None = None, after: 
     program = programs.program(shape, 1, (device,))
     with train.precision(shape):
         if after is not None:
-            state = train.continued(shape, state, [after.end])
+            state = continuing.continued(shape, state, [after.end])
         state, traced = jax.device_put((state, traced), program.sharding)
         for first in range(0, run.epochs or 0, at_once):
             count = min(at_once, (run.epochs or 0) - first)
             state, report = program.call(state, traced, np.arange(first, first + count + 1))
             rows.append(np.stack([np.asarray(value)[:count, 0] for value in report[:4]]))
             tallies.append({name: float(value[0]) for name, value in state.tally.items()})
-        end = {name: np.asarray(value)[0] for name, value in train.ends(shape, state).items()}
+        end = {name: np.asarray(value)[0] for name, value in continuing.ends(shape, state).items()}
     params = {name.removeprefix("params/"): end[name] for name in end if name.startswith("params/")}
     loss, grad_norm, accuracy, weight_norm = np.concatenate(rows, axis=1)
     tally = {name: np.array([each[name] for each in tallies]) for name in state.tally}
