@@ -292,8 +292,15 @@ def has_runs(folder: Path) -> bool:
 
 
 def results(root: str | Path) -> list[str]:
-    """Names of the folders below `root` that hold results."""
-    return [name for name in files.listed(Path(root)) if has_runs(Path(root) / name)]
+    """Names of the folders below `root` that hold results; of those that may not be looked into too, for who reads."""
+
+    def holds(folder: Path) -> bool:
+        try:
+            return has_runs(folder)
+        except OSError:
+            return True
+
+    return [name for name in files.listed(Path(root)) if holds(Path(root) / name)]
 
 
 def stored_ids(folder: Path) -> list[str]:
