@@ -9,21 +9,18 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ghostsweep import plan
 from ghostsweep.errors import UsageError
-from ghostsweep.machine import resources
-from ghostsweep.machine.terminal import is_live
+from ghostsweep.machine import resources, signals
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.plan import Plan, groups
 from ghostsweep.running import ledger
@@ -109,7 +106,7 @@ def train(
     files.write_json(path, session)  # where nothing can be written, now rather than at the end
     where = engine.Store(folder, ends, found.manifest.generation, path.stem, held.check)
     try:
-        with interruptible() as check:
+        with signals.interruptible() as check:
 
             def tell(now: Progress) -> None:
                 held.check()
@@ -143,39 +140,6 @@ def train(
             else:
                 path.unlink()
                 path.parent.rmdir()  # not empty, as a rule
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C and SIGTERM stop training where the function given is called, a second one at once.
-
-    An exception raised by the signal itself could come while JAX is calling back, which would swallow it. Handlers
-    that the caller has set stay.
-    """
-    caught: list[int] = []
-    before: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    ours = [number for number, default in before.items() if signal.getsignal(number) == default]
-    if threading.current_thread() is not threading.main_thread():
-        ours = []
-
-    def catch(number: int, _: object) -> None:
-        caught.append(number)
-        signal.signal(number, before[number])
-        if is_live("stderr"):  # whoever sits there would press again while a program is being compiled
-            os.write(2, b"\nstopping: what is trained is being written down; once more stops at once\n")
-
-    def check() -> None:
-        if caught:
-            raise KeyboardInterrupt(caught[0])
-
-    for number in ours:
-        signal.signal(number, catch)
-    try:
-        yield check
-        check()
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
 
 
 def _ends(sweep: Sweep, chunks: list[plan.Chunk], folder: Path, found: Stored) -> Ends:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ghostsweep import plan
 from ghostsweep.errors import TrainingError, UsageError
-from ghostsweep.machine import resources
+from ghostsweep.machine import resources, signals
 from ghostsweep.plan import Plan, Shard, groups
 from ghostsweep.running import finding, ledger, sessions
 from ghostsweep.running.ledger import Status
@@ -65,11 +65,11 @@ def run(
     the folder; they train `shards` shares, by default one for each minute that a core takes, while this call waits.
 
     Killed at any moment, the same call goes on with the chunk in work from its last checkpoint, at most
-    `checkpoint_seconds` old, to the same tables. Ctrl-C and SIGTERM write one and raise KeyboardInterrupt(signal), a
-    second one at once. Raises UsageError for a bad sweep, before anything is compiled, where another process is at
-    work in the folder, where memory is too small for a single run, and, after all is stored, where a user's function
-    that tells outcomes fails; TrainingError, after all else is stored,
-    where chunks failed or workers were lost again and again.
+    `checkpoint_seconds` old, to the same tables. SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGQUIT write one and raise
+    KeyboardInterrupt(signal), a second one at once. Raises UsageError for a bad sweep, before anything is compiled,
+    where another process is at work in the folder, where memory is too small for a single run, and, after all is
+    stored, where a user's function that tells outcomes fails; TrainingError, after all else is stored, where chunks
+    failed or workers were lost again and again.
     """
     if not isinstance(sweep, Sweep):
         sweep = load(finding.find(sweep, sweeps), quick=quick)
@@ -254,7 +254,7 @@ def _train_elsewhere(
     resources.check_executor(executor)
     waiting, at_work, failures = np.unique(shard_of).tolist(), dict[int, Any](), dict[int, str]()
     tries, began, is_done = np.zeros(n, int), time.perf_counter(), np.zeros(n, bool)
-    with sessions.interruptible() as check:
+    with signals.interruptible() as check:
         try:
             while waiting or at_work:
                 while waiting:

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ghostsweep.errors import UsageError
+from ghostsweep.machine import signals
 
 FOREIGN_SECONDS = 86_400
 """Age at which a temporary file of another machine counts as left behind."""
@@ -43,6 +44,7 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     before; links are replaced, not followed.
     """
     temporary = path.with_name(f".{path.name}.{threading.get_ident()}{_mark(os.getpid())}")
+    signals.temporary.add(str(temporary))
     try:
         with contextlib.suppress(FileExistsError):
             path.parent.mkdir()  # not its parents: a result folder that is gone is not made anew by who writes in it
@@ -58,6 +60,7 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        signals.temporary.discard(str(temporary))
 
 
 def flush_folder(folder: Path) -> None:
