@@ -63,7 +63,7 @@ def without_file(out: str | Path, sweeps: str | Path, broken: list[str]) -> list
 def _is_unfinished(found: Tables) -> bool:
     """Whether the last session in the folder says that it did not come to its end."""
     sessions = found.meta.get("sessions") or [{}]
-    return "ended" in sessions[-1] and sessions[-1]["ended"] != "all done"
+    return "ended" in sessions[-1] and not ledger.has_ended(found.meta)
 
 
 def share(found: Tables, sweeps: str | Path = finding.OWN) -> float:

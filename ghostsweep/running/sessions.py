@@ -86,6 +86,8 @@ def train(
         platform = devices[0].platform
         chunks = [replace(chunk, shape=persistent.chosen(chunk.shape, platform)) for chunk in chunks]
     ends = _ends(sweep, chunks, folder, found)
+    generation, count = parts.following((part.about for part in found.parts), found.manifest.generation)
+    order = generation, count + len(files.listed(folder / "sessions"))
     now = datetime.datetime.now(datetime.UTC)
     path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
     session: dict[str, Any] = {
@@ -100,11 +102,12 @@ def train(
         "git_commit": _git_commit(),
         "engine_version": ENGINE_VERSION,
         "runs_planned": len(left.runs),
+        "order": order,
     }
     if not found.manifest.about:
         announce(sweep, folder, found.manifest)
     files.write_json(path, session)  # where nothing can be written, now rather than at the end
-    where = engine.Store(folder, ends, found.manifest.generation, path.stem, held.check)
+    where = engine.Store(folder, ends, order, path.stem, held.check)
     try:
         with signals.interruptible() as check:
 
@@ -169,7 +172,7 @@ def merge(planned: Plan, held: Held, found: Stored | None = None) -> None:
     found = tables.stored(folder, mend=True) if found is None else found
     about, done = _about(sweep, found.manifest.about.get("sessions", [])), dict[str, str]()
     known = {session.get("id") for session in about["sessions"]}
-    trained = Counter[str]()
+    trained, new = Counter[str](), list[dict[str, Any]]()
     for part in found.parts:
         trained[part.about["session"]] += len(part.runs)
     for name in files.listed(folder / "sessions"):
@@ -184,8 +187,9 @@ def merge(planned: Plan, held: Held, found: Stored | None = None) -> None:
         if "runs_trained" not in session:  # it was killed
             session["runs_trained"] = trained[session["id"]]
         if session["id"] not in known:
-            about["sessions"].append(session)
+            new.append(session)
         done[f"sessions/{name}"] = files.digest(data)
+    about["sessions"] += sorted(new, key=lambda one: (one.get("order", [0, 0]), one["id"]))  # not by their clocks
     initial = {} if sweep.initial is None else {sweep.initial.run_id: sweep.initial.params}
     merging.merge(folder, found, planned.runs["run_id"], about, done, initial)
 
