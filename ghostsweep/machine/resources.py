@@ -90,6 +90,14 @@ def check_executor(executor: object) -> None:
             )
 
 
+def require(needed: float, what: str) -> None:
+    """Raise UsageError where memory has not room for what is about to be made of `what`, before any is taken."""
+    if needed > (free := free_bytes()):
+        raise UsageError(
+            f"{what}; allowed: what fits in the {free / 1e9:.3g} GB of memory free, not {needed / 1e9:.3g}"
+        )
+
+
 @contextlib.contextmanager
 def unbroken(executor: Any) -> Iterator[Any]:
     """The executor; of a pool that takes no more work since a process of it was killed, another one of its kind."""
