@@ -175,7 +175,7 @@ def drawable(out: str | Path = "results") -> list[str]:
     for name in tables.results(out):
         try:
             enough = tables.read(name, out).runs["learning_rate"].nunique() > 2
-        except (UsageError, OSError):
+        except (UsageError, OSError, MemoryError):
             enough = True  # for `plot` to say what is wrong with it
         if enough:
             names.append(name)

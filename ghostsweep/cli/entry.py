@@ -10,6 +10,7 @@ from ghostsweep.cli.app import PRINTING, app
 from ghostsweep.cli.console import complain
 from ghostsweep.errors import TrainingError, UsageError
 from ghostsweep.machine.terminal import forgiving, reason
+from ghostsweep.spec import code
 
 
 def main() -> None:
@@ -29,6 +30,7 @@ def main() -> None:
 def _run() -> int:
     """Run the command line; return the exit code."""
     warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+    code.TOLD[:] = [lambda path: complain(f"executing {path}")]
     os.environ.pop("MPLBACKEND", None)  # that of a notebook may not be there; pictures go to files without any
     kept = "; what is finished is kept, and the same command goes on from there"
     try:
@@ -44,6 +46,6 @@ def _run() -> int:
         complain(f"{reason(error)}{kept if error.errno == errno.ENOSPC else ''}")
     except MemoryError as error:  # numpy's and Arrow's too
         complain(f"no memory: {reason(error)}{kept}")
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as interrupt:
+        return 128 + int((interrupt.args or (signal.SIGINT,))[0])
     return 1

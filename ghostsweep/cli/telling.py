@@ -23,7 +23,6 @@ from ghostsweep.cli.app import (
 from ghostsweep.cli.console import print_list, print_run, print_status, say
 from ghostsweep.cli.printing import Format, print_tables
 from ghostsweep.errors import UsageError
-from ghostsweep.machine.terminal import reason
 from ghostsweep.running import exporting, finding, lacking, ledger, showing
 from ghostsweep.spec import load
 from ghostsweep.store import tables
@@ -44,24 +43,19 @@ def list_command(
     paths = finding.sweep_files(sweeps)
     if not paths:
         raise UsageError(f"{sweeps.absolute()}: no sweep files there; --sweeps names another folder")
-    broken, states = [], list[ledger.Status]()
+    broken, states = list[str](), list[ledger.Status]()
     for path in paths:
         for quick in (False, True):
-            try:
+            with finding.apart(out / f"{path.stem}{'-quick' * quick}", broken):
                 if not quick or tables.has_runs(out / f"{path.stem}-quick"):
                     states.append(ledger.status(load(path, quick=quick, execute=False), out))
-            except (UsageError, OSError) as error:
-                broken.append(_said(path, error))
-    states += [ledger.status(sweep, out) for sweep in lacking.without_file(out, sweeps)]
+    for sweep in lacking.without_file(out, sweeps, broken):
+        with finding.apart(out / sweep.name, broken):
+            states.append(ledger.status(sweep, out))
     if states:
         print_list(states, style)
     if broken:
         raise UsageError("\n".join(dict.fromkeys(broken)))
-
-
-def _said(path: Path, error: UsageError | OSError) -> str:
-    """What is wrong with a sweep or its results; our own words name the file."""
-    return str(error) if isinstance(error, UsageError) else f"{path}: its results cannot be read: {reason(error)}"
 
 
 @app.command("status")
@@ -84,7 +78,8 @@ def status_command(
 
     Example: ghostsweep status rank_one_lr_timescale
     """
-    made = {sweep.name: sweep for sweep in lacking.without_file(out, sweeps)}
+    broken, found = list[str](), list[tuple[ledger.Status, ledger.Activity]]()
+    made = {sweep.name: sweep for sweep in lacking.without_file(out, sweeps, broken)}
     paths, others = list[tuple[Path, bool]](), list(made.values())
     if specs:
         asked = {spec: made.get(named(spec, quick)) for spec in specs}
@@ -95,20 +90,19 @@ def status_command(
     else:
         both = [(path, small) for path in finding.sweep_files(sweeps) for small in (False, True) if small or not quick]
         paths = [(path, small) for path, small in both if (out / f"{path.stem}{'-quick' * small}").is_dir()]
-    if not paths and not others:
+    if not paths and not others and not broken:
         raise UsageError(f"{out.absolute()}: no results of any sweep there; --out names another folder")
-    broken, found = [], []
     for path, small in paths:
-        try:
+        with finding.apart(out / f"{path.stem}{'-quick' * small}", broken):
             state = ledger.status(load(path, quick=small, execute=False), out)
             found.append((state, ledger.activity(state.sweep.name, out)))
-        except (UsageError, OSError) as error:
-            broken.append(_said(path, error))
-    found += [(ledger.status(sweep, out), ledger.activity(sweep.name, out)) for sweep in others]
+    for sweep in others:
+        with finding.apart(out / sweep.name, broken):
+            found.append((ledger.status(sweep, out), ledger.activity(sweep.name, out)))
     if found:
         print_status(found, style)
     if broken:
-        raise UsageError("\n".join(broken))
+        raise UsageError("\n".join(dict.fromkeys(broken)))
 
 
 MAX_ROWS = 24

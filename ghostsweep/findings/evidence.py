@@ -39,7 +39,7 @@ class Evidence:
     @property
     def n_planned(self) -> int:
         """Runs of the whole grid, of which a refined sweep trains some."""
-        return loads(self.found.meta["spec"], name=self.name).n_runs
+        return loads(self.found.meta["spec"], name=self.name, execute=False).n_runs
 
     @property
     def question(self) -> str:

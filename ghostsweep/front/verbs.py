@@ -1,5 +1,6 @@
 """The verbs of the package: what the command line does, for results in whatever form they are."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,12 @@ Asked = str | Path | Sweep
 """The name of a sweep, a sweep file, or a Sweep."""
 
 
-def load(sweep: Asked, *, quick: bool = False, sweeps: str | Path = finding.OWN) -> Sweep:
+def load(sweep: Asked, *, quick: bool = False, sweeps: str | Path = finding.OWN, execute: bool = True) -> Sweep:
     """Read a sweep by its name or from a file: see `ghostsweep.spec.load`."""
     if isinstance(sweep, Sweep):
         return sweep
     is_file = Path(sweep).suffix == ".toml"
-    return load_file(sweep if is_file else finding.find(sweep, sweeps), quick=quick)
+    return load_file(sweep if is_file else finding.find(sweep, sweeps), quick=quick, execute=execute)
 
 
 def run(sweep: Asked, *, progress: bool | Tell = True, **options: Any) -> Tables:
@@ -47,12 +48,20 @@ def status(
     sweep: Asked, out: str | Path = "results", *, quick: bool = False, sweeps: str | Path = finding.OWN
 ) -> ledger.Status:
     """How much of a sweep is done, and what the rest costs: see `ghostsweep.running.ledger.status`."""
-    return ledger.status(load(sweep, quick=quick, sweeps=sweeps), out)
+    return ledger.status(load(sweep, quick=quick, sweeps=sweeps, execute=False), out)
 
 
 def list_sweeps(folder: str | Path = finding.OWN, *, out: str | Path = "results") -> pd.DataFrame:
-    """All sweeps, one's own and those of the package, a row each: name, question, runs, done, state."""
-    found = [ledger.status(load_file(path, execute=False), out) for path in finding.sweep_files(folder)]
+    """All sweeps, one's own and those of the package, a row each: name, question, runs, done, state.
+
+    Those that cannot be read are named in a warning.
+    """
+    broken, found = list[str](), list[ledger.Status]()
+    for path in finding.sweep_files(folder):
+        with finding.apart(Path(out) / path.stem, broken):
+            found.append(ledger.status(load_file(path, execute=False), out))
+    if broken:
+        warnings.warn("; ".join(broken), stacklevel=2)
     return pd.DataFrame(
         {
             "sweep": [state.sweep.name for state in found],

@@ -1,1 +1,1 @@
-"""This process and its machine: cores, memory, JAX's settings, and terminals. Knows nothing of sweeps."""
+"""This process and its machine: cores, memory, JAX's settings, terminals and signals. Knows nothing of sweeps."""

@@ -6,6 +6,7 @@ nothing.
 `proc` is the folder of processes' files; where control groups are mounted is read from there.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import math
@@ -13,7 +14,9 @@ import multiprocessing.context
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ghostsweep.errors import UsageError
 
@@ -85,6 +88,25 @@ def check_executor(executor: object) -> None:
                 "executor: found a pool of forked processes, which would hang since JAX was used in this process; "
                 'allowed: ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))'
             )
+
+
+def require(needed: float, what: str) -> None:
+    """Raise UsageError where memory has not room for what is about to be made of `what`, before any is taken."""
+    if needed > (free := free_bytes()):
+        raise UsageError(
+            f"{what}; allowed: what fits in the {free / 1e9:.3g} GB of memory free, not {needed / 1e9:.3g}"
+        )
+
+
+@contextlib.contextmanager
+def unbroken(executor: Any) -> Iterator[Any]:
+    """The executor; of a pool that takes no more work since a process of it was killed, another one of its kind."""
+    if not (isinstance(executor, ProcessPoolExecutor) and executor._broken):
+        yield executor
+        return
+    about = (getattr(executor, name) for name in ("_max_workers", "_mp_context", "_initializer", "_initargs"))
+    with ProcessPoolExecutor(*about) as pool:
+        yield pool
 
 
 def _available(proc: Path) -> int:

@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 
 from ghostsweep.declare import Shape
+from ghostsweep.machine import resources
 from ghostsweep.plan.expanding import expand
 from ghostsweep.plan.programs import shapes
 from ghostsweep.spec import Sweep
+
+PLANNED_BYTES, REFINED_BYTES = 350, 1_200
+"""Memory that a run takes at most while a sweep is planned and it is looked what is left, as measured of a million."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,9 @@ class Plan:
     @classmethod
     def of(cls, sweep: Sweep, runs: pd.DataFrame | None = None) -> Self:
         """The plan of all runs of a sweep, or of some that are known already."""
+        if runs is None:
+            each = REFINED_BYTES if sweep.refine else PLANNED_BYTES
+            resources.require(each * sweep.n_runs, f"{sweep.name}: found {sweep.n_runs:,} runs to plan")
         runs = expand(sweep) if runs is None else runs.reset_index(drop=True)
         return cls(sweep, runs, np.ones(len(runs), bool))
 

@@ -5,12 +5,13 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pandas as pd
 
 from ghostsweep import analysis
 from ghostsweep.analysis.outcomes import OUTCOME_MEANING
+from ghostsweep.machine.terminal import visible
 from ghostsweep.spec import CHOICES, fields_of
 from ghostsweep.store import columns, files, tables
 
@@ -52,7 +53,16 @@ def _fill(file: BinaryIO, table: pd.DataFrame, kind: Kind) -> None:
     if kind is Kind.parquet:
         table.to_parquet(file, index=False)
     else:
+        texts = {name: table[name].map(_harmless, na_action="ignore") for name in table.select_dtypes(exclude="number")}
+        table = table.assign(**{str(name): column for name, column in texts.items()}).rename(columns=_harmless)
         table.to_csv(file, index=False, mode="wb", lineterminator="\n")
+
+
+def _harmless(value: Any) -> Any:
+    """A text that no spreadsheet executes and no terminal obeys; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    return f"{chr(39) if value[:1] in ('=', '+', '-', '@') else ''}{visible(value)}"
 
 
 def _columns(runs: pd.DataFrame, curves: pd.DataFrame, said: Mapping[str, str]) -> pd.DataFrame:

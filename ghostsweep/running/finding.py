@@ -1,9 +1,12 @@
 """Where sweep files are: the user's own in `sweeps/`, and those that come with the package."""
 
+import contextlib
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ghostsweep.errors import UsageError
+from ghostsweep.machine.terminal import reason
 from ghostsweep.store import files
 
 OWN = Path("sweeps")
@@ -43,6 +46,17 @@ def find(spec: str | Path, sweeps: str | Path = OWN) -> Path:
         f"{spec}: no such sweep among the {len(known)} in {Path(sweeps).absolute()}{own}, "
         f"which `ghostsweep list` shows; --sweeps names another folder{names}{quick}"
     )
+
+
+@contextlib.contextmanager
+def apart(place: Path, broken: list[str]) -> Iterator[None]:
+    """Go on to the others where one sweep among many cannot be read, with a line in `broken` that names it."""
+    try:
+        yield
+    except UsageError as error:
+        broken.append(str(error))
+    except (OSError, MemoryError) as error:
+        broken.append(f"{place}: its results cannot be read: {reason(error)}")
 
 
 def _folders(sweeps: str | Path) -> list[Path]:

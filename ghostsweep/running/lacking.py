@@ -43,13 +43,18 @@ def lacks(found: Tables, sweeps: str | Path = finding.OWN) -> Lacks | None:
     return Lacks(done, state.runs, _missing(sweep, found) if state.left else {}, state.changed)
 
 
-def without_file(out: str | Path, sweeps: str | Path = finding.OWN) -> list[Sweep]:
-    """Sweeps that have results and no file, as those made in Python, from the text that their tables keep."""
+def without_file(out: str | Path, sweeps: str | Path, broken: list[str]) -> list[Sweep]:
+    """Sweeps that have results and no file, as those made in Python, from the text that their tables keep.
+
+    Folders whose meta.json cannot be read are named in `broken`.
+    """
     known, found = {path.stem for path in finding.sweep_files(sweeps)}, []
     for name in tables.results(out):
         base = name.removesuffix("-quick")
         if base not in known:
-            spec = str(tables.read_meta(Path(out) / name).get("spec", ""))
+            spec = ""
+            with finding.apart(Path(out) / name, broken):
+                spec = str(tables.read_meta(Path(out) / name).get("spec", ""))
             with contextlib.suppress(UsageError, OSError):
                 found.append(loads(spec, name=base, folder=Path(sweeps), quick=base != name, execute=False))
     return found
@@ -58,7 +63,7 @@ def without_file(out: str | Path, sweeps: str | Path = finding.OWN) -> list[Swee
 def _is_unfinished(found: Tables) -> bool:
     """Whether the last session in the folder says that it did not come to its end."""
     sessions = found.meta.get("sessions") or [{}]
-    return "ended" in sessions[-1] and sessions[-1]["ended"] != "all done"
+    return "ended" in sessions[-1] and not ledger.has_ended(found.meta)
 
 
 def share(found: Tables, sweeps: str | Path = finding.OWN) -> float:

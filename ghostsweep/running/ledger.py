@@ -21,6 +21,7 @@ from ghostsweep.spec import ENGINE_VERSION, Sweep
 from ghostsweep.spec.code import Code
 from ghostsweep.spec.executing import file_digest
 from ghostsweep.store import files, locks, parts, tables
+from ghostsweep.store.gathered import Asked
 from ghostsweep.store.tables import Stored
 
 
@@ -124,7 +125,7 @@ def status(sweep: Sweep, out: str | Path = "results", shard: Shard | None = None
         return _by_the_folder(sweep, folder, changed)
     if shard is not None:
         every = Plan.of(sweep)
-        return Status.of(work(every, tables.stored(folder)).among(shard.runs(every)), about)
+        return Status.of(work(every, tables.stored(folder, asked=asked(sweep))).among(shard.runs(every)), about)
     if not tables.has_runs(folder):
         planned = groups.planned(_first_level(sweep))
         return Status(sweep, tuple(planned), tuple(planned), changed)
@@ -135,7 +136,7 @@ def status(sweep: Sweep, out: str | Path = "results", shard: Shard | None = None
         rows = sum(group.runs for group in planned), groups.curve_rows(planned, sweep)
         if tables.row_counts(folder) == rows:
             return Status(sweep, tuple(planned), (), changed)
-    found = tables.stored(folder)
+    found = tables.stored(folder, asked=asked(sweep))
     if plain and not sweep.phases and len(sweep.grids) == 1 and _of_this_engine(found):
         return Status(sweep, *_counted(sweep, found), changed)
     if sweep.refine is None:
@@ -161,14 +162,19 @@ def _by_the_folder(sweep: Sweep, folder: Path, changed: tuple[str, ...]) -> Stat
     total = sum(group.runs for group in found)
     if sweep.refine is not None and done >= total:  # what of its further levels is wanted, only training tells
         found[-1] = replace(found[-1], runs=found[-1].runs + done - total)
-        sessions = tables.read_meta(folder).get("sessions", [])
-        ended = sessions[-1].get("ended") == "all done" if sessions else False
+        ended = has_ended(tables.read_meta(folder))
         return Status(sweep, tuple(found), () if ended else (replace(found[-1], runs=0),), changed)
     left = []
     for group in found:
         left.append(replace(group, runs=group.runs - min(done, group.runs)))
         done -= min(done, group.runs)
     return Status(sweep, tuple(found), tuple(group for group in left if group.runs), changed)
+
+
+def has_ended(meta: Mapping[str, Any]) -> bool:
+    """Whether the last session that meta.json tells of, and those that began when it did, came to their ends."""
+    sessions = meta.get("sessions") or [{}]
+    return all(one.get("ended") == "all done" for one in sessions if one.get("order") == sessions[-1].get("order"))
 
 
 def _of_these_texts(sweep: Sweep, folder: Path) -> int:
@@ -283,6 +289,19 @@ def _outlined(sweep: Sweep, rates: set[float]) -> Sweep:
             if own:
                 grids.append(replace(grid, axes={**grid.axes, **seeds, "learning_rate": own}))
     return replace(sweep, grids=tuple(grids))
+
+
+def asked(sweep: Sweep) -> Asked:
+    """Of runs and their curves, which runs have every epoch that a sweep asks for."""
+
+    def whole(runs: pd.DataFrame, curves: pd.DataFrame) -> "pd.Series[bool]":
+        found = pd.Series(False, index=runs.index)
+        for phase, rows in runs.groupby("phase"):
+            if int(str(phase)) <= 1 + len(sweep.phases):
+                found[rows.index] = tables.complete(rows, curves, sweep.record_of(int(str(phase))))
+        return found
+
+    return whole
 
 
 def _keeps_snapshots(sweep: Sweep) -> bool:

@@ -9,21 +9,18 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ghostsweep import plan
 from ghostsweep.errors import UsageError
-from ghostsweep.machine import resources
-from ghostsweep.machine.terminal import is_live
+from ghostsweep.machine import resources, signals
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.plan import Plan, groups
 from ghostsweep.running import ledger
@@ -89,6 +86,8 @@ def train(
         platform = devices[0].platform
         chunks = [replace(chunk, shape=persistent.chosen(chunk.shape, platform)) for chunk in chunks]
     ends = _ends(sweep, chunks, folder, found)
+    generation, count = parts.following((part.about for part in found.parts), found.manifest.generation)
+    order = generation, count + len(files.listed(folder / "sessions"))
     now = datetime.datetime.now(datetime.UTC)
     path = folder / "sessions" / f"{now:%Y%m%dT%H%M%S%f}.{socket.gethostname()}.{os.getpid()}.json"
     session: dict[str, Any] = {
@@ -103,13 +102,14 @@ def train(
         "git_commit": _git_commit(),
         "engine_version": ENGINE_VERSION,
         "runs_planned": len(left.runs),
+        "order": order,
     }
     if not found.manifest.about:
         announce(sweep, folder, found.manifest)
     files.write_json(path, session)  # where nothing can be written, now rather than at the end
-    where = engine.Store(folder, ends, found.manifest.generation, path.stem, held.check)
+    where = engine.Store(folder, ends, order, path.stem, held.check)
     try:
-        with interruptible() as check:
+        with signals.interruptible() as check:
 
             def tell(now: Progress) -> None:
                 held.check()
@@ -145,39 +145,6 @@ def train(
                 path.parent.rmdir()  # not empty, as a rule
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C and SIGTERM stop training where the function given is called, a second one at once.
-
-    An exception raised by the signal itself could come while JAX is calling back, which would swallow it. Handlers
-    that the caller has set stay.
-    """
-    caught: list[int] = []
-    before: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    ours = [number for number, default in before.items() if signal.getsignal(number) == default]
-    if threading.current_thread() is not threading.main_thread():
-        ours = []
-
-    def catch(number: int, _: object) -> None:
-        caught.append(number)
-        signal.signal(number, before[number])
-        if is_live("stderr"):  # whoever sits there would press again while a program is being compiled
-            os.write(2, b"\nstopping: what is trained is being written down; once more stops at once\n")
-
-    def check() -> None:
-        if caught:
-            raise KeyboardInterrupt(caught[0])
-
-    for number in ours:
-        signal.signal(number, catch)
-    try:
-        yield check
-        check()
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
-
-
 def _ends(sweep: Sweep, chunks: list[plan.Chunk], folder: Path, found: Stored) -> Ends:
     """What runs begin from: ends that are stored, and parameters that the sweep gives, which are stored with them.
 
@@ -205,7 +172,7 @@ def merge(planned: Plan, held: Held, found: Stored | None = None) -> None:
     found = tables.stored(folder, mend=True) if found is None else found
     about, done = _about(sweep, found.manifest.about.get("sessions", [])), dict[str, str]()
     known = {session.get("id") for session in about["sessions"]}
-    trained = Counter[str]()
+    trained, new = Counter[str](), list[dict[str, Any]]()
     for part in found.parts:
         trained[part.about["session"]] += len(part.runs)
     for name in files.listed(folder / "sessions"):
@@ -220,8 +187,9 @@ def merge(planned: Plan, held: Held, found: Stored | None = None) -> None:
         if "runs_trained" not in session:  # it was killed
             session["runs_trained"] = trained[session["id"]]
         if session["id"] not in known:
-            about["sessions"].append(session)
+            new.append(session)
         done[f"sessions/{name}"] = files.digest(data)
+    about["sessions"] += sorted(new, key=lambda one: (one.get("order", [0, 0]), one["id"]))  # not by their clocks
     initial = {} if sweep.initial is None else {sweep.initial.run_id: sweep.initial.params}
     merging.merge(folder, found, planned.runs["run_id"], about, done, initial)
 

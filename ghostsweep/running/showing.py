@@ -2,6 +2,7 @@
 
 import string
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ghostsweep import analysis, plan
 from ghostsweep.declare import is_null
 from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
+from ghostsweep.running import finding
 from ghostsweep.spec import Record, every_field, fragment, parts_of, shape_of
 from ghostsweep.spec.code import Code
 from ghostsweep.store import columns, files, tables
@@ -77,10 +79,14 @@ def show(run_id: str, *, out: str | Path = "results", rerun: bool = False) -> Sh
         raise UsageError(f"run id: found {run_id!r}; allowed: up to 16 of the digits 0-9 and a-f")
     places: dict[str, list[Path]] = {}
     folders = [Path(out) / name for name in tables.results(out)]
+    broken = list[str]()
     for folder in folders:
-        for each in tables.stored_ids(folder):
-            if each.startswith(run_id):
-                places.setdefault(each, []).append(folder)
+        with finding.apart(folder, broken):
+            for each in tables.stored_ids(folder):
+                if each.startswith(run_id):
+                    places.setdefault(each, []).append(folder)
+    if broken:
+        warnings.warn("; ".join(broken), stacklevel=2)
     if len(places) != 1:
         where, ids = f"the {len(folders)} sweeps below {out}", sorted(places)
         if not ids:

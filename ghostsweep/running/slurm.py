@@ -149,7 +149,7 @@ def _missing(sweep: Sweep, folder: Path, shards: int | None) -> tuple[list[int],
         raise UsageError(f"{folder}: a run is at work there ({holder}); submit when it has ended")
     whole = Plan.of(sweep)
     n = n_shards(whole, shards)
-    left = ledger.work(whole, tables.stored(folder)).left
+    left = ledger.work(whole, tables.stored(folder, asked=ledger.asked(whole.sweep))).left
     shard_of = pd.Series(plan.shards(whole, n), whole.runs["run_id"])
     missing: list[int] = np.unique(shard_of[left.runs["run_id"]]).tolist()
     return [i for i in missing if not locks.is_locked(shard_folder(folder, Shard(i + 1, n)))], n

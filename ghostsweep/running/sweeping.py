@@ -5,7 +5,7 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from ghostsweep import plan
 from ghostsweep.errors import TrainingError, UsageError
-from ghostsweep.machine import resources
+from ghostsweep.machine import resources, signals
 from ghostsweep.plan import Plan, Shard, groups
 from ghostsweep.running import finding, ledger, sessions
 from ghostsweep.running.ledger import Status
@@ -65,11 +65,11 @@ def run(
     the folder; they train `shards` shares, by default one for each minute that a core takes, while this call waits.
 
     Killed at any moment, the same call goes on with the chunk in work from its last checkpoint, at most
-    `checkpoint_seconds` old, to the same tables. Ctrl-C and SIGTERM write one and raise KeyboardInterrupt(signal), a
-    second one at once. Raises UsageError for a bad sweep, before anything is compiled, where another process is at
-    work in the folder, where memory is too small for a single run, and, after all is stored, where a user's function
-    that tells outcomes fails; TrainingError, after all else is stored,
-    where chunks failed or workers were lost again and again.
+    `checkpoint_seconds` old, to the same tables. SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGQUIT write one and raise
+    KeyboardInterrupt(signal), a second one at once. Raises UsageError for a bad sweep, before anything is compiled,
+    where another process is at work in the folder, where memory is too small for a single run, and, after all is
+    stored, where a user's function that tells outcomes fails; TrainingError, after all else is stored, where chunks
+    failed or workers were lost again and again.
     """
     if not isinstance(sweep, Sweep):
         sweep = load(finding.find(sweep, sweeps), quick=quick)
@@ -102,10 +102,9 @@ def run(
                     sessions.merge(planned, held)
                 raise
             sessions.merge(planned, held)
-        _tidy(folder)
-        result = tables.read(sweep.name, out)
-        _check(result)
-        return result
+        found, planned = _look(whole, folder)
+        _refuse_lost(folder, set(planned.left.runs["run_id"]), planned)
+        return _complete(planned, held, found)
 
 
 def _open(folder: Path) -> None:
@@ -117,9 +116,18 @@ def _open(folder: Path) -> None:
 
 def _look(whole: Plan, folder: Path) -> tuple[Stored, Plan]:
     """What a folder that is held has of a sweep, and the runs wanted so far, with what is left of them."""
-    found = tables.verified(folder, tables.stored(folder, mend=True))
+    found = tables.verified(folder, tables.stored(folder, mend=True, asked=ledger.asked(whole.sweep)))
     ledger.refuse_others(whole.sweep, found.manifest.about, folder)
     return found, ledger.work(whole, found)
+
+
+def _refuse_lost(folder: Path, trained: Collection[str], planned: Plan) -> None:
+    """Raise TrainingError where runs that were trained are left all the same, whatever the cause may be."""
+    if lost := int(planned.left.runs["run_id"].isin(trained).sum()):
+        raise TrainingError(
+            f"{folder}: {lost:,} of {len(planned.runs):,} runs were trained and are not among the results that count; "
+            "the same command trains them again"
+        )
 
 
 def _complete(planned: Plan, held: Held, found: Stored) -> tables.Tables:
@@ -127,7 +135,7 @@ def _complete(planned: Plan, held: Held, found: Stored) -> tables.Tables:
     is_current = tables.is_merged(found, planned.runs["run_id"]) and declared.is_judged(found.runs)
     if not is_current or ledger.changes(planned.sweep, found.manifest.about):
         sessions.merge(planned, held, found)
-        found = tables.stored(held.folder)
+        found = tables.stored(held.folder, asked=ledger.asked(planned.sweep))
     _tidy(held.folder)
     result = tables.as_read(held.folder, found)
     _check(result)
@@ -187,7 +195,7 @@ def _run_shard(
     """
     whole = Plan.of(sweep)
     with locks.locked(folder, shared=True) as held:
-        _train_share(whole, folder, shard, options, progress, standing)
+        trained = _train_share(whole, folder, shard, options, progress, standing)
         held.check()
     result: tables.Tables | None = None
     with contextlib.suppress(UsageError), locks.locked(folder, doing=locks.MERGING) as held:
@@ -195,10 +203,11 @@ def _run_shard(
         found, planned = _look(whole, folder)
         result = tables.as_read(folder, found) if planned.is_left.any() else _complete(planned, held, found)
     if result is None:
-        found = tables.stored(folder)
+        found = tables.stored(folder, asked=ledger.asked(sweep))
         planned, result = ledger.work(whole, found), tables.as_read(folder, found)
     if standing is not None:
         standing(Status.of(planned, result.meta))
+    _refuse_lost(folder, trained, planned)
     return result
 
 
@@ -214,9 +223,10 @@ def _train_share(
     options: Options,
     progress: Callable[[Progress], None] | None = None,
     standing: Callable[[Status], None] | None = None,
-) -> None:
+) -> set[str]:
+    """Train what is left of one share into parts of a folder; return the ids of these runs."""
     files.refuse_links(folder)
-    held = locks.hold(folder)
+    held, trained = locks.hold(folder), set[str]()
     with locks.locked(shard_folder(folder, shard)):
         own = shard.runs(whole)
         for turn in range(_rounds(whole.sweep)):
@@ -227,6 +237,8 @@ def _train_share(
             if not planned.is_left.any():
                 break
             sessions.train(planned, held, found, options, progress)
+            trained |= {*planned.left.runs["run_id"]}
+    return trained
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
@@ -254,7 +266,7 @@ def _train_elsewhere(
     resources.check_executor(executor)
     waiting, at_work, failures = np.unique(shard_of).tolist(), dict[int, Any](), dict[int, str]()
     tries, began, is_done = np.zeros(n, int), time.perf_counter(), np.zeros(n, bool)
-    with sessions.interruptible() as check:
+    with signals.interruptible() as check, contextlib.ExitStack() as pools:
         try:
             while waiting or at_work:
                 while waiting:
@@ -262,6 +274,7 @@ def _train_elsewhere(
                     tries[number] += 1
                     try:
                         share = Shard(number + 1, n)
+                        executor = pools.enter_context(resources.unbroken(executor))
                         at_work[number] = executor.submit(train_shard, whole.sweep, elsewhere, share, options)
                     except Exception as error:  # it takes no more work, in its own words
                         failures[number] = _line(error)

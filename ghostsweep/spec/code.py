@@ -5,8 +5,10 @@ version is the declared one or a digest of the file's text, blank lines and line
 its functions reach (`models.reach`): runs of an edited file are never mixed with those of the old one.
 """
 
+import importlib.machinery
 import importlib.util
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ MAX_BYTES = 1_000_000
 """Size of such a file."""
 _LOADED: dict[tuple[str, str], Executed] = {}
 """By path and digest of what was executed."""
+TOLD: list[Callable[[str], object]] = []
+"""Called with each file that is not beside its sweep, in or below the current folder, before it is executed."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ class Code:
         """What its text is executed as, once a process, and again where files that it read have changed."""
         found = _LOADED.get((self.path, self.digest))
         if found is None or not found.is_current():
+            for tell in () if self._is_here() else TOLD:
+                tell(self.path)
             try:
                 found = execute(f"ghostsweep_own_{self.digest}", self.path, self.text, self.modules)
             except KeyboardInterrupt:
@@ -120,6 +126,12 @@ class Code:
                 raise told(error, self.path) from None
             _LOADED[self.path, self.digest] = found
         return found
+
+    def _is_here(self) -> bool:
+        """Whether it is a file beside a sweep, in or below the current folder."""
+        path = Path(self.path)
+        is_file = self.reference.partition(":")[0].endswith(".py") and path.is_file()  # not a text as it was stored
+        return is_file and path.resolve().is_relative_to(Path.cwd())
 
     def _wrong(self, said: str) -> UsageError:
         return UsageError(f"{self.path}: {self.kind} {said}")
@@ -141,25 +153,38 @@ def here(reference: str) -> Path:
     return sweeps if not (Path.cwd() / file).exists() and (sweeps / file).exists() else Path.cwd()
 
 
+def located(module: str) -> Path | None:
+    """The file of a module that Python would import by this name, found without importing what it is in."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first) if first else None
+        for name in rest:
+            places = spec and spec.submodule_search_locations
+            spec = importlib.machinery.PathFinder.find_spec(name, list(places)) if places else None
+    except (ImportError, ValueError, AttributeError, OSError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+
+
 def read(kind: str, reference: str, folder: Path) -> Code:
     """Read what a sweep file in `folder` names, without executing it. Raises UsageError where that fails."""
     place, _, attribute = reference.partition(":")
     if place.endswith(".py"):
         path = folder / place
     else:
-        try:
-            spec = importlib.util.find_spec(place)
-        except (ImportError, ValueError, AttributeError):
-            spec = None
-        if spec is None or not spec.origin or not attribute:
+        found = located(place)
+        if found is None or not attribute:
             raise UsageError(
                 f"{kind}: found {reference!r}; allowed: FILE.py or FILE.py:NAME beside the sweep file, or "
                 "PACKAGE.MODULE:NAME that Python can import"
             )
-        path = Path(spec.origin)
+        path = found
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path}: found {path.stat().st_size} bytes; allowed: at most {MAX_BYTES}")
+        about = path.stat()  # first, since opening a pipe would wait for its other end
+        if not stat.S_ISREG(about.st_mode):
+            raise UsageError(f"{path}: cannot be read: no plain file; allowed: a file of Python")
+        if about.st_size > MAX_BYTES:
+            raise UsageError(f"{path}: found {about.st_size} bytes; allowed: at most {MAX_BYTES}")
         text = path.read_bytes().decode()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Sequence, Set
@@ -34,6 +35,8 @@ MAX_BYTES = 64_000_000
 """Size of a sweep file: axes of a million values written out are a third of it."""
 RESERVED = ("all", "companion", *(f"fig{number}" for number in range(1, 9)))
 """What `plot` takes beside names of sweeps."""
+DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""")
+"""Where a key of very many parts begins."""
 MAX_CROSSED = 100_000
 """Combinations of values of fields that depend on each other, which are checked one by one."""
 
@@ -70,6 +73,9 @@ def loads(
     execute: bool = True,
 ) -> Sweep:
     """Read a sweep from TOML text, files that it names from `folder`; see `load`."""
+    if DOTTED.search(text):  # whose tables in tables take memory by the square of their number
+        said = "keys: found one of more than 100 parts with dots between; allowed: those of a sweep file"
+        raise UsageError(visible(f"{source}: {said}"))
     problems = Problems(source, text)
     if not name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in name):
         problems.say("file name", f"found {name}; allowed: letters, digits, _ and -")

@@ -177,6 +177,9 @@ class Run:
         100 where a field is a whole number. Raises UsageError as `Run` does.
         """
         values = {str(name): value for name, value in row.items() if not is_null(value)}
+        for name in code.KINDS:  # tables of others may say anything, and name files of this folder
+            if code.is_reference(values.get(name)):
+                raise UsageError(f"{name}: found {values[name]!r}; allowed in a table: a name that runs have")
         fields = fields_of([values])
         return cls(**{name: _as_given(fields[name], value) for name, value in values.items() if name in fields})
 

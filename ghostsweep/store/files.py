@@ -16,6 +16,7 @@ import socket
 import stat
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,9 +24,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ghostsweep.errors import UsageError
+from ghostsweep.machine import resources, signals
 
 FOREIGN_SECONDS = 86_400
 """Age at which a temporary file of another machine counts as left behind."""
+CHECKED_BYTES = 50_000_000
+"""Size from which on what is read is held against the memory that is free."""
 SEAL = re.compile(rb"sha256 [0-9a-f]{64}\Z")
 """The archive comment of a sealed .npz: the digest of all bytes before it."""
 SEAL_BYTES = 71
@@ -43,6 +47,7 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     before; links are replaced, not followed.
     """
     temporary = path.with_name(f".{path.name}.{threading.get_ident()}{_mark(os.getpid())}")
+    signals.temporary.add(str(temporary))
     try:
         with contextlib.suppress(FileExistsError):
             path.parent.mkdir()  # not its parents: a result folder that is gone is not made anew by who writes in it
@@ -58,6 +63,7 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        signals.temporary.discard(str(temporary))
 
 
 def flush_folder(folder: Path) -> None:
@@ -81,6 +87,9 @@ def read(path: Path) -> bytes:
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe would never end
             raise Damaged(f"{path}: is no file")
+        size = os.fstat(descriptor).st_size
+        if size > CHECKED_BYTES:
+            resources.require(size, f"{path}: found {size:,} bytes")
         try:
             return file.read()
         except OSError as error:
@@ -153,9 +162,13 @@ def unpacked(data: bytes, path: Path, *names: str, sha256: str = "", sealed: boo
     ):
         raise Damaged(f"{path}: not the bytes that were written")
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > CHECKED_BYTES:
+            resources.require(size, f"{path}: found {size:,} bytes, unpacked")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names or arrays.files}
-    except MemoryError:
+    except (MemoryError, UsageError):
         raise
     except Exception as error:  # damage comes out as anything, down to errors of Python's tokenizer
         raise Damaged(f"{path}: not readable: {type(error).__name__}: {error}") from error

@@ -30,6 +30,12 @@ OWN = re.compile(r"(parts|ends|snapshots)/[0-9a-z_.-]+\.npz|sessions/[\w.-]+\.js
 """Files that this program makes and may delete once a manifest has let go of them."""
 
 
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "title": str, "spec": str, "spec_sha256": str, "engine_version": (str, int), "ghostsweep": str,
+    "git_commit": str, "code": dict, "identities": dict, "sessions": list, "record": dict, "fit": dict,
+    "counts": dict, "dtype": list, "refine": (dict, type(None)),
+}  # fmt: skip
+"""What meta.json says of where tables come from, where it says it, and how."""
 _WAITING = re.compile(r"\.[0-9a-f]{16}\.(unplanned_)?(runs|curves)\.parquet")
 
 
@@ -114,6 +120,11 @@ def parsed(found: dict[str, Any], path: Path) -> Manifest:
         raise Damaged(f"{path}: not readable: {type(error).__name__}: {error}") from error
     if bad := [name for name in (*entries, *discard) if name not in TABLES.values() and not OWN.fullmatch(name)]:
         raise Damaged(f"{path}: names {bad[0]!r}, which is no file of a result folder")
+    if bad := [key for key, kind in KINDS.items() if key in found and not isinstance(found[key], kind)]:
+        raise Damaged(f"{path}: {bad[0]}: found a {type(found[bad[0]]).__name__}")
+    inner = [*found.get("code", {}).values(), *found.get("sessions", [])]
+    if not all(isinstance(each, dict) for each in inner):
+        raise Damaged(f"{path}: code or sessions: found what tells of none")
     return Manifest(generation, entries, discard, found)
 
 

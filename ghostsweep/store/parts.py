@@ -6,7 +6,6 @@ with those of another training. Any number of processes may add parts to a folde
 
 import hashlib
 import json
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ class Part(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """Of two trainings of one run the later counts: by the manifest it began from, then by when it ended."""
+        """Of two trainings of one run the later counts: by the manifest it began from, then by a count, no clock."""
         return self.about["generation"], self.about["written"], self.name
 
 
@@ -52,15 +51,19 @@ def write(
     *,
     ends: tuple[Iterable[str], Mapping[str, np.ndarray]] = ((), {}),
     snapshots: Mapping[str, Mapping[str, np.ndarray]] | None = None,
-    generation: int = 0,
+    order: tuple[int, int] | None = None,
     session: str = "",
 ) -> str:
     """Store what a chunk left, in the place of an earlier training of the same chunk; return the part's name.
 
     ends: runs, and what later phases begin from of each, by name along the first axis. snapshots: by run id, `epochs`
-    (S,) and parameters by name, (S, ...). generation: of the manifest when training began.
+    (S,) and parameters by name, (S, ...). order: as `following` gave it when training began; None: as it
+    does now.
     """
-    about = {"generation": generation, "written": time.time_ns(), "session": session, "engine_version": ENGINE_VERSION}
+    if order is None:
+        order = following(read(folder, name)[0].about for name in waiting(folder))
+    generation, count = order
+    about = {"generation": generation, "written": count, "session": session, "engine_version": ENGINE_VERSION}
     arrays = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
     arrays |= {"runs": _stream(with_outcomes(from_runs(runs))), "curves": _stream(from_frame(curves, CURVES))}
     arrays |= {"ends_runs": np.array(list(ends[0]), "U16")} | {f"ends/{name}": a for name, a in ends[1].items()}
@@ -69,6 +72,15 @@ def write(
     name = f"{FOLDER}/{chunk_name(runs['run_id'])}.npz"
     files.write_arrays(folder / name, arrays, compressed=False)
     return name
+
+
+def following(waiting: Iterable[Mapping[str, Any]], generation: int = 0) -> tuple[int, int]:
+    """The order of what is trained from now on, after all that waits, of which `about` is given.
+
+    generation: of the folder's manifest.
+    """
+    seen = [{"generation": generation, "written": 0}, *waiting]
+    return max(about["generation"] for about in seen), 1 + max(about["written"] for about in seen)
 
 
 def read(folder: Path, name: str) -> tuple[Part, pa.Table, pa.Table]:

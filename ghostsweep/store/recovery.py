@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ghostsweep.errors import UsageError
 from ghostsweep.machine import resources
 from ghostsweep.store import files, manifest
 from ghostsweep.store.columns import CURVES, conformed, conformed_runs
@@ -107,11 +106,7 @@ def decoded(data: bytes, path: Path, entry: Entry, *, verify: bool = False) -> p
         rows = file.metadata.num_rows
         if rows != entry.rows:
             raise Damaged(f"{path}: has {rows} rows instead of {entry.rows}")
-        if (needed := rows * file.metadata.num_columns * CELL_BYTES) > (free := resources.free_bytes()):
-            raise UsageError(
-                f"{path}: found {rows} rows; allowed: what fits in the {free / 1e9:.3g} GB of memory free, "
-                f"not {needed / 1e9:.3g}"
-            )
+        resources.require(rows * file.metadata.num_columns * CELL_BYTES, f"{path}: found {rows} rows")
         table = file.read()
         if len(table) != rows:
             raise Damaged(f"{path}: has {len(table)} rows instead of {rows}")

@@ -26,8 +26,9 @@ import pyarrow.compute as pc
 from ghostsweep.errors import UsageError
 from ghostsweep.spec import Record
 from ghostsweep.store import files, manifest, parts, recovery
-from ghostsweep.store.columns import CURVES, RESULT_NAMES, RESULTS, Column, all_columns, empty, frame, together
+from ghostsweep.store.columns import CURVES, RESULT_NAMES, RESULTS, Column, all_columns, empty, frame
 from ghostsweep.store.files import Damaged
+from ghostsweep.store.gathered import Asked, Gathered
 from ghostsweep.store.manifest import Changed, Manifest
 from ghostsweep.store.parts import Part
 
@@ -55,10 +56,6 @@ class Tables:
         return read_snapshots(self.folder, run_id)
 
 
-TOGETHER = 256
-"""Tables that wait to be put into one."""
-
-
 class Place(NamedTuple):
     """Where the end or the snapshots of a run are: a file that the manifest names, or a part."""
 
@@ -67,7 +64,7 @@ class Place(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """All that a result folder holds, each run once: of two trainings the later one, whole."""
+    """All that a result folder holds, each run once and whole: of two trainings one that is asked for, or the later."""
 
     manifest: Manifest
     runs: pa.Table
@@ -106,15 +103,16 @@ def consistent(folder: Path, look: Callable[[Manifest], Any]) -> Any:
         time.sleep(0.01)
 
 
-def stored(folder: Path, *, unplanned: bool = True, mend: bool = False) -> Stored:
+def stored(folder: Path, *, unplanned: bool = True, mend: bool = False, asked: Asked | None = None) -> Stored:
     """All finished runs in a result folder and their curves; empty tables if there are none.
 
-    Without `unplanned`, runs that an earlier version of the sweep had are left out. Damaged files are named in a
-    warning, and their runs count as missing; with `mend`, for who holds the folder, they are set aside. What cannot
-    be read for another reason raises OSError or MemoryError: it is not called absent.
+    Of two trainings of a run one that has all that is `asked` for counts, else the later one. Without `unplanned`, runs
+    that an earlier version of the sweep had are left out. Damaged files are named in a warning, and their runs count as
+    missing; with `mend`, for who holds the folder, they are set aside. What cannot be read for another reason raises
+    OSError or MemoryError: it is not called absent.
     """
     told, lost = list[str](), list[str]()
-    found: Stored = consistent(folder, functools.partial(_look, folder, unplanned, mend, told, lost))
+    found: Stored = consistent(folder, functools.partial(_look, folder, unplanned, mend, asked, told, lost))
     if told:
         warnings.warn("; ".join(dict.fromkeys(told)) + "; these runs count as missing", stacklevel=2)
     return found._replace(manifest=_forget(folder, found.manifest, lost)) if mend else found
@@ -128,8 +126,16 @@ def _forget(folder: Path, current: Manifest, lost: list[str]) -> Manifest:
     return manifest.write(folder, replace(current, files=kept))
 
 
-def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], lost: list[str], current: Manifest) -> Stored:
-    gathered, found = _Gathered(), list[tuple[Part, int]]()
+def _look(
+    folder: Path,
+    unplanned: bool,
+    mend: bool,
+    asked: Asked | None,
+    told: list[str],
+    lost: list[str],
+    current: Manifest,
+) -> Stored:
+    gathered, found = Gathered(), list[tuple[Part, int]]()
     own: tuple[pa.Table, pa.Table] | None = None
     told.clear()
     lost.clear()
@@ -160,70 +166,19 @@ def _look(folder: Path, unplanned: bool, mend: bool, told: list[str], lost: list
     arrays = {name: e for name, e in current.files.items() if e.runs and manifest.is_there(folder, current, name)}
     ends = {run: Place(name) for name, e in arrays.items() if e.holds == "ends" for run in e.runs}
     kept = {run: Place(name, e.epochs) for name, e in arrays.items() if e.holds == "snapshots" for run in e.runs}
-    for part, _ in found:
-        for run in part.runs:
+    runs, curves, source_of = gathered.joined(order, asked)
+    for part, source in found:
+        own_runs = {run for run in part.runs if source_of(run) == source}
+        for run in own_runs:
             ends.pop(run, None)
             kept.pop(run, None)
-        ends |= dict.fromkeys(part.ends, Place(part.name))
-        kept |= {run: Place(part.name, epochs) for run, epochs in part.snapshots.items()}
-    both = gathered.joined(order)
+        ends |= {run: Place(part.name) for run in part.ends if run in own_runs}
+        kept |= {run: Place(part.name, epochs) for run, epochs in part.snapshots.items() if run in own_runs}
     if not current.of("unplanned_runs"):
-        own = both
+        own = runs, curves
     elif found:
         own = None
-    return Stored(current, *both, tuple(part for part, _ in found), ends, kept, own)
-
-
-class _Gathered:
-    """Runs and curves of many sources, each run whole from the last one that has it."""
-
-    def __init__(self) -> None:
-        # The newest sources are in the first list; each table of another one was put together from TOGETHER of the
-        # list before, so that a row is copied as often as there are lists, however many sources there are.
-        self.levels: list[list[tuple[pa.Table, pa.Table]]] = [[]]
-        self.lengths = list[tuple[int, int]]()
-
-    @property
-    def sources(self) -> int:
-        """How many there are."""
-        return len(self.lengths)
-
-    def add(self, runs: pa.Table, curves: pa.Table) -> int:
-        """Add a source; return its number. Many small tables are put into one now and then, since each takes memory."""
-        self.levels[0].append((runs, curves))
-        self.lengths.append((len(runs), len(curves)))
-        level = 0
-        while len(self.levels[level]) == TOGETHER:
-            if level + 1 == len(self.levels):
-                self.levels.append([])
-            runs, curves = _concatenated(self.levels[level])
-            self.levels[level + 1].append((runs.combine_chunks(), curves.combine_chunks()))
-            self.levels[level] = []
-            level += 1
-        return len(self.lengths) - 1
-
-    def joined(self, order: list[int]) -> tuple[pa.Table, pa.Table]:
-        """Both tables, sources in the `order` given, no row of a run's curve from another source than its own."""
-        if not order:
-            return empty(all_columns()), empty(CURVES)
-        runs, curves = _concatenated([pair for level in reversed(self.levels) for pair in level])
-        if len(order) == 1:
-            return runs, curves
-        rank = np.empty(len(order), int)
-        rank[order] = np.arange(len(order))
-        of_runs, of_curves = (np.repeat(rank, [length[i] for length in self.lengths]) for i in (0, 1))
-        rows = of_runs.argsort(kind="stable")
-        ids, of_runs = runs["run_id"].to_pandas().astype(object).iloc[rows], of_runs[rows]
-        last = ~ids.duplicated(keep="last").to_numpy()
-        owner = pd.Series(of_runs[last], ids[last])
-        own = owner.reindex(curves["run_id"].to_pandas().astype(object)).to_numpy() == of_curves
-        kept = of_curves.argsort(kind="stable")
-        return runs.take(rows[last]), curves.take(kept[own[kept]])
-
-
-def _concatenated(pairs: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
-    """Tables of runs as one, and those of their curves."""
-    return together([runs for runs, _ in pairs]), pa.concat_tables([curves for _, curves in pairs])
+    return Stored(current, runs, curves, tuple(part for part, _ in found), ends, kept, own)
 
 
 def _pair(
@@ -292,8 +247,15 @@ def has_runs(folder: Path) -> bool:
 
 
 def results(root: str | Path) -> list[str]:
-    """Names of the folders below `root` that hold results."""
-    return [name for name in files.listed(Path(root)) if has_runs(Path(root) / name)]
+    """Names of the folders below `root` that hold results; of those that may not be looked into too, for who reads."""
+
+    def holds(folder: Path) -> bool:
+        try:
+            return has_runs(folder)
+        except OSError:
+            return True
+
+    return [name for name in files.listed(Path(root)) if holds(Path(root) / name)]
 
 
 def stored_ids(folder: Path) -> list[str]:
@@ -347,7 +309,7 @@ def every_snapshot(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 
 def _snapshots(folder: Path, pick: Callable[[dict[str, Place]], list[str]]) -> dict[str, dict[str, np.ndarray]]:
     def look(current: Manifest) -> dict[str, dict[str, np.ndarray]]:
-        kept = _look(folder, True, False, [], [], current).snapshots
+        kept = _look(folder, True, False, None, [], [], current).snapshots
         return {run: arrays_at(folder, current, kept[run], f"snapshots/{run}/") for run in pick(kept)}
 
     try:

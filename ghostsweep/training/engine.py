@@ -63,13 +63,13 @@ class Spent:
 class Store:
     """Where chunks go, and what has come there: runs stored, and what they took.
 
-    generation: of the folder's manifest when training began. session: who trains. check: raises OSError where the
-    folder is no longer the one that was locked.
+    order: of what is stored, as `parts.following` gave it when training began. session: who trains. check: raises
+    OSError where the folder is no longer the one that was locked.
     """
 
     folder: Path
     ends: Ends
-    generation: int = 0
+    order: tuple[int, int] | None = None
     session: str = ""
     check: Callable[[], None] = lambda: None
     runs: int = 0
@@ -236,7 +236,7 @@ def train_and_store(
         trained.curves,
         ends=(run_ids[needed], trained.ends),
         snapshots=trained.snapshots,
-        generation=store.generation,
+        order=store.order,
         session=store.session,
     )
     store.ends.add(name, run_ids[needed])

@@ -15,7 +15,7 @@ import ghostsweep
 from ghostsweep import cli, plan
 from ghostsweep.plan import expanding, programs
 from ghostsweep.spec import loads
-from ghostsweep.store import ends, files, tables
+from ghostsweep.store import ends, files, gathered, tables
 from ghostsweep.training import engine
 
 RUN_BYTES = 8192
@@ -199,18 +199,19 @@ def test_who_goes_on_from_whom_is_asked_once_and_not_by_each_chunk(
 
 
 def test_rows_of_many_parts_are_copied_a_few_times_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    copied, original = [], tables.together
+    copied, original = [], gathered.together
 
     def spy(found: list[pa.Table]) -> pa.Table:
         copied.append(sum(map(len, found)))
         return original(found)
 
-    monkeypatch.setattr(tables, "together", spy)
-    monkeypatch.setattr(tables, "TOGETHER", 4)
-    gathered, n = tables._Gathered(), 4**4
+    monkeypatch.setattr(gathered, "together", spy)
+    monkeypatch.setattr(gathered, "TOGETHER", 4)
+    every, n = gathered.Gathered(), 4**4
     for i in range(n):
-        gathered.add(pa.table({"run_id": [f"{i:016x}"]}), pa.table({"run_id": [f"{i:016x}"] * 2, "epoch": [0, 1]}))
-    runs, curves = gathered.joined([*range(n)][::-1])
+        every.add(pa.table({"run_id": [f"{i:016x}"]}), pa.table({"run_id": [f"{i:016x}"] * 2, "epoch": [0, 1]}))
+    runs, curves, source_of = every.joined([*range(n)][::-1])
+    assert all(source_of(f"{i:016x}") == i for i in range(n))
     assert sum(copied) == n * (4 + 1)
     assert runs["run_id"].to_pylist() == [f"{i:016x}" for i in reversed(range(n))]
     assert curves["run_id"].to_pylist() == [f"{i:016x}" for i in reversed(range(n)) for _ in range(2)]
