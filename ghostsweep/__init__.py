@@ -85,20 +85,15 @@ _ROOMS = {
     "ghostsweep.front.ghosts": ("ghosts",),
     "ghostsweep.front.history": ("History", "Simulated", "simulate", "train_one"),
     "ghostsweep.front.results": ("Tables",),
-    "ghostsweep.front.verbs": (
-        "analyze", "band_plot", "compare_scaling", "critical_lr", "fit_power_law", "learnable_band", "list_sweeps",
-        "load", "local_exponent", "outcomes", "phase_diagram", "plot", "read", "reduce", "run", "scaling_plot",
-        "status",
-    ),
     "ghostsweep.paper.reproduction": ("reproduce",),
     "ghostsweep.reporting": ("report",),
     "ghostsweep.running.showing": ("show",),
     "ghostsweep.spec": ("Run", "Sweep", "sweep"),
-}  # fmt: skip
-"""Where the names are. Each is imported when it is first asked for: training needs JAX, drawing Matplotlib."""
+}
+"""Where the names outside `front.verbs` are. Each is imported on first use: training needs JAX, drawing Matplotlib."""
 _MODULES = ("analysis", "declare", "dynamics", "figures", "theory")
 """Rooms that are for users too."""
-_WHERE = {name: room for room, names in _ROOMS.items() for name in names}
+_WHERE = dict.fromkeys(__all__, "ghostsweep.front.verbs") | {n: room for room, names in _ROOMS.items() for n in names}
 
 
 def __getattr__(name: str) -> _Any:

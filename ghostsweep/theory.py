@@ -99,17 +99,6 @@ def epochs_to_descend(start: ArrayLike, eta: ArrayLike) -> Array:
     return 0.4 * (_array(start) ** 2.5 - 1.0) / _array(eta)
 
 
-def learnable_rates(timescale: ArrayLike, start: ArrayLike, epochs: ArrayLike) -> tuple[Array, Array]:
-    """The band (low, high) of learning rates that reach the optimum in time and are never trapped [derived].
-
-    low: `epochs_to_descend(start, eta)` equals `epochs`; high: `critical_lr`. The band is empty
-    where low >= high. start is s0 >= 1 in units of r*.
-    """
-    timescale = _array(timescale)
-    low = epochs_to_descend(start, eta(1.0, timescale)) / _array(epochs)
-    return low, np.broadcast_to(critical_lr(timescale), low.shape).copy()
-
-
 class DiscreteTheory(NamedTuple):
     """What `discrete_theory` finds; arrays shaped like the timescale, in the units of the closed forms."""
 
@@ -201,31 +190,6 @@ def simulated_gradient(
 # zone at the critical rate, the distance to it divided by the gradient there.
 
 TOYS = ("slow_point", "limit_cycle")
-
-
-def toy_loss(kind: str, r: ArrayLike, delay: float, response: float) -> Array:
-    """Loss of a toy model at r, of a delay and a response of these lengths; shaped like r.
-
-    Of a slow point 1/time^2, of a limit cycle a frequency, 1/time. Raises UsageError for another kind.
-    """
-    r = _array(r)
-    if _toy(kind) == "slow_point":
-        on = np.pi / 2 / np.sqrt(np.where(r > 0, r, np.nan))
-        loss = np.where(on < delay, 1 - on / delay, np.minimum((on - delay) / response, 1))
-        return np.where(r > 0, loss, 1.0)
-    early, right, whole = np.zeros(r.shape), np.zeros(r.shape), delay + response
-    period = 1 / np.maximum(np.abs(r), np.finfo(float).tiny)
-    for cycle in range(int(np.ceil(np.abs(r).max() * whole)) + 1):
-        on = (cycle + np.where(r > 0, 0.5, 0.0)) * period
-        off = on + period / 2
-        early = early + np.clip(np.minimum(off, delay) - on, 0, None)
-        right = right + np.clip(np.minimum(off, whole) - np.maximum(on, delay), 0, None)
-    return np.asarray(np.where(r == 0, 1.0, early / delay + 1 - right / response))
-
-
-def toy_optimum(kind: str, delay: float) -> float:
-    """The r whose output switches on as the delay ends."""
-    return float(optimum(delay)) if _toy(kind) == "slow_point" else 1 / (2 * delay)
 
 
 def toy_critical_lr(kind: str, delay: float, response: float) -> float:

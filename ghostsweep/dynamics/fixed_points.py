@@ -186,22 +186,3 @@ def fixed_points_of_all(
         points = _points(_Stack(m[rows], n[rows], b[rows]), grid, tolerance)
         parts.append(points.assign(snapshot=points["snapshot"] + first))
     return pd.concat(parts, ignore_index=True)
-
-
-def fixed_points_over_training(
-    snapshots: Mapping[str, np.ndarray],
-    *,
-    span: tuple[float, float] = SPAN,
-    n_points: int = N_POINTS,
-    tolerance: float = TOLERANCE,
-) -> pd.DataFrame:
-    """The number of fixed points at every stored epoch of a rank-one network: epoch, n_fixed_points, S rows.
-
-    snapshots: epochs (S,) and m, n, b (S, N), as `Tables.snapshots` returns them. Where the number never changes
-    up to the epoch of learning, no bifurcation precedes learning (paper, Fig. 3). Raises UsageError as
-    `count_fixed_points` does, and without epochs.
-    """
-    if "epochs" not in snapshots:
-        raise UsageError(f"snapshots: found {', '.join(sorted(snapshots)) or 'nothing'}; allowed: epochs, m, n and b")
-    counts = count_fixed_points(snapshots, span=span, n_points=n_points, tolerance=tolerance)
-    return pd.DataFrame({"epoch": np.asarray(snapshots["epochs"], np.int64), "n_fixed_points": counts})

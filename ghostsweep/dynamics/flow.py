@@ -21,14 +21,15 @@ from scipy.special import expit
 
 from ghostsweep.dynamics.programs import TAU, Array, Networks, closed_form
 from ghostsweep.errors import UsageError
+from ghostsweep.models.rank_one import THRESHOLD as THRESHOLD
+from ghostsweep.tasks.cues import CUT
 
 if TYPE_CHECKING:
     from ghostsweep.dynamics.steps import StepFlow
 
 Params = Mapping[str, np.ndarray]
 
-THRESHOLD = 1.0  # rank-one networks are read as sigmoid(c (kappa - 1))
-DCDT_CUT, BINARY_CUT = 0.33, 0.5  # where the output is cut into answers
+DCDT_CUT, BINARY_CUT = CUT["dcdt"], CUT["dmts"]  # where the output is cut into answers
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ghostsweep.declare import is_null
+from ghostsweep.declare.field import is_null, steps
 from ghostsweep.dynamics.flow import Params, flow_of, singular_basis
 from ghostsweep.dynamics.flow_map import flow_map_points
 from ghostsweep.dynamics.ghosts import ghosts
@@ -15,12 +15,7 @@ from ghostsweep.dynamics.programs import Array
 from ghostsweep.dynamics.slow_points import SlowPoints, slow_points
 from ghostsweep.dynamics.trajectories import trajectories
 from ghostsweep.errors import UsageError
-
-CUES: dict[str, tuple[tuple[int, ...], ...]] = {
-    "dcdt": ((1,), (-1,)),
-    "dmts": ((1, 1), (-1, -1), (-1, 1), (1, -1)),
-}
-"""The cues of each kind of trial, in order."""
+from ghostsweep.tasks.cues import CUES
 
 
 @dataclass(frozen=True)
@@ -53,10 +48,7 @@ def cue_inputs(run: Mapping[str, Any]) -> Array:
     task = run.get("task")
     if task not in CUES:
         raise UsageError(f"task: found {task!r}; allowed: {', '.join(map(repr, CUES))}")
-    # Whole steps only, with 0.3 / 0.1 being 3: as in training.
-    cue, delay, reaction = (
-        int(run[f"{part}_ms"] / run["dt_ms"] * (1 + 1e-9)) for part in ("input", "delay", "reaction")
-    )
+    cue, delay, reaction = (steps(run[f"{part}_ms"], run["dt_ms"]) for part in ("input", "delay", "reaction"))
     cues = np.array(CUES[task], np.float64).T
     inputs = np.zeros((len(cues) * cue + delay + reaction, cues.shape[1]))
     for start, values in zip((0, cue + delay), cues, strict=False):

@@ -1,7 +1,7 @@
 """Loss against learning rate at several epochs, mean and sem over seeds: a figure of any sweep, panels of others."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,15 +12,7 @@ from matplotlib.lines import Line2D
 from ghostsweep import analysis
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import framing, naming, style
-
-
-class Tables(Protocol):
-    """The finished tables of one sweep."""
-
-    @property
-    def runs(self) -> pd.DataFrame: ...
-    @property
-    def curves(self) -> pd.DataFrame: ...
+from ghostsweep.store.tables import Tables
 
 
 def loss_against_learning_rate(

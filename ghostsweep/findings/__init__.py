@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ghostsweep.errors import UsageError
 from ghostsweep.findings import activation, companion, cues, reduction
-from ghostsweep.findings.evidence import Evidence
+from ghostsweep.findings.evidence import SweepTables
 from ghostsweep.store import files, tables
 
 TASKS = {"dcdt": "discrimination", "dmts": "match to sample"}
@@ -149,7 +149,7 @@ def findings(out: str | Path = "results") -> str:
     return "\n\n".join(_section(name, sweep) for name, sweep in found.items())
 
 
-def _section(name: str, sweep: Evidence) -> str:
+def _section(name: str, sweep: SweepTables) -> str:
     """A sweep's heading, its questions with their answers, and its picture."""
     lines = [f"### {sweep.question}", "", f"`{sweep.name}`: {sweep.scale}", ""]
     for row in ROWS[name]:
@@ -186,7 +186,7 @@ def marks(mark: str) -> tuple[str, str]:
     return f"<!-- {mark} -->", f"<!-- end {mark} -->"
 
 
-def _answer(row: Row, sweep: Evidence) -> str:
+def _answer(row: Row, sweep: SweepTables) -> str:
     """The answer of a row, or why the tables give none."""
     try:
         return row.answer(sweep)
@@ -194,10 +194,10 @@ def _answer(row: Row, sweep: Evidence) -> str:
         return f"cannot be told: {str(error).split(':')[0]}"
 
 
-def _evidence(out: Path, without: Container[str] = ()) -> Iterator[tuple[str, Evidence]]:
+def _evidence(out: Path, without: Container[str] = ()) -> Iterator[tuple[str, SweepTables]]:
     """Every sweep that has results, at full scale if there, else reduced; but for those `without`."""
     for name in (name for name in ROWS if name not in without):
         for candidate in (name, f"{name}_reduced"):
             if tables.has_runs(out / candidate):
-                yield name, Evidence(tables.read(candidate, out), share=0.0 if name in ONSETS else 0.5)
+                yield name, SweepTables(tables.read(candidate, out), share=0.0 if name in ONSETS else 0.5)
                 break

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ghostsweep import theory
 from ghostsweep.analysis import PLATEAU_ACCURACY, trapped
-from ghostsweep.findings.evidence import Evidence, preferred, slope, trend, verdict, widest
+from ghostsweep.findings.evidence import SweepTables, preferred, slope, trend, verdict, widest
 from ghostsweep.findings.words import (
     at,
     between,
@@ -31,7 +31,7 @@ _MANY = 0.5
 """Share of runs from which an outcome is worth a word."""
 
 
-def canonical_onset(sweep: Evidence) -> str:
+def canonical_onset(sweep: SweepTables) -> str:
     upper = sweep.boundary("upper")
     below, above = (theory.eta(upper[side], upper["timescale"]) for side in ("lr_below", "lr_above"))
     T = f"T = {value('timescale', upper['timescale'].min())} to {value('timescale', upper['timescale'].max())}"
@@ -42,7 +42,7 @@ def canonical_onset(sweep: Evidence) -> str:
     )
 
 
-def canonical_power(sweep: Evidence) -> str:
+def canonical_power(sweep: SweepTables) -> str:
     upper = sweep.boundary("upper")
     law = sweep.law("timescale").iloc[0]
     brackets = {f"{x:.4f}" for x in theory.eta(upper["lr_below"], upper["timescale"])}
@@ -53,19 +53,19 @@ def canonical_power(sweep: Evidence) -> str:
     )
 
 
-def rank_one_critical(sweep: Evidence) -> str:
+def rank_one_critical(sweep: SweepTables) -> str:
     upper = sweep.boundary("upper").sort_values("timescale")
     return f"of {sweep.n_seeds} seeds half collapse at {at(upper, 'timescale', rate)}; {epochs(sweep.runs)}"
 
 
-def rank_one_law(sweep: Evidence) -> str:
+def rank_one_law(sweep: SweepTables) -> str:
     law, test = sweep.law("timescale").iloc[0], sweep.scaling("timescale").iloc[0]
     bounds = f" and {several(law['n_censored'], 'bound')}" if law["n_censored"] else ""
     away = f", {number(law['se_from_L'])} standard errors from T⁻⁴" if abs(law["se_from_L"]) < math.inf else ""
     return f"as T to the {slope(law)} through {several(law['n_used'], 'estimate')}{bounds}{away}; {verdict(test)}"
 
 
-def rank_one_steepening(sweep: Evidence) -> str:
+def rank_one_steepening(sweep: SweepTables) -> str:
     local = sweep.local("timescale").assign(timescale=lambda t: t["at"].round())
 
     def shown(row: "pd.Series[float]") -> str:
@@ -76,7 +76,7 @@ def rank_one_steepening(sweep: Evidence) -> str:
     return f"it is {at(local, 'timescale', shown)}; {preferred(sweep.scaling('timescale'), 'timescale')}"
 
 
-def rank_one_lower(sweep: Evidence) -> str:
+def rank_one_lower(sweep: SweepTables) -> str:
     """The lower boundary for each number of epochs, over all timescales that had it."""
     counts = sweep.runs.groupby("timescale")["epochs"].first()
     lower = sweep.boundary("lower").sort_values("timescale")
@@ -96,12 +96,12 @@ def rank_one_lower(sweep: Evidence) -> str:
     return f"half of the seeds are still on the plateau below {'; '.join(told)}"
 
 
-def rank_one_band(sweep: Evidence) -> str:
+def rank_one_band(sweep: SweepTables) -> str:
     bands = sweep.band.sort_values("timescale")
     return f"decades over which half of the seeds learn: {at(bands, 'timescale', width)}; {epochs(sweep.runs)}"
 
 
-def epochs_lower(sweep: Evidence) -> str:
+def epochs_lower(sweep: SweepTables) -> str:
     laws = sweep.law("epochs", "lower").sort_values("timescale")
     is_inverse = ((laws["exponent_low"] <= -1) & (laws["exponent_high"] >= -1)).all()
     word = "yes" if is_inverse else "not at every T"
@@ -110,7 +110,7 @@ def epochs_lower(sweep: Evidence) -> str:
     )
 
 
-def epochs_upper(sweep: Evidence) -> str:
+def epochs_upper(sweep: SweepTables) -> str:
     """Where the upper boundary is with the fewest and with the most epochs, at each timescale."""
     told, first_time = [], True
     for T, cells in groups(sweep.boundary("upper"), "timescale"):
@@ -122,14 +122,14 @@ def epochs_upper(sweep: Evidence) -> str:
     return f"{listed(told)}; {_range(sweep.runs['epochs'])} epochs"
 
 
-def epochs_band(sweep: Evidence) -> str:
+def epochs_band(sweep: SweepTables) -> str:
     told = []
     for trained, bands in groups(sweep.band, "epochs"):
         told.append(f"{at(bands.sort_values('timescale'), 'timescale', width)} ({trained:,} epochs)")
     return f"decades: {'; '.join(told)}"
 
 
-def confidence_band(sweep: Evidence) -> str:
+def confidence_band(sweep: SweepTables) -> str:
     T, bands = place("timescale", sweep.runs["timescale"].iloc[0]), sweep.band.sort_values("confidence")
     there = bands[bands["lr_low"].notna()]
     others = ", none at others" if len(there) < len(bands) else ""
@@ -138,7 +138,7 @@ def confidence_band(sweep: Evidence) -> str:
     )
 
 
-def confidence_floor(sweep: Evidence) -> str:
+def confidence_floor(sweep: SweepTables) -> str:
     """At confidences below every band: how many runs had a low loss at any epoch, and the lowest."""
     bands = sweep.band
     first = bands.loc[bands["lr_low"].notna(), "confidence"].min()
@@ -156,7 +156,7 @@ def confidence_floor(sweep: Evidence) -> str:
     )
 
 
-def confidence_dead(sweep: Evidence) -> str:
+def confidence_dead(sweep: SweepTables) -> str:
     """At confidences of which many runs have no gradient from the start: how many."""
     told = []
     for c, runs in groups(sweep.runs, "confidence"):
@@ -170,7 +170,7 @@ def confidence_dead(sweep: Evidence) -> str:
     return f"runs that never left, without a gradient from the start: {shown}"
 
 
-def timescale_confidence(sweep: Evidence, c: float) -> str:
+def timescale_confidence(sweep: SweepTables, c: float) -> str:
     bands = sweep.band[sweep.band["confidence"] == c].sort_values("timescale")
     runs = sweep.runs[sweep.runs["confidence"] == c]
     if bands["lr_low"].isna().all():
@@ -179,23 +179,23 @@ def timescale_confidence(sweep: Evidence, c: float) -> str:
     return f"decades: {at(bands, 'timescale', width)}; {epochs(runs)}"
 
 
-def timescale_confidence_laws(sweep: Evidence) -> str:
+def timescale_confidence_laws(sweep: SweepTables) -> str:
     laws = sweep.law("timescale").dropna(subset="exponent").sort_values("confidence")
     return f"half collapse at a rate that goes as T to the {at(laws, 'confidence', slope)}"
 
 
-def timescale_confidence_tests(sweep: Evidence, c: float) -> str:
+def timescale_confidence_tests(sweep: SweepTables, c: float) -> str:
     tests = sweep.scaling("timescale")
     return verdict(tests[tests["confidence"] == c].iloc[0])
 
 
-def rank_width(sweep: Evidence) -> str:
+def rank_width(sweep: SweepTables) -> str:
     bands = sweep.band.sort_values("rank")
     word = {"wider": "yes", "narrower": "no, it narrows it"}.get(trend(bands, "rank"), "not established")
     return f"{word}; decades: {at(bands, 'rank', width)}; {epochs(sweep.runs, 'rank')}"
 
 
-def rank_lower(sweep: Evidence) -> str:
+def rank_lower(sweep: SweepTables) -> str:
     cells = sweep.boundary("lower").sort_values("rank")
     if (cells["censored"] != "").all():
         return f"at every rank below the lowest rate tried, {measured(sweep.runs['learning_rate'].min())}"
@@ -207,12 +207,12 @@ def rank_lower(sweep: Evidence) -> str:
     )
 
 
-def rank_upper(sweep: Evidence) -> str:
+def rank_upper(sweep: SweepTables) -> str:
     cells = sweep.boundary("upper").sort_values("rank")
     return f"half of {sweep.n_seeds} seeds collapse at {at(cells, 'rank', rate)}"
 
 
-def full_rank(sweep: Evidence) -> str:
+def full_rank(sweep: SweepTables) -> str:
     band = sweep.band.iloc[0]
     return (
         f"half of {sweep.n_seeds} seeds learn {ends(band)}: {width(band)} decades; half collapse at "
@@ -221,7 +221,7 @@ def full_rank(sweep: Evidence) -> str:
     )
 
 
-def _learned_at(sweep: Evidence) -> pd.DataFrame:
+def _learned_at(sweep: SweepTables) -> pd.DataFrame:
     """How many seeds have a low loss at each of the epochs asked for, by rate: (rates, epochs)."""
     wanted = sweep.found.meta["record"]["epochs"]
     fields = sweep.runs[["run_id", "learning_rate", "learned_loss"]]
@@ -230,7 +230,7 @@ def _learned_at(sweep: Evidence) -> pd.DataFrame:
     return curves.pivot_table(index="learning_rate", columns="epoch", values="low", aggfunc="sum").astype(int)
 
 
-def edges_low(sweep: Evidence) -> str:
+def edges_low(sweep: SweepTables) -> str:
     """The lowest rate at which half of the seeds are below the learned loss, at each epoch asked for."""
     low = _learned_at(sweep)
     edge = (2 * low >= sweep.n_seeds).idxmax().where((2 * low >= sweep.n_seeds).any()).dropna()
@@ -242,7 +242,7 @@ def edges_low(sweep: Evidence) -> str:
     )
 
 
-def edges_high(sweep: Evidence) -> str:
+def edges_high(sweep: SweepTables) -> str:
     """How many seeds are below the learned loss at the highest rate where any is, at each epoch asked for."""
     low = _learned_at(sweep)
     last = low.index[(low > 0).any(axis=1)].max()
@@ -255,7 +255,7 @@ def edges_high(sweep: Evidence) -> str:
     )
 
 
-def recovery_best(sweep: Evidence) -> str:
+def recovery_best(sweep: SweepTables) -> str:
     """How well trapped networks do at the confidence where their best accuracy is highest."""
     caught, after = _recovering(sweep)
     first = sweep.runs[sweep.runs["phase"] == 1]
@@ -271,7 +271,7 @@ def recovery_best(sweep: Evidence) -> str:
     )
 
 
-def recovery_end(sweep: Evidence) -> str:
+def recovery_end(sweep: SweepTables) -> str:
     """The same at the last epoch, and the confidence at which most have learned."""
     _, after = _recovering(sweep)
     c = _best(after)
@@ -285,7 +285,7 @@ def recovery_end(sweep: Evidence) -> str:
     )
 
 
-def recovery_long(sweep: Evidence) -> str:
+def recovery_long(sweep: SweepTables) -> str:
     """How many trapped networks have learned at the end, by the confidence they went on at, the old one as control."""
     caught, after = _recovering(sweep)
     old = caught["confidence"].iloc[0]
@@ -298,13 +298,13 @@ def recovery_long(sweep: Evidence) -> str:
     )
 
 
-def recovery_control(sweep: Evidence) -> str:
+def recovery_control(sweep: SweepTables) -> str:
     caught, after = _recovering(sweep)
     learned = int((after["outcome"] == "learned").sum())
     return f"{part(learned, len(after))} that were trapped have learned, {epochs(after)} on"
 
 
-def matched(sweep: Evidence) -> str:
+def matched(sweep: SweepTables) -> str:
     """The bands of a rank-one and a full-rank network that differ in nothing else."""
     one, full = (sweep.band[sweep.band["model"] == name] for name in ("rank_one", "full_rank"))
     order = trend(pd.concat([one, full]).assign(rank=[1, 2]), "rank")
@@ -315,7 +315,7 @@ def matched(sweep: Evidence) -> str:
     )
 
 
-def recovery_trained(sweep: Evidence) -> str:
+def recovery_trained(sweep: SweepTables) -> str:
     caught, after = _recovering(sweep)
     first = sweep.runs[sweep.runs["phase"] == 1]
     learned = int((after["outcome"] == "learned").sum())
@@ -325,7 +325,7 @@ def recovery_trained(sweep: Evidence) -> str:
     )
 
 
-def _recovering(sweep: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _recovering(sweep: SweepTables) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The networks that were trapped, and what went on from them."""
     caught = trapped(sweep.runs)
     return caught, sweep.runs[sweep.runs["parent"].isin(caught["run_id"])]

@@ -2,7 +2,7 @@
 
 from ghostsweep.analysis.failing import PUBLISHED, critical_rates, half_line, law
 from ghostsweep.analysis.mechanisms import agreement, by_index, mechanisms
-from ghostsweep.findings.evidence import Evidence
+from ghostsweep.findings.evidence import SweepTables
 from ghostsweep.findings.words import between, exponent, listed, measured, part, several
 
 PHASES = {"slow_point_manifold": "slow points", "no_solution": "no solution"}
@@ -10,7 +10,7 @@ TOLD = 10
 """A critical rate is told where its interval spans less than this factor."""
 
 
-def phases(sweep: Evidence) -> str:
+def phases(sweep: SweepTables) -> str:
     """Shares of the phases at a few delays, all rates together."""
     judged = by_index(sweep.found.runs)
     delays = sorted(judged["delay_ms"].unique())
@@ -25,7 +25,7 @@ def phases(sweep: Evidence) -> str:
     return f"{'; '.join(said)} of all runs at {listed(f'{delay:g}' for delay in some)} ms"
 
 
-def exponents(sweep: Evidence) -> str:
+def exponents(sweep: SweepTables) -> str:
     """Both boundaries, of all runs at once and by the paper's fits, beside what is published."""
     judged, said = by_index(sweep.found.runs), []
     for phase, name in PHASES.items():
@@ -37,7 +37,7 @@ def exponents(sweep: Evidence) -> str:
     return f"rate as delay to the minus: {'; '.join(said)}; {sweep.n_seeds} seeds here, 100 there"
 
 
-def rates(sweep: Evidence) -> str:
+def rates(sweep: SweepTables) -> str:
     """The critical rate of each delay at which it is told."""
     judged, said = by_index(sweep.found.runs), []
     for phase, name in PHASES.items():
@@ -51,7 +51,7 @@ def rates(sweep: Evidence) -> str:
     return f"{'; '.join(said)}; those of other delays are not told within a factor of {TOLD}"
 
 
-def index(sweep: Evidence) -> str:
+def index(sweep: SweepTables) -> str:
     """How far the index, its other sign, and the motion of the free network agree."""
     pairs = agreement(mechanisms(sweep.found.runs))
     differ = {(row["verdict"], row["other"]): int(row["n_differ"]) for _, row in pairs.iterrows()}
@@ -63,7 +63,7 @@ def index(sweep: Evidence) -> str:
     )
 
 
-def with_post(sweep: Evidence) -> str:
+def with_post(sweep: SweepTables) -> str:
     """Which mechanisms are found where the answer is to end."""
     judged = by_index(sweep.found.runs)
     learned = judged[judged["outcome"] != "no_solution"]

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from ghostsweep.findings.evidence import Evidence, moved, slope, trend, verdict, widest
+from ghostsweep.findings.evidence import SweepTables, moved, slope, trend, verdict, widest
 from ghostsweep.findings.words import at, ends, epochs, rate, several, value, width
 
 
-def critical(sweep: Evidence) -> str:
+def critical(sweep: SweepTables) -> str:
     band = sweep.band.iloc[0]
     return (
         f"half of {sweep.n_seeds} seeds collapse at {rate(sweep.boundary('upper').iloc[0])} and learn {ends(band)}: "
@@ -14,7 +14,7 @@ def critical(sweep: Evidence) -> str:
     )
 
 
-def confidence(sweep: Evidence, task: str) -> str:
+def confidence(sweep: SweepTables, task: str) -> str:
     bands = _of(sweep.band, task, "confidence")
     return (
         f"{widest(bands, 'confidence')}; decades: {at(bands, 'confidence', width)}; {epochs(sweep.runs)}, "
@@ -22,19 +22,19 @@ def confidence(sweep: Evidence, task: str) -> str:
     )
 
 
-def confidence_law(sweep: Evidence, task: str) -> str:
+def confidence_law(sweep: SweepTables, task: str) -> str:
     law, test = (_of(table, task).iloc[0] for table in (sweep.law("confidence"), sweep.scaling("confidence")))
     bounds = f" and {several(law['n_censored'], 'bound')}" if law["n_censored"] else ""
     return f"as c to the {slope(law)} through {several(law['n_used'], 'estimate')}{bounds}; {verdict(test)}"
 
 
-def delay(sweep: Evidence, task: str) -> str:
+def delay(sweep: SweepTables, task: str) -> str:
     bands = _of(sweep.band, task, "delay_ms")
     word = {"narrower": "yes", "wider": "no, it widens it"}.get(trend(bands, "delay_ms"), "not established")
     return f"{word}; decades: {at(bands, 'delay_ms', width)}; {epochs(sweep.runs)}, {sweep.n_seeds} seeds"
 
 
-def delay_ends(sweep: Evidence, task: str) -> str:
+def delay_ends(sweep: SweepTables, task: str) -> str:
     """How far both ends of the band move from the shortest delay to the longest, and the collapse."""
     bands = _of(sweep.band, task, "delay_ms")
     first, last = bands.iloc[0], bands.iloc[-1]

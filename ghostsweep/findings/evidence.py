@@ -18,7 +18,7 @@ WEAK = 0.5
 """Power below which a test that does not reject says little."""
 
 
-class Evidence:
+class SweepTables:
     """A sweep's tables, with outcomes, boundaries and bands at half of the seeds (`share` for another)."""
 
     def __init__(self, found: Tables, share: float = 0.5) -> None:

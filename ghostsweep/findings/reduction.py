@@ -6,7 +6,7 @@ import pandas as pd
 
 from ghostsweep import theory
 from ghostsweep.analysis import at_the_end, compare_predicted, flattening, highest_kept, predicted
-from ghostsweep.findings.evidence import Evidence
+from ghostsweep.findings.evidence import SweepTables
 from ghostsweep.findings.words import at, between, exponent, listed, measured, part, place
 
 SLOW, MANY = "rank_one_lr_timescale_reduction", "rank_one_lr_reduction"
@@ -22,13 +22,13 @@ def _shown(row: "pd.Series[float]", name: str, digits: int = 2) -> str:
     return between(row[name], row[f"{name}_low"], row[f"{name}_high"], partial(measured, digits=digits))
 
 
-def _compared(sweep: Evidence, predictor: str = "highest") -> tuple[pd.DataFrame, "pd.Series[float]"]:
+def _compared(sweep: SweepTables, predictor: str = "highest") -> tuple[pd.DataFrame, "pd.Series[float]"]:
     """What is predicted against what is observed, a row per timescale, and all of them together."""
     found = compare_predicted(predicted(sweep.reduction(SLOW)), sweep.found.runs, predictors=(predictor,))
     return found[found["timescale"].notna()], found[found["timescale"].isna()].iloc[0]
 
 
-def predictions(sweep: Evidence, predictor: str = "highest") -> str:
+def predictions(sweep: SweepTables, predictor: str = "highest") -> str:
     """Observed over predicted at each timescale."""
     rows, _ = _compared(sweep, predictor)
     apart = (rows["ratio_low"] > 1) | (rows["ratio_high"] < 1)
@@ -40,7 +40,7 @@ def predictions(sweep: Evidence, predictor: str = "highest") -> str:
     )
 
 
-def prediction_law(sweep: Evidence) -> str:
+def prediction_law(sweep: SweepTables) -> str:
     """The powers of T of both, and what is left within a timescale."""
     rows, whole = _compared(sweep)
     powers = (between(whole[n], whole[f"{n}_low"], whole[f"{n}_high"], exponent) for n in _POWERS)
@@ -55,7 +55,7 @@ def prediction_law(sweep: Evidence) -> str:
 _POWERS = ("predicted_exponent", "observed_exponent")
 
 
-def highest_eta(sweep: Evidence, name: str = MANY, by: str = "timescale") -> str:
+def highest_eta(sweep: SweepTables, name: str = MANY, by: str = "timescale") -> str:
     """What eta is at the end of runs that keep what they learned, at their highest rates."""
     top = highest_kept(at_the_end(sweep.reduction(name)), by).groupby(by)["eta"].describe().reset_index()
 
@@ -65,7 +65,7 @@ def highest_eta(sweep: Evidence, name: str = MANY, by: str = "timescale") -> str
     return f"median and range over seeds: {at(top, by, shown)}; {int(top['count'].max())} seeds"
 
 
-def kept_eta(sweep: Evidence, name: str = MANY) -> str:
+def kept_eta(sweep: SweepTables, name: str = MANY) -> str:
     """In how many runs that keep what they learned eta is below its critical value."""
     ends = at_the_end(sweep.reduction(name))
     kept = ends[(ends["outcome"] == "learned") & ends["eta"].notna()]
@@ -83,7 +83,7 @@ def kept_eta(sweep: Evidence, name: str = MANY) -> str:
     )
 
 
-def flattened(sweep: Evidence, name: str = MANY, by: str = "timescale") -> str:
+def flattened(sweep: SweepTables, name: str = MANY, by: str = "timescale") -> str:
     """Whether what is predicted of a network depends on the rate at which it was trained."""
     found = flattening(at_the_end(sweep.reduction(name)), by)
     each = found.groupby(by)["exponent"].agg(["mean", "sem", "size"]).reset_index()
@@ -100,7 +100,7 @@ def flattened(sweep: Evidence, name: str = MANY, by: str = "timescale") -> str:
     )
 
 
-def late(sweep: Evidence) -> str:
+def late(sweep: SweepTables) -> str:
     """Runs at a low rate that had learned and collapse long after, and eta just before."""
     slow = sweep.reduction(SLOW)
     rate, n = slow["learning_rate"].iloc[0], slow["run_id"].nunique()

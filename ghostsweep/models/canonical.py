@@ -13,6 +13,7 @@ from ghostsweep import theory
 from ghostsweep.declare.field import MAX_STEPS, Field
 from ghostsweep.declare.model import Activation, Cost, Evaluation, Mistakes, Model, Params, Traced, Values
 from ghostsweep.declare.shape import Shape
+from ghostsweep.models.rules import is_plain
 
 if TYPE_CHECKING:
     import jax
@@ -167,11 +168,7 @@ def gradient_unit(fields: Values) -> float:
 
 def critical_lr(fields: Values) -> float:
     """The exact onset of collapse, eta = 3/4, of plain gradient descent."""
-    plain = {"optimizer": "sgd", "schedule": "constant"}
-    bent = any(fields.get(name) is not None for name in ("clip_norm", "warmup_epochs", "momentum", "weight_decay"))
-    if bent or any((fields.get(name) or value) != value for name, value in plain.items()):
-        return math.nan
-    return float(theory.critical_lr(fields["timescale"]))
+    return float(theory.critical_lr(fields["timescale"])) if is_plain(fields) else math.nan
 
 
 FIELDS = (

@@ -31,8 +31,6 @@ READERS = frozenset([
 ])  # fmt: skip
 """Functions whose value no text tells, by module and name."""
 RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
-OF_TUPLES = ("_fields", "_field_defaults", "_make", "_replace")
-"""What Python adds to a NamedTuple."""
 NOT_PART = ("name", "version", "about", "data")
 """Of a model or task what decides no number, or is told otherwise."""
 

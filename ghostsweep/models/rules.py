@@ -1,6 +1,9 @@
 """Update rules and learning-rate schedules: the fields of each. What they compute is in `training/optimizers.py`."""
 
-from ghostsweep.declare.field import Field
+from collections.abc import Mapping
+from typing import Any
+
+from ghostsweep.declare.field import Field, is_null
 from ghostsweep.declare.model import Mistakes, Rule, Values
 
 _MOMENTUM = Field("momentum", "share of the last update kept in the next; null: none", ge=0, lt=1)
@@ -84,6 +87,13 @@ def is_zero(fields: Values, behind: int) -> bool:
         return False
     over = (fields.get("warmup_epochs") or 0) + (fields.get("decay_epochs") or 0)
     return behind >= over > 0 and (fields.get("final_learning_rate") or 0) == 0 and fields["schedule"] != "exponential"
+
+
+def is_plain(fields: Mapping[str, Any]) -> bool:
+    """Whether a run, given by its fields or its row, is trained by plain gradient descent at one rate."""
+    bent = any(not is_null(fields.get(name)) for name in ("clip_norm", "warmup_epochs", "momentum", "weight_decay"))
+    named = (("optimizer", "sgd"), ("schedule", "constant"))
+    return not bent and all(is_null(fields.get(name)) or fields[name] == value for name, value in named)
 
 
 def _ends_above_zero(fields: Values) -> Mistakes:

@@ -9,8 +9,8 @@ from ghostsweep import theory
 from ghostsweep.analysis.failing import FASTEST, PUBLISHED, boundaries, half_line, law
 from ghostsweep.analysis.mechanisms import agreement, by_index, by_motion, mechanisms
 from ghostsweep.figures import style
-from ghostsweep.figures.loss_vs_rate import Tables
 from ghostsweep.figures.phase import phase_diagram
+from ghostsweep.store.tables import Tables
 
 COLORS = {"no_solution": style.WORST_COLOR, "slow_point_manifold": style.SERIES_COLORS[0]}
 SHORT = 0.01

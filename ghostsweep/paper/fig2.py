@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from ghostsweep import analysis, theory
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-from ghostsweep.figures.loss_vs_rate import Tables, loss_against_rate, missing_epochs, recorded_epochs
+from ghostsweep.figures.loss_vs_rate import loss_against_rate, missing_epochs, recorded_epochs
+from ghostsweep.store.tables import Tables
 
 EPOCHS = (1_000, 2_000, 3_000, 5_000, 10_000)
 CONFIDENCES = (0.1, 1.0)

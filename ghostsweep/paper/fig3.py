@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from ghostsweep.dynamics.flow import THRESHOLD
 from ghostsweep.dynamics.ghosts import SEPARATION, X_START
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-from ghostsweep.figures.loss_vs_rate import Tables
 from ghostsweep.paper import searched
+from ghostsweep.store.tables import Tables
 
 EPOCHS = (1, 200_001, 499_001)
 SPAN = (-9.0, 9.0)
@@ -27,13 +27,7 @@ _LINES = ("-", "--", ":")  # told apart without colour too
 _OF_TASK = ("timescale", "dt_ms", "tau_ms")
 
 
-class StoredTables(Tables, Protocol):
-    """The finished tables of one sweep, and the parameters kept of its runs."""
-
-    def snapshots(self, run_id: str) -> dict[str, np.ndarray]: ...
-
-
-def fig3(learns: StoredTables, collapses: StoredTables, *, width: float = style.TWO_COLUMNS) -> Figure:
+def fig3(learns: Tables, collapses: Tables, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw Figure 3 from two sweeps of one rank-one run each, with curves and snapshots of m, n and b.
 
     learns: (a) loss and gradient norm over their maxima; (b) the flow dkappa/dt at the snapshots nearest to `EPOCHS`.
@@ -97,7 +91,7 @@ class _Stored:
         return {name: self.snapshots[name][at] for name in ("m", "n", "b")}
 
 
-def _stored(tables: StoredTables, what: str) -> _Stored:
+def _stored(tables: Tables, what: str) -> _Stored:
     """The one run of a sweep, checked."""
     needed, curves = ["run_id", "model", "learning_rate", "learned_epoch", *_OF_TASK], tables.curves
     runs = style.require_runs(tables.runs, needed, f"{what}, runs")

@@ -19,7 +19,6 @@ from ghostsweep.paper.networks import (
     GHOST_MEANS,
     TASK_NAMES,
     TRIAL_LINES,
-    NetworkTables,
     Trained,
     ghosts_said,
     learning_curves,
@@ -27,6 +26,7 @@ from ghostsweep.paper.networks import (
     trained,
     trial_handles,
 )
+from ghostsweep.store.tables import Tables
 
 SPANS = ((-5.0, 5.0), (-1.0, 1.0))  # of the maps and of the close-ups
 MARKERS = {"fixed point": "X", "slow point": "P"}
@@ -40,7 +40,7 @@ CUTS = {"dcdt": (-DCDT_CUT, DCDT_CUT), "dmts": (BINARY_CUT,)}
 TASKS = ("dcdt", "dmts")
 
 
-def fig4(dcdt: NetworkTables, dmts: NetworkTables, *, width: float = style.TWO_COLUMNS) -> Figure:
+def fig4(dcdt: Tables, dmts: Tables, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw Figure 4 from the tables of two sweeps of rank-2 networks, the first of each, on dcdt (a-d) and dmts (e-h).
 
     a, e: loss and gradient norm by epoch; b, f: accuracy; c, g: at every snapshot the flow map, without input, over
@@ -207,7 +207,7 @@ def _handles() -> tuple[list[Line2D], list[Line2D]]:
     return lines, [*crosses, Line2D([], [], label="ghost", **_ring())]
 
 
-def _remarks(tables: Sequence[NetworkTables], both: Sequence[Trained]) -> list[str]:
+def _remarks(tables: Sequence[Tables], both: Sequence[Trained]) -> list[str]:
     remarks = [style.scale(t, panels) for t, panels in zip(tables, ("a-d", "e-h"), strict=True)]
     remarks.append(
         "c, d, g, h: flow without input in the plane of the two singular vectors, at the epochs dotted in a, b, e, f; "

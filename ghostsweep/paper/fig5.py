@@ -18,7 +18,6 @@ from ghostsweep.paper.networks import (
     GHOST_MEANS,
     TASK_NAMES,
     TRIAL_LINES,
-    NetworkTables,
     Trained,
     ghosts_said,
     learning_curves,
@@ -26,6 +25,7 @@ from ghostsweep.paper.networks import (
     trained,
     trial_handles,
 )
+from ghostsweep.store.tables import Tables
 
 TASKS = ("dcdt", "dmts")
 MARKERS = {"stable": "o", "saddle": "D", "unstable": "^"}
@@ -34,7 +34,7 @@ GHOST = "#D55E00"
 SPEED_MAP = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.2, 0.9, 128)), "speed").with_extremes(under="black")
 
 
-def fig5(dcdt: NetworkTables, dmts: NetworkTables, *, width: float = style.TWO_COLUMNS) -> Figure:
+def fig5(dcdt: Tables, dmts: Tables, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw Figure 5 from the tables of two sweeps of full-rank networks, the first of each: dcdt (a-c), dmts (d-f).
 
     a, d: loss and gradient norm by epoch, and accuracy. b, e: the eigenvalues, in 1/tau, of the flow's Jacobian at

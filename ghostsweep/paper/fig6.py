@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from ghostsweep import analysis
 from ghostsweep.figures import style
-from ghostsweep.figures.loss_vs_rate import LEGEND_TITLE, Tables, differ_only, loss_panels
+from ghostsweep.figures.loss_vs_rate import LEGEND_TITLE, differ_only, loss_panels
+from ghostsweep.store.tables import Tables
 
 EPOCHS = (10_000, 20_000, 30_000, 50_000, 100_000, 200_000)
 SHARE_BELOW = 1e-2

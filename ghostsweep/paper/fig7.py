@@ -1,7 +1,5 @@
 """Figure 7 of the paper, full-rank cue tasks: loss, gradient and weights against learning rate, and a collapse."""
 
-from typing import Protocol
-
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -12,8 +10,9 @@ from matplotlib.lines import Line2D
 from ghostsweep import analysis
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-from ghostsweep.figures.loss_vs_rate import Tables, differ_only
+from ghostsweep.figures.loss_vs_rate import differ_only
 from ghostsweep.paper import collapse
+from ghostsweep.store.tables import Tables
 
 EXAMPLE_RATES = {"dcdt": 0.3359818286283781, "dmts": 1.438449888287663}
 """Learning rates of the example runs: numbers 12 and 15 of the paper's 20, counted from 0."""
@@ -27,13 +26,7 @@ _PER_EPOCH = {"loss": "loss", "grad_norm": "gradient\nnorm", "weight_norm": "wei
 _N_BINS = 40
 
 
-class SnapshotTables(Tables, Protocol):
-    """The finished tables of one sweep, and the parameters kept of its runs."""
-
-    def snapshots(self, run_id: str) -> dict[str, np.ndarray]: ...
-
-
-def fig7(dcdt: Tables, dmts: Tables, collapse: SnapshotTables, *, width: float = style.TWO_COLUMNS) -> Figure:
+def fig7(dcdt: Tables, dmts: Tables, collapse: Tables, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw Figure 7 from the tables of three sweeps of full-rank networks.
 
     a: box plots and points, a point per run in the colour of its outcome, of each run's mean loss, mean gradient norm
@@ -147,7 +140,7 @@ def _examples(axes: list[Axes], runs: pd.DataFrame, curves: pd.DataFrame, rate: 
     return [f"{where}, lr = {style.sci(nearest)}: {', '.join(chosen + missing)}{why}."]
 
 
-def _histograms(axes: list[Axes], tables: SnapshotTables) -> list[str]:
+def _histograms(axes: list[Axes], tables: Tables) -> list[str]:
     """Draw the distribution of firing rates and of outputs on either side of the collapse; return remarks."""
     style.single_value(tables.runs, "run_id", "Figure 7c")
     run = {str(field): value for field, value in tables.runs.iloc[0].items()}

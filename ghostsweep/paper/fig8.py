@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ghostsweep import analysis, theory
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-from ghostsweep.figures.loss_vs_rate import Tables
+from ghostsweep.store.tables import Tables
 
 TIMESCALE = 100.0
 CONFIDENCES = (0.01, 0.1, 0.5, 1.0, 2.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,8 @@ from ghostsweep import dynamics
 from ghostsweep.dynamics.ghosts import SEPARATION
 from ghostsweep.errors import UsageError
 from ghostsweep.figures import style
-from ghostsweep.figures.loss_vs_rate import Tables
 from ghostsweep.paper import searched
+from ghostsweep.store.tables import Tables
 
 TASK_NAMES = {"dcdt": "delayed cue discrimination", "dmts": "delayed match to sample"}
 TRIAL_LINES: tuple[tuple[str, Any], ...] = tuple(zip(style.SERIES_COLORS[:4], ("-", "--", ":", "-."), strict=True))
@@ -23,12 +23,6 @@ TRIAL_LINES: tuple[tuple[str, Any], ...] = tuple(zip(style.SERIES_COLORS[:4], ("
 
 
 MAX_SNAPSHOTS = 8
-
-
-class NetworkTables(Tables, Protocol):
-    """The finished tables of one sweep, and the parameters it kept."""
-
-    def snapshots(self, run_id: str) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Trained:
     n_runs: int
 
 
-def trained(tables: NetworkTables, model: str, task: str, what: str) -> Trained:
+def trained(tables: Tables, model: str, task: str, what: str) -> Trained:
     """Read and analyse the first run of a sweep, the one that is drawn; `what` names the figure.
 
     Raises UsageError unless it is of this model and task and without readout_l1 (its stored readout is not the one it

@@ -6,9 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MISSING = 0
-"""Code of a value that is not there."""
-
 
 def packed(values: np.ndarray) -> dict[str, Any]:
     """Whole numbers of at least 0 as base64, in 1, 2 or 4 bytes each; `page.js` unpacks them."""

@@ -31,6 +31,7 @@ from ghostsweep.errors import UsageError
 from ghostsweep.machine import ambient
 from ghostsweep.models import model_of, task_of
 from ghostsweep.models.registry import with_data
+from ghostsweep.models.rules import is_plain
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.spec import Run, shape_of
 from ghostsweep.training import train
@@ -42,8 +43,6 @@ BEYOND = 2
 """Trials are followed for so many times their length, so that it is seen how late a switch comes after their end."""
 _BATCH = 64
 """Snapshots of one call of the compiled program."""
-_PLAIN = {"optimizer": "sgd", "schedule": "constant"}
-_BENDING = ("clip_norm", "warmup_epochs", "momentum", "weight_decay")
 
 
 class Reduced(NamedTuple):
@@ -205,13 +204,6 @@ def quiet_shape(fields: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
     quiet = {name: 0.0 for name in ("noise_sigma", "r0_sigma") if fields.get(name)}
     known = {**fields, **quiet, "dtype": "float64"}
     return shape_of(known), known
-
-
-def is_plain(fields: Mapping[str, Any]) -> bool:
-    """Whether a run is trained by plain gradient descent at one rate, of which alone the map speaks."""
-    if any(not is_null(fields.get(name)) for name in _BENDING):
-        return False
-    return all(is_null(fields.get(name)) or fields[name] == value for name, value in _PLAIN.items())
 
 
 Snapshots = Mapping[str, np.ndarray]

@@ -15,7 +15,6 @@ from ghostsweep.dynamics import (
     decision,
     fixed_points,
     fixed_points_1d,
-    fixed_points_over_training,
     flow_1d,
     flow_map,
     flow_of,
@@ -192,17 +191,13 @@ def test_a_saddle_node_from_ghost_to_two_fixed_points(distance: float) -> None:
         {name: np.stack([equal_units(g, c)[name] for c in (b, b + 2 * distance)]) for name in "mnb"}
     )
     assert counts.tolist() == [3, 1]
-    with pytest.raises(UsageError, match="snapshots: found b, m, n; allowed: epochs, m, n and b"):
-        fixed_points_over_training({name: np.ones((2, 3)) for name in "mnb"})
 
 
 def test_a_bifurcation_is_dated_to_the_snapshot_after_it() -> None:
     before, after = (equal_units(2.0, saddle_node(2.0, distance)[0]) for distance in (1e-3, -1e-3))
     snapshots = {name: np.stack([before[name], before[name], after[name], after[name]]) for name in "mnb"}
-    table = fixed_points_over_training(snapshots | {"epochs": np.array([0, 20, 40, 60])})
-    assert table.to_dict("list") == {"epoch": [0, 20, 40, 60], "n_fixed_points": [1, 1, 3, 3]}
-    near = fixed_points_over_training(snapshots | {"epochs": np.array([0, 20, 40, 60])}, span=(2.5, 3.5))
-    assert set(near["n_fixed_points"]) <= {0, 1}  # the pair lies outside
+    assert count_fixed_points(snapshots).tolist() == [1, 1, 3, 3]
+    assert set(count_fixed_points(snapshots, span=(2.5, 3.5))) <= {0, 1}  # the pair lies outside
 
 
 def test_a_tangential_zero_counts_once_wherever_the_grid_lies() -> None:

@@ -158,17 +158,6 @@ def test_theory_epochs_to_descend_counts_the_updates(start: float) -> None:
     assert theory.epochs_to_descend(10, 1) == pytest.approx(126.1, abs=0.05)
 
 
-def test_theory_learnable_rates_bound_what_arrives_in_time() -> None:
-    timescale, epochs = 50.0, 5000
-    low, high = theory.learnable_rates(timescale, 10.0, epochs)
-    assert high == theory.critical_lr(timescale)
-    for factor, arrives in ((0.98, False), (1.02, True)):
-        s = np.array(10.0)
-        for _ in range(epochs):
-            s = step(s, float(theory.eta(factor * low, timescale)))
-        assert (s < 1.02) == arrives
-
-
 @pytest.mark.parametrize("confidence", ["0.01", "0.1", "0.5", "1", "2"])
 def test_golden_simulated_loss(confidence: str) -> None:
     golden = np.load(GOLDEN)

@@ -13,7 +13,7 @@ from ghostsweep import findings, spec
 from ghostsweep.analysis import compare_scaling
 from ghostsweep.errors import UsageError
 from ghostsweep.findings import activation, cues, marks, words
-from ghostsweep.findings.evidence import Evidence, moved, preferred, slope, trend, verdict, widest
+from ghostsweep.findings.evidence import SweepTables, moved, preferred, slope, trend, verdict, widest
 from ghostsweep.store.tables import Tables
 
 ROOT = Path(__file__).parents[2]
@@ -199,9 +199,9 @@ def test_a_power_law_is_rejected_only_where_the_test_rejects() -> None:
 RATES = np.geomspace(1e-4, 1, 49)
 
 
-def planted(name: str, *cells: pd.DataFrame) -> Evidence:
+def planted(name: str, *cells: pd.DataFrame) -> SweepTables:
     """A sweep's evidence from the runs of its cells."""
-    return Evidence(Tables(name, pd.concat(cells, ignore_index=True), pd.DataFrame(), {}, Path(name)))
+    return SweepTables(Tables(name, pd.concat(cells, ignore_index=True), pd.DataFrame(), {}, Path(name)))
 
 
 def cell(lower: float, upper: float, **fields: object) -> pd.DataFrame:
@@ -264,7 +264,7 @@ def test_confidence_without_a_band() -> None:
 
 
 def test_a_delay_that_narrows_the_band_and_one_that_does_not() -> None:
-    def sweep(*lower: float) -> Evidence:
+    def sweep(*lower: float) -> SweepTables:
         each = zip((20.0, 200.0), lower, strict=True)
         return planted(
             "cue_lr_delay",
@@ -278,7 +278,7 @@ def test_a_delay_that_narrows_the_band_and_one_that_does_not() -> None:
     assert "the lower from 0.00010 or less to 0.0" in cues.delay_ends(sweep(1e-6, 0.03), "dcdt")
 
 
-def recovering(kinds: dict[float, list[str]]) -> Evidence:
+def recovering(kinds: dict[float, list[str]]) -> SweepTables:
     """Four networks, three of them trapped, and what became of the three at other confidences."""
     first = runs_of(["thrown"] * 3 + ["learned"], run_id=list("abcd"), seed=range(4), confidence=10.0, phase=1)
     later = [
@@ -322,12 +322,12 @@ def test_edges_over_epochs_are_those_of_the_curves() -> None:
     rate, epoch = at["learning_rate"], at["epoch"]
     low = (rate * epoch > 0.9) & (rate <= 0.32) & ((rate < 0.2) | (epoch < 1000))
     curves = pd.DataFrame({"run_id": at["run_id"], "epoch": epoch, "loss": np.where(low, 0.05, 1.0)})
-    sweep = Evidence(Tables("fig6a", runs, curves, {"record": {"epochs": [10, 100, 1000]}}, Path("fig6a")))
+    sweep = SweepTables(Tables("fig6a", runs, curves, {"record": {"epochs": [10, 100, 1000]}}, Path("fig6a")))
     assert "from 0.10 at 10, 0.010 at 100 and 0.0010 at 1,000 epochs on" in activation.edges_low(sweep)
     assert activation.edges_low(sweep).endswith("the rate times the epochs is 1 to 1")
     assert activation.edges_high(sweep).startswith("0.32 is the highest rate at which any of 10 seeds")
     assert activation.edges_high(sweep).endswith("10 at 10, 10 at 100 and 0 at 1,000, so that the number falls again")
-    stays = Evidence(Tables("fig6a", runs, curves[curves["epoch"] < 1000], sweep.found.meta, Path("fig6a")))
+    stays = SweepTables(Tables("fig6a", runs, curves[curves["epoch"] < 1000], sweep.found.meta, Path("fig6a")))
     assert activation.edges_high(stays).endswith("so that the number does not fall")
 
 
@@ -349,6 +349,6 @@ seed = { range = 10 }
 """
     runs = cell(0.001, 0.1)
     assert [
-        Evidence(Tables("s", some, pd.DataFrame(), {"spec": spec_text}, Path("s"))).scale
+        SweepTables(Tables("s", some, pd.DataFrame(), {"spec": spec_text}, Path("s"))).scale
         for some, spec_text in ((runs, text), (runs[1:], text))
     ] == ["490 runs, 10 seeds.", "489 of 490 runs, 10 seeds."]

@@ -7,7 +7,7 @@ follows from a definition or an identity is a check. Losses are means of the las
 
 from ghostsweep.paper.claims.bands import fig6, fig7
 from ghostsweep.paper.claims.canonical import fig1, fig2
-from ghostsweep.paper.claims.claim import Claim, Results
+from ghostsweep.paper.claims.claim import Claim
 from ghostsweep.paper.claims.companion import companion
 from ghostsweep.paper.claims.networks import fig3, fig4, fig5
 from ghostsweep.paper.claims.recovery import fig8
@@ -15,7 +15,6 @@ from ghostsweep.paper.claims.reduction import reduction
 
 __all__ = [
     "Claim",
-    "Results",
     "companion",
     "fig1",
     "fig2",

@@ -9,7 +9,8 @@ from ghostsweep.analysis.critical import critical_lr
 from ghostsweep.analysis.outcomes import outcomes
 from ghostsweep.analysis.power_law import fit_power_law, local_exponent
 from ghostsweep.analysis.scaling import compare_scaling
-from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, collapse_rises, p_text, upper
+from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, collapse_rises, p_text, upper
+from ghostsweep.store.tables import Tables
 
 GAIN_RATIO = 1.5
 """Ranks are compared whose initial recurrent weights have at most this times the gain of the lowest rank's."""
@@ -17,7 +18,7 @@ _UNITS = 100
 
 
 def fig6(
-    rank_one: Results, full: Results, rank: Results, timescales: Results, matched: Results, rank_band: Results
+    rank_one: Tables, full: Tables, rank: Tables, timescales: Tables, matched: Tables, rank_band: Tables
 ) -> list[Claim]:
     """Networks have a critical learning rate too; rank widens the range of rates that learn (Fig. 6)."""
     return [
@@ -62,7 +63,7 @@ def _falls(along: pd.DataFrame) -> list[Claim]:
     ]
 
 
-def _collapse(figure: str, claim: str, tables: Results, which: tuple[int, ...]) -> Claim:
+def _collapse(figure: str, claim: str, tables: Tables, which: tuple[int, ...]) -> Claim:
     """Whether collapse sets in within the grid, and with the rate more often than chance would have it."""
     found = upper(critical_lr(tables.runs)).iloc[0]
     rising, p = collapse_rises(tables.runs)
@@ -83,7 +84,7 @@ def _collapse(figure: str, claim: str, tables: Results, which: tuple[int, ...]) 
     )
 
 
-def _wider(matched: Results) -> Claim:
+def _wider(matched: Tables) -> Claim:
     """Full rank against rank one at the same confidence, rates and epochs, by the intervals of their bands' widths."""
     band = learnable_band(matched.runs)
     wide, narrow = (band[band["model"] == model].iloc[0] for model in ("full_rank", "rank_one"))
@@ -118,7 +119,7 @@ def _trend(by_seed: list[np.ndarray]) -> float:
     return float(page_trend_test(np.array(by_seed)).pvalue)
 
 
-def _raises(tables: Results) -> Claim:
+def _raises(tables: Tables) -> Claim:
     """Whether the upper end of the band rises with rank, seed by seed."""
     band = learnable_band(tables.runs).sort_values("rank")
     by_seed = _by_seed(tables.runs, "lr_high")
@@ -146,7 +147,7 @@ def initial_gain(rank: float, n_units: int = _UNITS) -> float:
     return float((1.0 + np.sqrt(rank / n_units)) ** 2)
 
 
-def _widens(tables: Results) -> Claim:
+def _widens(tables: Tables) -> Claim:
     """Whether the band widens with rank, seed by seed, over ranks of about the same initial gain and one confidence."""
     ranks = np.sort(tables.runs["rank"].unique()).astype(float)
     compared = [rank for rank in ranks if initial_gain(rank) <= GAIN_RATIO * initial_gain(ranks[0])]
@@ -173,7 +174,7 @@ def _widens(tables: Results) -> Claim:
     )
 
 
-def fig7(dcdt: Results, dmts: Results, *_: Results) -> list[Claim]:
+def fig7(dcdt: Tables, dmts: Tables, *_: Tables) -> list[Claim]:
     """Full-rank networks on cue tasks collapse above a critical rate, with vanished gradients (Fig. 7)."""
     claims = []
     for at, (name, tables) in enumerate((("delayed cue discrimination", dcdt), ("delayed match to sample", dmts))):

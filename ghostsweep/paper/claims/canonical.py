@@ -7,7 +7,8 @@ from ghostsweep import theory
 from ghostsweep.analysis.critical import critical_lr
 from ghostsweep.analysis.outcomes import outcomes
 from ghostsweep.analysis.power_law import fit_power_law
-from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, p_text, upper
+from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, p_text, upper
+from ghostsweep.store.tables import Tables
 
 
 def fig1() -> list[Claim]:
@@ -29,7 +30,7 @@ def fig1() -> list[Claim]:
     ]
 
 
-def fig2(trajectories: Results, loss_vs_lr: Results, scaling: Results) -> list[Claim]:
+def fig2(trajectories: Tables, loss_vs_lr: Tables, scaling: Tables) -> list[Claim]:
     """The canonical form has a critical learning rate, 3 pi^4 / 32 T^-5 (Fig. 2)."""
     found = outcomes(trajectories.runs).sort_values("learning_rate")
     first, last = found.iloc[0], found.iloc[-1]

@@ -1,7 +1,7 @@
 """What a claim is, and the statistics that claims share."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,6 @@ from ghostsweep.analysis.outcomes import outcomes
 
 SIGNIFICANT = 0.05
 """A p-value below it rejects that there is no effect."""
-
-
-class Results(Protocol):
-    """The finished tables of one sweep."""
-
-    @property
-    def runs(self) -> pd.DataFrame: ...
-    @property
-    def curves(self) -> pd.DataFrame: ...
-    def snapshots(self, run_id: str) -> dict[str, np.ndarray]: ...
 
 
 class Claim(NamedTuple):

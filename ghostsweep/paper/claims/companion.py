@@ -9,13 +9,14 @@ from ghostsweep.analysis.draws import interval
 from ghostsweep.analysis.failing import PUBLISHED, Exponent, HalfLine, half_line, law
 from ghostsweep.analysis.mechanisms import agreement, by_index, mechanisms
 from ghostsweep.errors import UsageError
-from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, p_text
+from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, p_text
+from ghostsweep.store.tables import Tables
 
 AGREE = 0.9
 """Share of runs that learned in which two verdicts on the mechanism must be the same."""
 
 
-def companion(narrow: Results) -> list[Claim]:
+def companion(narrow: Tables) -> list[Claim]:
     """Phases along the delay, exponents of their boundaries, whether the index is right, and the toy models."""
     runs = by_index(narrow.runs)
     found = {phase: law(runs, phase) for phase in PUBLISHED}

@@ -11,8 +11,9 @@ from ghostsweep.dynamics.flow import THRESHOLD
 from ghostsweep.dynamics.snapshots import count_points
 from ghostsweep.errors import UsageError
 from ghostsweep.paper import searched
-from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, mcnemar, of_networks, p_text, paired_difference
+from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, mcnemar, of_networks, p_text, paired_difference
 from ghostsweep.store.columns import with_fields
+from ghostsweep.store.tables import Tables
 
 PLATEAU_LOSS = 0.9
 """A loss above this share of its first value is on the plateau."""
@@ -63,7 +64,7 @@ class _Fall(NamedTuple):
         return bool(alone and self.begin < at <= self.end + (self.end - self.begin))
 
 
-def _falls(tables: Results) -> list[_Fall]:
+def _falls(tables: Tables) -> list[_Fall]:
     """The networks of a sweep of which snapshots were kept."""
     found = []
     for _, run in outcomes(tables.runs).iterrows():
@@ -81,7 +82,7 @@ def _falls(tables: Results) -> list[_Fall]:
     return found
 
 
-def fig3(learns: Results, collapses: Results, learns_seeds: Results, collapses_seeds: Results) -> list[Claim]:
+def fig3(learns: Tables, collapses: Tables, learns_seeds: Tables, collapses_seeds: Tables) -> list[Claim]:
     """Abrupt learning needs no bifurcation; a higher rate collapses after it (Fig. 3)."""
     low, high = (
         [*_falls(one), *_falls(seeds)] for one, seeds in ((learns, learns_seeds), (collapses, collapses_seeds))
@@ -152,7 +153,7 @@ def _passages(passages: np.ndarray) -> str:
     return f"; it takes {' to '.join(ends)} tau to pass"
 
 
-def _keeps(low: Sequence[Results], high: Sequence[Results]) -> Claim:
+def _keeps(low: Sequence[Tables], high: Sequence[Tables]) -> Claim:
     """The same networks at two rates: which keep what they learned."""
     both = [pd.concat([outcomes(tables.runs) for tables in some]).set_index("seed") for some in (low, high)]
     rates = [float(runs["learning_rate"].iloc[0]) for runs in both]
@@ -175,17 +176,17 @@ def _keeps(low: Sequence[Results], high: Sequence[Results]) -> Claim:
     )
 
 
-def fig4(dcdt: Results, dmts: Results) -> list[Claim]:
+def fig4(dcdt: Tables, dmts: Tables) -> list[Claim]:
     """Ghosts in the plane of rank-2 networks on cue tasks (Fig. 4)."""
     return _cue_tasks("fig4", dcdt, dmts)
 
 
-def fig5(dcdt: Results, dmts: Results) -> list[Claim]:
+def fig5(dcdt: Tables, dmts: Tables) -> list[Claim]:
     """Slow points of full-rank networks on cue tasks (Fig. 5)."""
     return _cue_tasks("fig5", dcdt, dmts)
 
 
-def _cue_tasks(figure: str, dcdt: Results, dmts: Results) -> list[Claim]:
+def _cue_tasks(figure: str, dcdt: Tables, dmts: Tables) -> list[Claim]:
     claims = []
     for at, (name, tables) in enumerate((("delayed cue discrimination", dcdt), ("delayed match to sample", dmts))):
         runs = with_fields(outcomes(tables.runs), ["trials_per_class"])

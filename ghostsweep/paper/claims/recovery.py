@@ -10,8 +10,9 @@ import pandas as pd
 
 from ghostsweep import theory
 from ghostsweep.analysis.outcomes import PLATEAU_ACCURACY, outcomes, trapped
-from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, Results, mcnemar, p_text, paired_difference
+from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, mcnemar, p_text, paired_difference
 from ghostsweep.store.columns import with_fields
+from ghostsweep.store.tables import Tables
 
 RESET = 1.0
 """The confidence at which recovery is tested: the one that the paper resets to, not the best of those tried."""
@@ -21,7 +22,7 @@ RESTORED = 10.0
 
 
 def fig8(
-    confidence: Results, trained: Results, readout: Results, recovery: Results, trained_control: Results
+    confidence: Tables, trained: Tables, readout: Tables, recovery: Tables, trained_control: Tables
 ) -> list[Claim]:
     """Lower confidence brings gradients back, and trapped networks recover (Fig. 8)."""
     return [
@@ -68,7 +69,7 @@ def _pairs(second: pd.DataFrame, by: str, treated: float, control: float | None)
     return one.loc[both], other.loc[both]
 
 
-def _at_end(claim: str, tables: Results, which: tuple[int, ...], *, learned: bool) -> Claim:
+def _at_end(claim: str, tables: Tables, which: tuple[int, ...], *, learned: bool) -> Claim:
     """Trapped networks at the confidence nearest to `RESET` against the one they were trapped at."""
     runs = outcomes(tables.runs)
     stuck, first = trapped(runs), runs[runs["phase"] == 1]
@@ -111,7 +112,7 @@ def _compared(
     )
 
 
-def _reset(trained: Results, control: Results) -> Claim:
+def _reset(trained: Tables, control: Tables) -> Claim:
     """Networks that trained their confidence: reset to 1, against going on as they are, from the same ends."""
     runs, others = outcomes(trained.runs), outcomes(control.runs)
     stuck = trapped(runs)
@@ -129,7 +130,7 @@ def _reset(trained: Results, control: Results) -> Claim:
     )
 
 
-def _readout(tables: Results) -> Claim:
+def _readout(tables: Tables) -> Claim:
     """Scaled-down readouts against the same networks left alone, by more right steps than any constant output has.
 
     Of the networks that had not learned; the p-value of the best scale is multiplied by how many were tried.
