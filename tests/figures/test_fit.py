@@ -53,7 +53,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def light_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which pictures there are is asked here: each is laid out and drawn once, at a low resolution, and not as PDF too.
+    """Which pictures there are is asked here: each is drawn once, at a low resolution, not laid out and not as PDF too.
 
     (Pictures of every kind are saved as users get them in the tests of figures and of the command line.)
     """
@@ -61,6 +61,7 @@ def light_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     def save(fig: Figure, path: str | Path) -> list[Path]:
         target = Path(f"{path}.png")
         target.parent.mkdir(parents=True, exist_ok=True)
+        fig.set_layout_engine("none")
         with style.rc():
             fig.savefig(target, dpi=50)
         return [target]

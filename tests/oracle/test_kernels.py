@@ -32,11 +32,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "full rank, two trials": {"model": "full_rank", "n_units": 37, "task": "dcdt", **CUES},
 }
 
+VARIANTS = ("one step", "confidence", "many steps", "four trials", "readout")
+"""Runs like others here, of which fewer are tried every time."""
 SOON: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """Options with which what kernels are held against is compiled in half the time."""
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.seldom] * (name in VARIANTS)) for name in RUNS])
 def test_oracle_a_kernel_trains_as_all_runs_side_by_side(name: str) -> None:
     run = Run(learning_rate=0.05, epochs=60, dtype="float64", **RUNS[name])
     shape, results = shape_of(run.fields), []

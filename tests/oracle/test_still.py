@@ -29,6 +29,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "full rank": {"model": "full_rank", "timescale": 10, "n_units": 40},
     "readout": {"model": "full_rank", "timescale": 10, "n_units": 40, "readout_l1": 5.0},
 }
+VARIANTS = ("confidence", "low rank", "readout")
+"""Runs like others here, of which fewer are tried every time."""
 EPOCHS = 2500
 RATES = [1e-25, 1e-9, 0.01, 1.0, 100.0, 1e4, np.inf]  # whose updates are lost in rounding; that learn; thrown; diverged
 STOPS = [0, 1, 2, 65, 130, 1154, 2178, 2499, EPOCHS]
@@ -47,7 +49,7 @@ def started(run: Run, rates: list[float]) -> tuple[Shape, train.State, dict[str,
     return shape, *train.start(shape, columns | {"seed": seeds, "learning_rate": np.array(rates)})
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.seldom] * (name in VARIANTS)) for name in RUNS])
 def test_oracle_runs_that_skip_end_as_those_that_do_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(learning_rate=0.1, epochs=EPOCHS, **RUNS[name])
     stops = np.full(train.MAX_STOPS + 1, EPOCHS, np.int32)
