@@ -36,10 +36,12 @@ learning_rate = [0.1, 0.2, 0.3]
 seed = { range = 6 }
 """
 RUN_BYTES = 4 * 9 * (2 * 8 + 24)
+DEVICES = min(2, len(jax.local_devices()))
+"""Of more, chunks would be cut otherwise than is asked here."""
 
 
 def run(out: Path, text: str = TEXT, **options: Any) -> tables.Tables:
-    return ghostsweep.run(loads(text, name="x"), out=out, **options)
+    return ghostsweep.run(loads(text, name="x"), out=out, **{"devices": DEVICES, **options})
 
 
 def several(out: Path, **options: Any) -> tables.Tables:
@@ -189,7 +191,7 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing_finished(
             raise OSError(errno.ENOSPC, "No space left on device")
         original(descriptor)
 
-    argv = ["ghostsweep", "run", str(tmp_path / "x.toml"), "--out", str(tmp_path)]
+    argv = ["ghostsweep", "run", str(tmp_path / "x.toml"), "--out", str(tmp_path), "--devices", str(DEVICES)]
     monkeypatch.setattr(sys, "argv", [*argv, "--memory-gb", str(6 * RUN_BYTES / 1e9)])
     with monkeypatch.context() as full:
         full.setattr(os, "fsync", fsync)
@@ -276,7 +278,7 @@ def test_out_of_memory_halves_the_chunk_and_what_waits(
     with pytest.warns(UserWarning) as told:
         found = run(tmp_path, text, memory_bytes=10 * 8192)
     said = [str(warning.message) for warning in told]
-    first, second = {1: (9, 5), 2: (10, 6), 4: (12, 8)}[len(jax.local_devices())]  # widths are of as many on each
+    first, second = {1: (9, 5), 2: (10, 6)}[DEVICES]  # widths are of as many on each
     assert [text.split(" runs ")[0] for text in said] == [f"out of memory with {n}" for n in (first, second)]
     assert sum(size for size in tried if size <= 4) == 18
     pd.testing.assert_frame_equal(found.runs, whole.runs, check_exact=True)  # the canonical form: at any width
@@ -286,7 +288,7 @@ def test_out_of_memory_halves_the_chunk_and_what_waits(
 def test_memory_given_sets_the_width_and_one_run_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     planned = plan.Plan.of(loads(TEXT, name="x"))
     assert [len(chunk.runs) for chunk in plan.chunks(planned, 2, 3 * RUN_BYTES)] == [6, 6, 6]
-    least = 0.00144 * len(jax.local_devices())
+    least = 0.00144 * DEVICES
     with pytest.raises(UsageError, match=rf"found 0.001 MB; allowed: {least:g} MB or more, .*rank_one, 9 units"):
         run(tmp_path, memory_bytes=1000)
     with pytest.raises(UsageError, match="memory_bytes: found nan; allowed: a number from 0"):
@@ -301,7 +303,7 @@ def test_a_run_that_exhausts_memory_alone_is_a_failure_like_others(
     with pytest.warns(UserWarning, match="out of memory"), pytest.raises(TrainingError, match="MemoryError") as caught:
         run(tmp_path, TEXT.replace("[0.1, 0.2, 0.3]", "[0.1]"))
     assert re.search(r"1 of \d chunks", str(caught.value))
-    lost = {5} if len(jax.local_devices()) == 1 else {4, 5}  # two devices train two runs at the least
+    lost = {5} if DEVICES == 1 else {4, 5}  # two devices train two runs at the least
     assert {*range(6)} - {*tables.read("x", tmp_path).runs["seed"]} == lost
 
 
