@@ -90,6 +90,14 @@ def check_executor(executor: object) -> None:
             )
 
 
+def usable_of(free: float) -> float:
+    """Half of the memory that is free, in bytes, which training may take where nobody says how much.
+
+    Rounded down to a power of two, so that it is the same at the next start, and with it the widths of chunks.
+    """
+    return 2.0 ** math.floor(math.log2(max(free / 2, 1)))
+
+
 def require(needed: float, what: str) -> None:
     """Raise UsageError where memory has not room for what is about to be made of `what`, before any is taken."""
     if needed > (free := free_bytes()):

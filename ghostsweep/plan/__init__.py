@@ -3,7 +3,7 @@
 from ghostsweep.models.sizes import cost
 from ghostsweep.plan.chunking import Chunk, chunks, halves, padded, widest
 from ghostsweep.plan.expanding import expand, lie_on, may_repeat
-from ghostsweep.plan.planned import Plan
+from ghostsweep.plan.planned import Plan, require_memory
 from ghostsweep.plan.sharding import Shard, shards
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "lie_on",
     "may_repeat",
     "padded",
+    "require_memory",
     "shards",
     "widest",
 ]

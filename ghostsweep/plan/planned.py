@@ -17,6 +17,12 @@ PLANNED_BYTES, REFINED_BYTES = 350, 1_200
 """Memory that a run takes at most while a sweep is planned and it is looked what is left, as measured of a million."""
 
 
+def require_memory(sweep: Sweep) -> None:
+    """Raise UsageError where memory has not room for the plan of a sweep."""
+    each = REFINED_BYTES if sweep.refine else PLANNED_BYTES
+    resources.require(each * sweep.n_runs, f"{sweep.name}: found {sweep.n_runs:,} runs to plan")
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Runs of a sweep in planned order: all of them, or a part that knows what the whole has found out.
@@ -34,8 +40,7 @@ class Plan:
     def of(cls, sweep: Sweep, runs: pd.DataFrame | None = None) -> Self:
         """The plan of all runs of a sweep, or of some that are known already."""
         if runs is None:
-            each = REFINED_BYTES if sweep.refine else PLANNED_BYTES
-            resources.require(each * sweep.n_runs, f"{sweep.name}: found {sweep.n_runs:,} runs to plan")
+            require_memory(sweep)
         runs = expand(sweep) if runs is None else runs.reset_index(drop=True)
         return cls(sweep, runs, np.ones(len(runs), bool))
 

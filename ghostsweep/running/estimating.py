@@ -82,7 +82,9 @@ def estimate(
     """
     state = status(sweep, out, shard)
     can_measure = calibrate and len(state.left) > 0 and importlib.util.find_spec("jax") is not None
-    n_devices, wide, given = devices or resources.cores(), False, math.inf if memory_bytes is None else memory_bytes
+    n_devices, wide, given = devices or resources.cores(), False, memory_bytes
+    if state.left:
+        plan.require_memory(sweep)
     if can_measure:
         resources.load_jax()
         from ghostsweep.machine import memory
@@ -90,7 +92,8 @@ def estimate(
 
         found = engine.local_devices(resources.cores(), devices)
         n_devices, wide = len(found), found[0].platform != "cpu"
-        given = memory.usable_bytes(found) if memory_bytes is None else memory_bytes
+        given = memory.usable_bytes(found) if given is None else given
+    given = resources.usable_of(resources.free_bytes()) if given is None else given
     cut = [_cut(group, n_devices, given / n_devices, wide) for group in state.left]
     programs: dict[tuple[Shape, int], Group] = {}
     for group, (width, _) in sorted(zip(state.left, cut, strict=True), key=lambda pair: -pair[0].seconds):

@@ -13,10 +13,13 @@ import pytest
 import stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import ghostsweep
 from ghostsweep import UsageError, plan
+from ghostsweep.cli.app import app
 from ghostsweep.declare import Shape
+from ghostsweep.machine import resources
 from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.plan import expanding, groups
 from ghostsweep.plan.groups import Group
@@ -216,6 +219,42 @@ def test_an_estimate_by_the_constants_of_the_plan(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="memory: found"):
         estimating.estimate(sweep, out=tmp_path, calibrate=False, memory_bytes=1)
     assert not list(tmp_path.iterdir())
+
+
+BIG = """
+import jax.numpy as jnp
+from ghostsweep.declare import Field, Model
+
+def initial(shape, traced, key):
+    return {"w": jnp.full((15_000, 15_000), traced["timescale"], shape.dtype)}
+
+def loss(shape, params, traced):
+    return (params["w"] ** 2).mean(), jnp.ones((), shape.dtype)
+
+BIG = Model("big", (Field("timescale", "size of the weights, 0.9 GB of them"),), initial, loss=loss)
+"""
+
+
+@pytest.mark.parametrize(
+    ("free", "model", "rates"),
+    [(2e9, "big.py:BIG", "[0.1]"), (2e3, "canonical", "[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]")],
+    ids=["a run", "the plan"],
+)
+def test_a_dry_run_refuses_for_memory_as_training_does(
+    free: float, model: str, rates: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("big.py").write_text(BIG)
+    Path("x.toml").write_text(
+        f'[run]\nmodel = "{model}"\nepochs = 9\n[axes]\nlearning_rate = {rates}\ntimescale = [9.0]\n'
+    )
+    monkeypatch.setattr(resources, "free_bytes", lambda: int(free))
+    said = []
+    for options in ((), ("--dry-run",), ("--dry-run", "--no-calibrate")):
+        done = CliRunner().invoke(app, ["run", "x.toml", *options])
+        assert isinstance(done.exception, UsageError) and "allowed:" in str(done.exception), done.output
+        said.append(str(done.exception))
+    assert said[0] == said[1] == said[2]
 
 
 def test_a_measured_estimate_is_near_what_training_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
