@@ -196,7 +196,7 @@ def symbol(table: pd.DataFrame, field: str) -> str:
     named = r"\mathrm{" + r"\ ".join(words) + "}"
     found = str(known.get(field) or named)
     try:
-        MathTextParser("path").parse(f"${found}$")
+        MathTextParser("path").parse(f"${found}^{{1}}$")  # as it stands in laws
     except ValueError:  # a symbol as it stands in texts, which is no formula
         return named
     return named if "$" in found else found

@@ -51,8 +51,10 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     try:
         with contextlib.suppress(FileExistsError):
             path.parent.mkdir()  # not its parents: a result folder that is gone is not made anew by who writes in it
+            as_folder(path.parent, path.parent.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(temporary, flags, 0o666), "w+b") as file:
+            as_folder(file.fileno(), path.parent)
             fill(file)
             file.flush()
             os.fsync(file.fileno())
@@ -64,6 +66,14 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         signals.temporary.discard(str(temporary))
+
+
+def as_folder(place: int | Path, folder: Path) -> None:
+    """Let all who may write in a folder do so with a file or folder of one's own in it, whatever the umask."""
+    with contextlib.suppress(OSError):
+        mode, found = stat.S_IMODE(folder.stat().st_mode), os.stat(place)
+        if mode & 0o022 and found.st_uid == os.geteuid():
+            os.chmod(place, mode & (0o777 if stat.S_ISDIR(found.st_mode) else 0o666) | 0o600)
 
 
 def flush_folder(folder: Path) -> None:

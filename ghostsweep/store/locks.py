@@ -169,9 +169,7 @@ def _open(path: Path) -> tuple[int | None, bool]:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UsageError(f"{path}: found no file; allowed: a file, or nothing")
-    with contextlib.suppress(OSError):  # whoever may write in the folder may lock it, whatever the umask of the first
-        if os.fstat(descriptor).st_uid == os.geteuid():
-            os.fchmod(descriptor, stat.S_IMODE(path.parent.stat().st_mode) & 0o666 | 0o600)
+    files.as_folder(descriptor, path.parent)
     return descriptor, writable
 
 

@@ -384,3 +384,10 @@ def test_learning_curves_show_what_lies_below_zero(lowest: float, scale: str) ->
     ax = figures.learning_curves({"one": curves}).axes[0]
     assert ax.get_yscale() == scale
     assert list(ax.get_lines()[0].get_ydata()) == list(loss) and (scale == "log" or ax.get_ylim()[0] < lowest)
+
+
+@pytest.mark.parametrize("broken", [r"\input", r"\input{x}", "x^2", "$", "{", r"\frac{1}"])
+def test_a_symbol_that_no_formula_can_have_stands_as_the_name(broken: str) -> None:
+    table = pd.DataFrame({"gain": [1.0]})
+    table.attrs["symbols"] = {"gain": broken}
+    assert style.symbol(table, "gain") == r"\mathrm{gain}"

@@ -1,6 +1,7 @@
 """What is too large or senseless is one line that names it, before memory is taken; no clock decides what counts."""
 
 import functools
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,19 @@ def test_an_export_has_no_text_that_is_executed() -> None:
     assert exporting._harmless("=HYPERLINK(1)") == "'=HYPERLINK(1)" and exporting._harmless("@a") == "'@a"
     assert exporting._harmless("a\x1b[2J") == "a\\x1b[2J" and exporting._harmless("a = b") == "a = b"
     assert exporting._harmless(-1.5) == -1.5
+
+
+@pytest.mark.parametrize(("mode", "of_files", "of_folders"), [(0o770, 0o660, 0o770), (0o755, 0o600, 0o700)])
+def test_colleagues_who_share_a_folder_can_read_what_is_written_there(
+    mode: int, of_files: int, of_folders: int, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    before = os.umask(0o077)
+    try:
+        files.write_json(shared / "x" / "meta.json", {})
+    finally:
+        os.umask(before)
+    assert (shared / "x").stat().st_mode & 0o777 == of_folders
+    assert (shared / "x" / "meta.json").stat().st_mode & 0o777 == of_files
