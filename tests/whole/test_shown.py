@@ -11,7 +11,12 @@ import pandas as pd
 
 ROOT = installed.ROOT
 RESULTS = ROOT / "results"
-PAGES = {name: (ROOT / name / "README.md").read_text() for name in (".", "sweeps", "results", "ghostsweep", "tests")}
+PAGES = {  # all pages of a folder, its first one first
+    name: "\n".join(
+        path.read_text() for path in sorted((ROOT / name).glob("*.md"), key=lambda path: path.stem != "README")
+    )
+    for name in (".", "sweeps", "results", "ghostsweep", "tests")
+}
 OUT = f"--out {RESULTS}"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "new mine": ("new mine",),
@@ -100,7 +105,7 @@ def test_commands_on_the_pages(tried: Any, tmp_path: Path) -> None:
 
 
 def test_python_on_the_pages(tried: Any, tmp_path: Path) -> None:
-    (code,), (more,) = blocks(PAGES["."], "python"), blocks(PAGES["sweeps"], "python")
+    code, more = ("\n".join(blocks(PAGES[name], "python")) for name in (".", "sweeps"))
     shutil.copy(ROOT / "sweeps" / "gru.py", tmp_path)
     shown = installed.python(tmp_path, "the Python of README and sweeps/README", smaller(code) + more)
     (done,) = tried([shown])
