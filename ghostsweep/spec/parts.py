@@ -58,6 +58,7 @@ LAST = (
         ge=1,
         le=1_000_000_000,
     ),
+    Field("stop_loss", "a run is stopped, and counts as diverged, once its loss is above this; null: never", gt=0),
     Field("seed", "decides the initial parameters, alone", kind=int, default=0, ge=0, lt=2**32),
     Field("phase", "which phase of its sweep the run is, from 1", kind=int, default=1, ge=1),
     Field("parent", "run of the phase before, or parameters given, where it begins; null: its seed", kind=str),

@@ -1,8 +1,9 @@
 """Delayed cue discrimination with a channel for each cue (arXiv 2502.17433), and a cue that needs no memory.
 
 dcdt_onehot: a cue for the input, [0, 1] or [1, 0], then delay, then reaction with the cue as target, then, if there is
-one, a window in which the answer is to end. All else is 0. onehot_cue: the cue lasts as long as the answer is due. It
-is not the paper's control, whose cue of 30 ms is gone for most of the trial, and which has a linear readout.
+one, a window in which the answer is to end. All else is 0. onehot_control, that paper's control without memory: a cue,
+then nothing; the cue is the target in every step, and the readout is linear. onehot_cue, a task of another kind: the
+cue lasts as long as the answer is due.
 
 Accuracy and reliability of dcdt_onehot are those of the steps that its field `scored` names: "reaction", in which the
 answer is due, or "shifted", the authors' window, for comparison. It begins a step before the reaction and leaves out
@@ -114,7 +115,7 @@ def reliability(shape: Shape, output: "jax.Array", trials: Trials) -> "jax.Array
         is_due = jnp.asarray(targets.sum(axis=-1, keepdims=True) > 0)
         targets = jnp.where(is_due, jnp.asarray(targets, read.dtype), jnp.asarray([1, 0], read.dtype))
     right, both = (read * targets).sum(axis=-1), read.sum(axis=-1)
-    return jnp.where(both > 0, right / both, 0.5).mean()
+    return jnp.where(both != 0, right / both, 0.5).mean()
 
 
 def start(shape: Shape, traced: Traced) -> "dict[str, jax.Array]":
@@ -179,6 +180,12 @@ def outcome(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.where(is_learned(columns), found, "no_solution")
 
 
+def control_outcome(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether a run of onehot_control learned: by the means alone, and not where it was stopped."""
+    good = is_learned(columns, lasting=False) & (columns["status"] == "done")
+    return np.where(good, "learned", "no_solution")
+
+
 def cue_outcome(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """Whether a run of onehot_cue learned, by the means alone."""
     return np.where(is_learned(columns, lasting=False), "learned", "no_solution")
@@ -195,6 +202,9 @@ OUTCOMES = Outcomes(
     },
     outcome,
 )
+
+
+LEARNED_OR_NOT = {name: OUTCOMES.meanings[name] for name in ("learned", "no_solution")}
 
 
 def levels(fields: Values) -> Levels:
@@ -294,6 +304,40 @@ SHOWN = dataclasses.replace(
     levels=cue_levels,
     together=("dt_ms", "reaction_ms"),
     check=cue_check,
-    outcomes=Outcomes({name: OUTCOMES.meanings[name] for name in ("learned", "no_solution")}, cue_outcome),
+    outcomes=Outcomes(LEARNED_OR_NOT, cue_outcome),
     about="which of two cues is it, while it lasts: a task without memory",
+)
+
+
+def control_sizes(fields: Values) -> dict[str, Any]:
+    """The cue and the whole trial in steps; only its last step is scored."""
+    cue, window = (steps(fields[f"{name}_ms"], fields["dt_ms"]) for name in ("input", "reaction"))
+    return {"input_steps": cue, "reaction_steps": 1, "post_steps": 0, "n_steps": cue + window, **_drawn(fields)}
+
+
+def control_trials(shape: Shape, traced: Traced) -> Trials:
+    """The cue in its steps, and the same as target in every step; (steps, trials, 2)."""
+    shown = cue_trials(shape, traced)
+    during = np.arange(shape.n_steps)[:, None, None] < shape.input_steps
+    return Trials(shown.inputs * during, shown.targets)
+
+
+def control_check(fields: Values) -> Mistakes:
+    """The cue and the window are whole numbers of steps."""
+    for name in ("input_ms", "reaction_ms"):
+        if said := whole_steps(fields, name):
+            yield name, said
+
+
+CONTROL = dataclasses.replace(
+    SHOWN,
+    name="onehot_control",
+    fields=(DT_MS, _OF_CUES["input_ms"], *SHOWN.fields[1:]),
+    trials=control_trials,
+    activation=None,
+    sizes=control_sizes,
+    together=("dt_ms", "input_ms", "reaction_ms"),
+    check=control_check,
+    outcomes=Outcomes(LEARNED_OR_NOT, control_outcome),
+    about="which of two cues was it, answered from the first step on with a linear readout: the control without memory",
 )

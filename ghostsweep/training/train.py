@@ -170,7 +170,7 @@ def to_stop(
     loss, grad_norm, accuracy, slope = measured
     report = Report(loss, grad_norm, accuracy, weight_norm, state.loss_sum, state.grad_norm_sum, slope)
     state = state._replace(loss_sum=state.loss_sum * 0, grad_norm_sum=state.grad_norm_sum * 0)
-    if model.bounded:  # every epoch counts
+    if _is_bounded(shape):  # every epoch counts
         state = state._replace(epochs_done=state.epochs_done * 0 + last + 1)
     if model.accuracy_of is not None:
         state = state._replace(max_accuracy=model.accuracy_of(state.min_loss))
@@ -206,7 +206,7 @@ def _until_still(
 
     start = first, state, jnp.array(False), Measured(zero, zero, zero, zero)
     epoch, state, _, measured = lax.while_loop(lambda carry: (carry[0] < end) & ~carry[2], look, start)
-    left = jnp.where(model_of(shape).bounded | (state.epochs_done == epoch), end - epoch, 0)  # 0 where it has diverged
+    left = jnp.where(_is_bounded(shape) | (state.epochs_done == epoch), end - epoch, 0)  # 0 where it has diverged
 
     def count(_: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         return sums[0] + measured.loss, sums[1] + measured.grad_norm  # one by one, to be rounded as if trained
@@ -229,6 +229,8 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         epochs_before = traced["first_epoch"] + epoch.astype(jnp.uint32)
         traced = {**traced, "key": jax.random.fold_in(run_key(traced, NOISE), epochs_before)}
     loss, accuracy, grads, measured = evaluate(shape, state.params, traced)
+    if "stop_loss" in shape.traced:  # from then on it is as a run whose loss is not finite
+        loss = jnp.where(loss > traced["stop_loss"], jnp.inf, loss)
     normed = {name: grads[name] for name in model.normed if name in grads} or grads
     grad_norm = slope = _norm(shape, normed)
     if others := {name: grad for name, grad in grads.items() if name not in normed}:
@@ -241,7 +243,7 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
     new = State(
         params=params,
         opt_state=opt_state,
-        epochs_done=state.epochs_done if model.bounded else state.epochs_done + 1,
+        epochs_done=state.epochs_done if _is_bounded(shape) else state.epochs_done + 1,
         min_loss=jnp.where(better, loss, state.min_loss),
         min_loss_epoch=jnp.where(better, epoch, state.min_loss_epoch),
         max_accuracy=jnp.fmax(state.max_accuracy, accuracy) if model.accuracy_of is None else state.max_accuracy,
@@ -252,12 +254,17 @@ def _epoch(shape: Shape, state: State, traced: Mapping[str, jax.Array], epoch: j
         tally=tally.update(shape, traced, state.tally, epoch, measured) if tally else {},
     )
     known = Measured(loss, grad_norm, accuracy, slope)
-    if model.bounded:
+    if _is_bounded(shape):
         return new, known
     # `epochs_done` falls behind the epoch at the first non-finite one and so freezes the run for good.
     finite = (state.epochs_done == epoch) & jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     kept: State = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
     return kept, known
+
+
+def _is_bounded(shape: Shape) -> bool:
+    """Whether the loss and the gradient are finite whatever the parameters, and no loss stops a run."""
+    return model_of(shape).bounded and "stop_loss" not in shape.traced
 
 
 def _windowed(window: dict[str, jax.Array], epoch: jax.Array, loss: jax.Array) -> dict[str, jax.Array]:

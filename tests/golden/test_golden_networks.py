@@ -13,7 +13,7 @@ from ghostsweep import Run, train_one
 GOLDEN = Path(__file__).parents[1] / "golden"
 HORIZONS = pd.read_csv(GOLDEN / "horizons.csv", index_col="file")
 CUES: dict[str, Any] = {"input_ms": 30.0, "delay_ms": 80.0, "reaction_ms": 50.0}
-ONEHOT: dict[str, Any] = {"input_ms": 30.0, "reaction_ms": 50.0, "momentum": 0.9, "weight_decay": 1e-7}
+ONEHOT: dict[str, Any] = {"input_ms": 30.0, "momentum": 0.9, "weight_decay": 1e-7}
 FLOW_MAP: dict[str, Any] = {"input_ms": 10.0, "delay_ms": 50.0, "reaction_ms": 50.0}
 KINDS: dict[str, dict[str, Any]] = {
     "rank1_delayed_activation.learn_c": {"model": "rank_one", "timescale": 20, "train_confidence": True},
@@ -27,7 +27,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "rank2_dcdt": {"model": "low_rank", "rank": 2, "task": "dcdt"} | FLOW_MAP,
     "rank2_dmts_adam": {"model": "low_rank", "rank": 2, "task": "dmts", "optimizer": "adam"} | CUES,
     "full_dcdt_adam_normalised": {"model": "full_rank", "task": "dcdt", "optimizer": "adam"} | FLOW_MAP,
-    "full_dcdt_onehot": {"model": "two_bias", "task": "dcdt_onehot"} | ONEHOT,
+    "full_dcdt_onehot": {"model": "two_bias", "task": "dcdt_onehot", "reaction_ms": 50.0} | ONEHOT,
+    "full_onehot_control": {"model": "two_bias", "task": "onehot_control"} | ONEHOT,
 }
 RESOLVED = {"float64": 1e-6, "float32": 1e-5}
 """Least gradient norm, over the largest, that is held: of saturated outputs float32 has few digits of 1 - tanh^2."""
@@ -40,7 +41,8 @@ def golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, 
     arrays = dict(np.load(GOLDEN / f"{name}.npz"))
     rate = float(re.search(r"\.lr([\d.]*\d)", name)[1])  # type: ignore[index]
     params = {key.removeprefix("init."): value for key, value in arrays.items() if key.startswith("init.")}
-    named = {f"{part}_ms": float(ms) for part, ms in re.findall(r"\.(delay|post)(\d+)", name)}
+    durations = re.findall(r"\.(delay|post|window)(\d+)", name)
+    named = {"reaction_ms" if part == "window" else f"{part}_ms": float(ms) for part, ms in durations}
     return KINDS[name.split(".seed")[0]] | named | {"learning_rate": rate}, params, arrays
 
 
@@ -72,3 +74,13 @@ def test_a_readout_scaled_from_epoch_150_on_repeats_the_golden_history(dtype: st
     first = train_one(Run(**fields, dtype=dtype, epochs=150), initial=params)
     second = train_one(Run(**fields, dtype=dtype, epochs=epochs - 150, readout_l1=0.5), after=first)
     np.testing.assert_allclose(np.concatenate([first.loss, second.loss]), arrays["loss"][:epochs], rtol=rtol)
+
+
+def test_a_run_is_stopped_once_its_loss_is_above_what_stops_it() -> None:
+    (name,) = (name for name in FILES if "window120" in name)
+    fields, params, arrays = golden(name)
+    found = train_one(Run(**fields, dtype="float64", epochs=6, stop_loss=100.0), initial=params)
+    above = int(np.argmax(arrays["loss"] > 100))
+    np.testing.assert_allclose(found.loss[:above], arrays["loss"][:above], rtol=1e-9)
+    assert above == 3 and np.isinf(found.loss[above:]).all()
+    assert found.tally["good_epoch"][-1] == -1
