@@ -18,3 +18,16 @@ def interval(draws: np.ndarray, n_seeds: int, level: float = 0.95) -> tuple[floa
     tail = float(scipy.special.ndtr(-away))
     low, high = np.quantile(kept, [tail, 1 - tail], method="nearest")
     return float(low), float(high)
+
+
+def jackknife(value: float, without: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The ends of an interval at `level` of a statistic, from its values without each seed in turn (n,).
+
+    Student's t of n - 1 times the jackknife's standard error. NaN with fewer than two seeds.
+    """
+    n = len(without)
+    if n < 2:
+        return np.nan, np.nan
+    error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
+    away = scipy.special.stdtrit(n - 1, 0.5 + level / 2) * error
+    return float(value - away), float(value + away)

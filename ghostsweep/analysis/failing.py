@@ -5,9 +5,9 @@ exp(-a (T - x0)) beyond, T_c = x0. Slow points among all runs: logistic, T_c its
 T_c by ordinary least squares. What the paper's procedure leaves out or does not say is counted: rates of which the
 boundary lies outside of the delays are censored, and intervals are those of seeds drawn anew.
 
-Beside it all runs at once: the chance of a phase is a logistic function of ln rate and ln T, by maximum likelihood, so
-that nothing is left out and a boundary beyond the grid counts for what it is. With ten seeds x0 is where the first few
-runs happen to fail, from 3 to 190 ms in our table; the line along which half of the seeds do is told by all of them.
+With ten seeds this is biased towards 0: x0 is where the first few runs happen to fail, and ln T_c, which stands where a
+regressor should, has errors as large as its spread. So there is beside it the likelihood of the counts themselves: the
+same curves, with a boundary that is a power of the rate, fitted to all cells at once (`count_law.py`).
 """
 
 import functools
@@ -44,18 +44,6 @@ class Exponent(NamedTuple):
     ci_high: float
     n_rates: int
     n_censored: int
-
-
-class HalfLine(NamedTuple):
-    """rate = C T^-beta, along which half of the seeds are in a phase: see `half_line`."""
-
-    beta: float
-    ci_low: float
-    ci_high: float
-    log_c: float
-    """ln C, with T in ms."""
-    draws: np.ndarray
-    """beta of every draw of seeds, (N_DRAWS,), the same seeds for every phase of a table."""
 
 
 def onset(delays: np.ndarray, shares: np.ndarray) -> float:
@@ -155,7 +143,7 @@ def exponent(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms", fastest: 
             f"exponent: found {len(inside)} boundaries of {phase} inside of the delays; allowed: 3 or more"
         )
     beta, error = _law(found["at"].to_numpy(float), found["learning_rate"].to_numpy(float))
-    is_phase, cells = _cube(judged, phase, ["learning_rate", x])
+    is_phase, cells = cube(judged, phase, ["learning_rate", x])
     rows, delays = (np.unique(column, return_inverse=True) for column in cells.T)
     shares = np.full((N_DRAWS, len(rows[0]), len(delays[0])), np.nan)
     for drawn, pick in zip(shares, _picks(len(is_phase), np.random.default_rng(SEED))[1:], strict=True):
@@ -189,23 +177,6 @@ def _law(at: np.ndarray, rates: np.ndarray) -> tuple[float, float]:
     return -slope, float(np.sqrt((rest**2).sum() / max(len(x) - 2, 1) / (centred**2).sum()))
 
 
-def half_line(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> HalfLine:
-    """The line rate = C T^-beta along which half of the runs are in a phase, of all runs with T > 0 at once.
-
-    The chance is 1 / (1 + exp(-(b0 + b1 ln rate + b2 ln T))), beta = b2 / b1; its 95% interval is of N_DRAWS draws of
-    the seeds with replacement, the same for all cells. judged: with a column `outcome`. Raises UsageError for missing
-    columns, and where no run or every one is in the phase.
-    """
-    require_columns(judged, ("learning_rate", "seed", "outcome", x), "half_line")
-    is_phase, cells = _cube(judged[judged[x] > 0], phase, ["learning_rate", x])
-    if not 0 < np.nanmean(is_phase) < 1:
-        raise UsageError(f"half_line: found no or all runs in {phase}; allowed: some")
-    found, *drawn = _logistic(is_phase, _picks(len(is_phase), np.random.default_rng(SEED)), np.log(cells))
-    draws = np.array([b[2] / b[1] for b in drawn])
-    low, high = interval(draws, len(is_phase))
-    return HalfLine(float(found[2] / found[1]), low, high, float(-found[0] / found[1]), draws)
-
-
 def critical_rates(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> pd.DataFrame:
     """The learning rate at which half of the seeds pass into a phase, for each delay: a row each.
 
@@ -216,7 +187,7 @@ def critical_rates(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> 
     require_columns(judged, ("learning_rate", "seed", "outcome", x), "critical_rates")
     rows, rng = [], np.random.default_rng(SEED)
     for value, runs in judged.groupby(x):
-        is_phase, cells = _cube(runs, phase, ["learning_rate"])
+        is_phase, cells = cube(runs, phase, ["learning_rate"])
         rates = np.log(cells)
         middles = _middle_rates(is_phase, _picks(len(is_phase), rng), rates)
         low, high = interval(middles[1:], len(is_phase))
@@ -232,7 +203,7 @@ def _picks(n_seeds: int, rng: np.random.Generator) -> np.ndarray:
     return np.stack([np.arange(n_seeds), *(rng.integers(n_seeds, size=n_seeds) for _ in range(N_DRAWS))])
 
 
-def _cube(judged: pd.DataFrame, phase: str, by: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def cube(judged: pd.DataFrame, phase: str, by: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Whether each seed is in a phase, (seeds, cells), NaN where it was not run, and the values of `by`, (cells, n)."""
     is_phase = (judged["outcome"] == phase).astype(float)
     table = (

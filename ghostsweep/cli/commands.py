@@ -135,8 +135,8 @@ def reproduce_command(
     for path in made.figures:
         tell(f"drew {path}")
     for claim in made.claims.itertuples():
-        verdict = "holds" if claim.holds else "DOES NOT HOLD"
-        tell(f"{claim.figure}: {claim.claim}: {verdict}")
+        verdict = str(claim.verdict)
+        tell(f"{claim.figure}: {claim.claim}: {verdict if verdict == 'holds' else verdict.upper()}")
         tell(f"    {claim.measured} [{claim.scale}]")
     for cost in made.costs.itertuples():
         tell(

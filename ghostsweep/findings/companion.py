@@ -1,6 +1,7 @@
 """What the sweeps of the companion paper show (arXiv 2502.17433). A function per row."""
 
-from ghostsweep.analysis.failing import PUBLISHED, critical_rates, half_line, law
+from ghostsweep.analysis.count_law import count_law
+from ghostsweep.analysis.failing import PUBLISHED, critical_rates, law
 from ghostsweep.analysis.mechanisms import agreement, by_index, mechanisms
 from ghostsweep.findings.evidence import SweepTables
 from ghostsweep.findings.words import between, exponent, listed, measured, part, several
@@ -29,7 +30,7 @@ def exponents(sweep: SweepTables) -> str:
     """Both boundaries, of all runs at once and by the paper's fits, beside what is published."""
     judged, said = by_index(sweep.found.runs), []
     for phase, name in PHASES.items():
-        line, fits = half_line(judged, phase), law(judged, phase)
+        line, fits = count_law(judged, phase), law(judged, phase)
         power = between(line.beta, line.ci_low, line.ci_high, exponent)
         by_fits = "none" if fits is None else between(fits.beta, fits.ci_low, fits.ci_high, exponent)
         published, error = PUBLISHED[phase]
@@ -69,11 +70,11 @@ def with_post(sweep: SweepTables) -> str:
     learned = judged[judged["outcome"] != "no_solution"]
     cycles = int((learned["outcome"] == "limit_cycle").sum())
     lost = judged["outcome"] == "no_solution"
-    shares, line = lost.groupby(judged["delay_ms"]).mean(), half_line(judged, "no_solution")
+    shares, line = lost.groupby(judged["delay_ms"]).mean(), count_law(judged, "no_solution")
     power = between(line.beta, line.ci_low, line.ci_high, exponent)
     failing = listed(f"{share:.0%} at {delay:g}" for delay, share in shares.items() if share)
     return (
-        f"limit cycles in {part(cycles, len(learned))} runs that learned; no solution in {failing} ms; half of the "
-        f"seeds along rate as delay to the minus {power}, published 2.65 ± 0.23; "
+        f"limit cycles in {part(cycles, len(learned))} runs that learned; no solution in {failing} ms; the "
+        f"boundary goes as rate as delay to the minus {power}, published 2.65 ± 0.23; "
         f"{several(judged['learning_rate'].nunique(), 'rate')}, {sweep.n_seeds} seeds"
     )

@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ghostsweep import theory
-from ghostsweep.analysis.failing import FASTEST, PUBLISHED, boundaries, half_line, law
+from ghostsweep.analysis.count_law import count_law
+from ghostsweep.analysis.failing import FASTEST, PUBLISHED, boundaries, law
 from ghostsweep.analysis.mechanisms import agreement, by_index, by_motion, mechanisms
 from ghostsweep.figures import style
 from ghostsweep.figures.phase import phase_diagram
@@ -59,8 +60,8 @@ def _boundaries(ax: Axes, runs: pd.DataFrame) -> list[str]:
             by_fits += f": {found.beta:.1f} ({found.ci_low:.1f} to {found.ci_high:.1f})"
         ax.plot(inside["at"], inside["learning_rate"], "o", markersize=3, color=color, label=by_fits)
         if (runs["outcome"] == phase).any():
-            line, ends = half_line(runs, phase), np.log([rates[0], rates[-1]])
-            said = f"half of the seeds: {line.beta:.1f} ({line.ci_low:.1f} to {line.ci_high:.1f})"
+            line, ends = count_law(runs, phase), np.log([rates[0], rates[-1]])
+            said = f"of all counts: {line.beta:.1f} ({line.ci_low:.1f} to {line.ci_high:.1f})"
             at = np.exp((line.log_c - ends) / line.beta)
             ax.plot(at, np.exp(ends), color=color, linewidth=1.0, label=f"{said}; paper {PUBLISHED[phase][0]}")
             drawn.append(pd.DataFrame({"at": at, "learning_rate": np.exp(ends)}))

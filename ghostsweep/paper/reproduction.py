@@ -21,7 +21,7 @@ from ghostsweep.store.reduced import has_reduction, read_reduction
 
 SEARCHED = ("fig3", "fig4", "fig5")
 """Figures that search for the slow places of networks."""
-CLAIMS = ("figure", "kind", "claim", "measured", "value", "low", "high", "p_value", "n_seeds", "holds", "scale")
+CLAIMS = ("figure", "kind", "claim", "measured", "value", "low", "high", "p_value", "n_seeds", "verdict", "scale")
 
 
 @dataclass
@@ -29,9 +29,10 @@ class Reproduced:
     """What `reproduce` made.
 
     figures: the files drawn. claims: a row per claim: figure, kind (claim, or check: what follows from a definition),
-    claim, measured (in words), value (its one number) with low and high, its 95% interval, p_value, n_seeds, holds,
-    scale (paper, reduced or quick: that of the smallest sweep behind it). costs: a row per figure: seconds
-    spent training and drawing here, and the peak memory of the process so far. failed: reasons by figure.
+    claim, measured (in words), value (its one number) with low and high, its 95% interval, p_value, n_seeds, verdict
+    (holds, does not hold, not decided), scale (paper, reduced or quick: that of the smallest sweep behind it). costs: a
+    row per figure: seconds spent training and drawing here, and the peak memory of the process so far. failed: reasons
+    by figure.
     """
 
     figures: list[Path] = field(default_factory=list)
@@ -135,7 +136,7 @@ def judged(plan: catalog.PaperFigure, found: list[tables.Tables]) -> pd.DataFram
 def _judged(claims: list[Claim], found: list[tables.Tables]) -> pd.DataFrame:
     rows = [
         claim._asdict()
-        | {"holds": bool(claim.holds)}
+        | {"verdict": claim.verdict}
         | {"scale": _scale(found if claim.tables is None else [found[i] for i in claim.tables])}
         for claim in claims
     ]
@@ -171,10 +172,9 @@ def claims_text(claims: pd.DataFrame) -> str:
         title = titles.get(name, f"Figure {name.removeprefix('fig')}")
         lines = [f"### {title}", ""]
         for row in rows.itertuples(index=False):
-            verdict = "holds" if row.holds else "does not hold"
             check = " (a check)" if row.kind == "check" else ""
             scale = "" if row.scale == "paper" else f" At {row.scale} scale."
-            lines.append(f"- **{verdict}**{check}: {row.claim}. *{row.measured}.*{scale}")
+            lines.append(f"- **{row.verdict}**{check}: {row.claim}. *{row.measured}.*{scale}")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

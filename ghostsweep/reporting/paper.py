@@ -38,12 +38,12 @@ def section(name: str, out: str | Path) -> str:
         except UsageError as error:
             reasons.append(f"<h3>{heading}</h3><p>Not drawn: {page.escaped(error)}.</p>")
             continue
-        totals[0] += int(claims["holds"].sum())
+        totals[0] += int((claims["verdict"] == "holds").sum())
         totals[1] += len(claims)
         drawn.append(
             f'<h3>{heading}</h3><figure><img alt="{page.escaped(plan.caption)}" src="{picture}" loading="lazy">'
             f"<figcaption>{page.escaped(plan.caption)}</figcaption></figure>"
-            + page.table(_legible(claims), f"Claims of figure {key.removeprefix('fig')}", ("holds",), "claims")
+            + page.table(_legible(claims), f"Claims of figure {key.removeprefix('fig')}", ("verdict",), "claims")
         )
     if not drawn:
         raise UsageError(f"{out}: found no results of the paper's figures; allowed: after `ghostsweep reproduce`")
@@ -62,10 +62,9 @@ def _picture(plan: catalog.PaperFigure, found: Sequence[tables.Tables]) -> str:
 
 def _legible(claims: pd.DataFrame) -> pd.DataFrame:
     """What the paper says, what was measured, and whether it holds."""
-    holds = claims["holds"].map({True: "holds", False: "does not"})
     return pd.DataFrame(
         {
-            "holds": holds,
+            "verdict": claims["verdict"],
             "the paper says": claims["claim"],
             "measured": claims["measured"],
             "kind": claims["kind"],

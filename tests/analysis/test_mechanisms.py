@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from ghostsweep import analysis
-from ghostsweep.analysis import failing
 from ghostsweep.analysis.draws import interval
-from ghostsweep.analysis.failing import boundaries, critical_rates, exponent, half_line, middle, onset
+from ghostsweep.analysis.failing import boundaries, critical_rates, exponent, middle, onset
 from ghostsweep.analysis.mechanisms import agreement, mechanisms
 from ghostsweep.errors import UsageError
 
@@ -135,19 +134,6 @@ def halves(beta: float, seed: int, n_seeds: int = 10) -> pd.DataFrame:
     return pd.DataFrame({"learning_rate": rate, "delay_ms": delay, "seed": one, "outcome": outcome})
 
 
-@pytest.mark.seldom
-def test_the_line_of_half_the_seeds_is_found_and_its_interval_covers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """94% of 200 tables with all draws; 87% by the plain percentiles of 200."""
-    monkeypatch.setattr(failing, "N_DRAWS", 300)
-    found = [half_line(halves(2.7, seed), "no_solution") for seed in range(1000, 1060)]
-    assert abs(np.median([line.beta for line in found]) - 2.7) < 0.3
-    assert sum(line.ci_low <= 2.7 <= line.ci_high for line in found) >= 54
-    many = half_line(halves(2.7, 0, n_seeds=400), "no_solution")
-    assert many.beta == pytest.approx(2.7, abs=0.2)
-    assert many.log_c == pytest.approx(np.log(0.1) + 2.7 * np.log(150), abs=1.0)
-    assert many.ci_high - many.ci_low < 0.6
-
-
 def test_critical_rates_of_single_delays_and_where_they_lie_outside() -> None:
     table = critical_rates(halves(2.7, 0, n_seeds=200), "no_solution").set_index("delay_ms")
     assert table.loc[0.0, "censored"] == "outside"
@@ -156,11 +142,6 @@ def test_critical_rates_of_single_delays_and_where_they_lie_outside() -> None:
     expected = 0.1 * (inside.index.to_numpy() / 150) ** -2.7
     assert (np.abs(np.log(inside["learning_rate"] / expected)) < 0.25).all()
     assert ((inside["ci_low"] < inside["learning_rate"]) & (inside["learning_rate"] < inside["ci_high"])).all()
-
-
-def test_half_lines_of_nothing_are_refused() -> None:
-    with pytest.raises(UsageError, match="allowed: some"):
-        half_line(halves(2.7, 0), "slow_point_manifold")
 
 
 def test_an_interval_of_a_mean_is_that_of_student() -> None:

@@ -17,8 +17,8 @@ from ghostsweep.store import columns
 
 SWEEP = Path(__file__).parents[2] / "sweeps" / "companion_narrow_reduced.toml"
 CLAIMS = (
-    "less often", "more are limit cycles", "2.72, by", "4.05, by", "no solution along", "manifold along", "steeper",
-    "same mechanism", "sign", "toy models",
+    "less often", "more are limit cycles", "power 2.72", "power 4.05", "steeper", "same mechanism", "sign",
+    "toy models",
 )  # fmt: skip
 
 
@@ -39,23 +39,27 @@ def planted(slow: float = 4.05, none: float = 2.72, wrong: float = 0.0, blur: fl
     return SimpleNamespace(name=SWEEP.stem, runs=runs.assign(status="done", **measured), curves=pd.DataFrame(), meta={})
 
 
-def verdicts(tables: Any) -> dict[str, bool]:
+def verdicts(tables: Any) -> dict[str, str]:
     found = claims.companion(tables)
     assert [name in claim.claim for name, claim in zip(CLAIMS, found, strict=True)] == [True] * len(CLAIMS)
     assert all(claim.figure == "companion" and claim.measured for claim in found)
-    return dict(zip(CLAIMS, (claim.holds for claim in found), strict=True))
+    return dict(zip(CLAIMS, (claim.verdict for claim in found), strict=True))
 
 
 def test_claims_hold_where_the_papers_boundaries_were_planted() -> None:
-    assert verdicts(planted()) == dict.fromkeys(CLAIMS, True)
+    assert verdicts(planted()) == dict.fromkeys(CLAIMS, "holds")
 
 
 def test_claims_fail_where_something_else_was_planted() -> None:
-    found = verdicts(planted(slow=1.5, none=1.5, wrong=0.4))
-    assert not any(found[name] for name in CLAIMS[2:8])
+    found = verdicts(planted(slow=1.5, none=1.5))
+    assert (found["power 2.72"], found["power 4.05"]) == ("does not hold", "does not hold")
+    assert verdicts(planted(wrong=0.4))["same mechanism"] == "does not hold"
+    assert verdicts(planted(slow=2.0, none=4.0))["steeper"] == "does not hold"
     nothing = planted()
     nothing.runs = nothing.runs.assign(late_accuracy=0.5)
-    assert [name for name, holds in verdicts(nothing).items() if holds] == ["toy models"]
+    found = verdicts(nothing)
+    assert [name for name, verdict in found.items() if verdict == "holds"] == ["toy models"]
+    assert {found[name] for name in CLAIMS[2:6]} == {"not decided"}
 
 
 def test_the_figure_draws_both_verdicts_and_says_where_they_differ() -> None:

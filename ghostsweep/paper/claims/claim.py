@@ -11,6 +11,7 @@ from scipy.stats import binomtest, spearmanr
 from ghostsweep.analysis.critical import COLLAPSED
 from ghostsweep.analysis.outcomes import outcomes
 
+HOLDS, FAILS, NOT_DECIDED = VERDICTS = ("holds", "does not hold", "not decided")
 SIGNIFICANT = 0.05
 """A p-value below it rejects that there is no effect."""
 
@@ -18,6 +19,7 @@ SIGNIFICANT = 0.05
 class Claim(NamedTuple):
     """One claim: the figure it belongs to, what it says, what was measured, that as one number, whether it holds.
 
+    `holds` is None where these runs cannot decide: the interval reaches both what is claimed and what would refute it.
     `tables` says by position which of the tables given it was measured on; None: all of them. `kind` is "claim" for
     what could fail, "check" for an identity or a definition. low and high are the 95% interval of the value and
     p_value that of there being no effect, each where there is one; n_seeds the networks behind it.
@@ -27,13 +29,20 @@ class Claim(NamedTuple):
     claim: str
     measured: str
     value: float
-    holds: bool
+    holds: bool | None
     tables: tuple[int, ...] | None = None
     kind: Literal["claim", "check"] = "claim"
     low: float = np.nan
     high: float = np.nan
     p_value: float = np.nan
     n_seeds: int | None = None
+
+    @property
+    def verdict(self) -> str:
+        """One of VERDICTS; not decided where `holds` is None, nothing was measured, or an interval has no end."""
+        if self.holds is None or np.isnan(self.value) or np.isinf([self.low, self.high]).any():
+            return NOT_DECIDED
+        return HOLDS if self.holds else FAILS
 
 
 def of_networks(figure: str, claim: str, which: Sequence[bool], more: str = "", **fields: Any) -> Claim:
