@@ -24,7 +24,7 @@ Where the phase begins within less than that distance, exponents come out up to 
 LEAST_CHANCE = 1e-4
 """No run is held to be surer than this: one that fails before its boundary is not the end of the law."""
 HELD = np.array([0.0, 1e-3, 1e-3, 0.1])
-"""How firmly each parameter is held, as an inverse variance is over two: so that a slope goes with the rate, no more."""
+"""How firmly each parameter is held, in units of log likelihood: hardly, but for how the slope goes with the rate."""
 START = np.array([0.0, 0.3, 0.0, 0.0])
 """Where parameters of `count_law` that no run tells of are held, with delays over their median."""
 
