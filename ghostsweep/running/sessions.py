@@ -25,7 +25,7 @@ from ghostsweep.models.sizes import parameter_shapes
 from ghostsweep.plan import Plan, groups
 from ghostsweep.running import ledger
 from ghostsweep.spec import ENGINE_VERSION, Sweep
-from ghostsweep.store import files, manifest, merging, parts, tables
+from ghostsweep.store import described, files, manifest, merging, parts, tables
 from ghostsweep.store.ends import Ends
 from ghostsweep.store.locks import Held
 from ghostsweep.store.manifest import Manifest
@@ -180,10 +180,12 @@ def merge(planned: Plan, held: Held, found: Stored | None = None) -> None:
         try:
             data = files.read(path)
             session = files.parsed_json(data, path)
+            described.check(session, described.Session, path)
         except files.Damaged as error:
             aside = files.set_aside(folder, path)
             warnings.warn(f"{error} (kept as {aside}); what that session did is not known", stacklevel=2)
             continue
+        session.setdefault("id", path.stem)
         if "runs_trained" not in session:  # it was killed
             session["runs_trained"] = trained[session["id"]]
         if session["id"] not in known:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ghostsweep.store import files
+from ghostsweep.store import described, files
 from ghostsweep.store.files import Damaged
 
 NAME = "meta.json"
@@ -29,13 +29,6 @@ TABLES = {
 OWN = re.compile(r"(parts|ends|snapshots)/[0-9a-z_.-]+\.npz|sessions/[\w.-]+\.json|unplanned_(runs|curves)\.parquet")
 """Files that this program makes and may delete once a manifest has let go of them."""
 
-
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "name": str, "title": str, "spec": str, "spec_sha256": str, "engine_version": (str, int), "ghostsweep": str,
-    "git_commit": str, "code": dict, "identities": dict, "sessions": list, "record": dict, "fit": dict,
-    "counts": dict, "dtype": list, "refine": (dict, type(None)),
-}  # fmt: skip
-"""What meta.json says of where tables come from, where it says it, and how."""
 _WAITING = re.compile(r"\.[0-9a-f]{16}\.(unplanned_)?(runs|curves)\.parquet")
 
 
@@ -83,7 +76,8 @@ class Manifest:
         for name, entry in self.files.items():
             kept = {key: value for key, value in asdict(entry).items() if value not in (0, ())}
             entries[name] = {"sha256": entry.sha256, "size": entry.size, "holds": entry.holds} | kept
-        return {**self.about, "generation": self.generation, "files": entries, "discard": dict(self.discard)}
+        known = {"format": described.FORMAT, "generation": self.generation}
+        return {**self.about, **known, "files": entries, "discard": dict(self.discard)}
 
 
 def entry_of(data: bytes, holds: str, **more: Any) -> Entry:
@@ -113,18 +107,14 @@ def is_old(data: bytes) -> bool:
 
 def parsed(found: dict[str, Any], path: Path) -> Manifest:
     """A manifest from what its file says. Raises Damaged."""
-    try:
-        entries = {name: _entry(**entry) for name, entry in found.pop("files").items()}
-        generation, discard = int(found.pop("generation")), dict(found.pop("discard"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Damaged(f"{path}: not readable: {type(error).__name__}: {error}") from error
+    described.check(found, described.Meta, path)
+    entries = {name: _entry(**entry) for name, entry in found.pop("files").items()}
+    generation, discard = found.pop("generation"), found.pop("discard")
     if bad := [name for name in (*entries, *discard) if name not in TABLES.values() and not OWN.fullmatch(name)]:
         raise Damaged(f"{path}: names {bad[0]!r}, which is no file of a result folder")
-    if bad := [key for key, kind in KINDS.items() if key in found and not isinstance(found[key], kind)]:
-        raise Damaged(f"{path}: {bad[0]}: found a {type(found[bad[0]]).__name__}")
-    inner = [*found.get("code", {}).values(), *found.get("sessions", [])]
-    if not all(isinstance(each, dict) for each in inner):
-        raise Damaged(f"{path}: code or sessions: found what tells of none")
+    if bad := [name for name, entry in entries.items() if TABLES.get(entry.holds, name) != name]:
+        raise Damaged(f"{path}: files.{bad[0]}.holds: found {entries[bad[0]].holds!r}")
+    found.pop("format", None)
     return Manifest(generation, entries, discard, found)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ghostsweep.spec import ENGINE_VERSION
-from ghostsweep.store import files
+from ghostsweep.store import described, files
 from ghostsweep.store.columns import CURVES, conformed, conformed_runs, from_frame, from_runs
 from ghostsweep.store.declared import with_outcomes
 from ghostsweep.store.files import Damaged
@@ -89,13 +89,15 @@ def read(folder: Path, name: str) -> tuple[Part, pa.Table, pa.Table]:
     data = files.read(path)
     said = files.unpacked(data, path, "about", "runs", "curves", "ends_runs")
     try:
+        about = json.loads(said["about"].tobytes())
+        described.check(about, described.Part, path)
         runs, curves = conformed_runs(_table(said["runs"])), conformed(_table(said["curves"]), CURVES)
         kept = {member.split("/")[1] for member in files.members(data) if member.startswith("snapshots/")}
         epochs = files.unpacked(data, path, *(f"snapshots/{run}/epochs" for run in kept), sealed=False) if kept else {}
         found = Part(
             name,
             files.digest(data),
-            json.loads(said["about"].tobytes()),
+            about,
             tuple(runs["run_id"].to_pylist()),
             tuple(said["ends_runs"].tolist()),
             {run: tuple(epochs[f"snapshots/{run}/epochs"].tolist()) for run in kept},

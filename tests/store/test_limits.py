@@ -1,7 +1,9 @@
 """What is too large or senseless is one line that names it, before memory is taken; no clock decides what counts."""
 
 import functools
+import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ghostsweep.machine import resources
 from ghostsweep.plan import Plan
 from ghostsweep.running import exporting, sweeping
 from ghostsweep.spec import loads
-from ghostsweep.store import columns, files, manifest, parts, tables
+from ghostsweep.store import columns, described, files, manifest, parts, tables
 
 SWEEP = """
 [run]
@@ -97,12 +99,60 @@ def test_a_key_of_very_many_parts_is_refused_before_it_is_read(key: str) -> None
 @pytest.mark.parametrize("key", ["code", "engine_version", "sessions", "identities", "spec", "title", "counts", "fit"])
 @pytest.mark.parametrize("value", [[1], True, None, {"a": 1}, "x", 2.5])
 def test_senseless_metadata_is_named_as_damaged(key: str, value: Any, tmp_path: Path) -> None:
-    fits = {"identities": dict, "counts": dict, "fit": dict, "spec": str, "title": str, "engine_version": str}
-    if isinstance(value, fits.get(key, ())) or (key == "engine_version" and value is True):
-        return
-    files.write_json(tmp_path / "meta.json", {"generation": 1, "files": {}, "discard": {}, key: value})
-    with pytest.raises(files.Damaged, match=f"meta.json: .*{key}"):
+    fits = {"counts": dict, "fit": dict, "spec": str, "title": str, "engine_version": str}
+    if not isinstance(value, fits.get(key, ())):
+        files.write_json(tmp_path / "meta.json", {"generation": 1, "files": {}, "discard": {}, key: value})
+        with pytest.raises(files.Damaged, match=f"meta.json: {key}.*: found a "):
+            manifest.read(tmp_path)
+
+
+CODE = {"kind": "model", "attribute": "MODEL", "text": ""}
+FILE = {"sha256": "0", "size": 1, "holds": "runs"}
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("code.mine.kind", {"code": {"mine": CODE | {"kind": 1}}}),
+        ("code.mine.modules.0", {"code": {"mine": CODE | {"modules": ["x"]}}}),
+        ("code.mine.data.points.npz", {"code": {"mine": CODE | {"data": {"points.npz": None}}}}),
+        ("sessions.1.order", {"sessions": [{}, {"order": [0]}]}),
+        ("sessions.0.devices", {"sessions": [{"devices": {"cpu": 1}}]}),
+        ("identities.gru", {"identities": {"gru": 5}}),
+        ("record.points", {"record": {"points": "all"}}),
+        ("discard.ends/0.npz", {"discard": {"ends/0.npz": []}}),
+        ("files.runs.parquet.size", {"files": {"runs.parquet": FILE | {"size": -1}}}),
+        ("files.runs.parquet.holds", {"files": {"runs.parquet": FILE | {"holds": "all"}}}),
+        ("files.runs.parquet.holds", {"files": {"runs.parquet": FILE | {"holds": "curves"}}}),
+        ("files.runs.parquet.more", {"files": {"runs.parquet": FILE | {"more": 1}}}),
+        ("generation", {"generation": True}),
+    ],
+)
+def test_senseless_metadata_is_named_at_any_depth(where: str, said: dict[str, Any], tmp_path: Path) -> None:
+    files.write_json(tmp_path / "meta.json", {"generation": 1, "files": {}, "discard": {}} | said)
+    with pytest.raises(files.Damaged, match=f"meta.json: {re.escape(where)}"):
         manifest.read(tmp_path)
+
+
+def test_a_folder_of_a_later_format_is_not_called_damaged(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "meta.json", {"format": 2, "generation": "a word", "files": 1})
+    with pytest.raises(UsageError, match=r"meta.json: format: found 2; allowed: up to 1; a later ghostsweep wrote it"):
+        tables.stored(tmp_path)
+    assert manifest.Manifest().as_json()["format"] == described.FORMAT
+
+
+WRITTEN = {"generation": "1", "written": 1, "session": "", "engine_version": 1}
+
+
+@pytest.mark.parametrize("about", [{"generation": 1}, WRITTEN, []])
+def test_a_part_that_says_nothing_sensible_of_itself_is_damaged(about: Any, tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    name = parts.write(tmp_path, *rows(1.0, (0,)))
+    arrays = files.read_arrays(tmp_path / name)
+    said = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    files.write_arrays(tmp_path / name, arrays | {"about": said}, compressed=False)
+    with pytest.raises(files.Damaged, match=name):
+        parts.read(tmp_path, name)
 
 
 def test_an_export_has_no_text_that_is_executed() -> None:
