@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,22 @@ def test_workers_in_another_folder_store_where_the_caller_says(tmp_path: Path, m
     with concurrent.futures.ProcessPoolExecutor(1, context, initializer=_elsewhere, initargs=(there,)) as pool:
         ghostsweep.run(sweep_of(), out="results", executor=pool, shards=2, **OPTIONS)
     assert not any(there.iterdir()) and any((here / "results").iterdir())
+
+
+def _killed_at_first(flag: Path) -> None:
+    """Have this process killed at its first work, unless one was before."""
+    if not flag.exists():
+        flag.touch()
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+def test_the_share_of_a_killed_process_of_a_pool_is_given_out_again(tmp_path: Path) -> None:
+    context, flag = multiprocessing.get_context("spawn"), tmp_path / "killed"
+    with concurrent.futures.ProcessPoolExecutor(1, context, initializer=_killed_at_first, initargs=(flag,)) as pool:
+        found = ghostsweep.run(sweep_of(), out=tmp_path / "out", executor=pool, shards=1, **OPTIONS)
+        assert flag.exists() and len(found.runs) == 24
+        with pytest.raises(BrokenProcessPool):  # it was broken, so that another one did the work
+            pool.submit(os.getpid).result()
 
 
 class Failing:

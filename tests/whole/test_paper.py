@@ -32,6 +32,6 @@ def test_every_figure_and_claim_from_the_committed_tables(tried: Any, tmp_path: 
     made = [line for line in (tmp_path / "figures" / "claims.md").read_text().splitlines() if line.startswith("- ")]
     reduction = found[-1].said.splitlines()
     shown = [line for line in page.splitlines() if line.startswith("- ")]
-    assert len(made) + len(reduction) == len(shown) > 60
+    assert len(made) + len(reduction) == len(shown) >= 60
     assert not [line for line in made if line not in shown]
     assert not [line for line in reduction if not any(line in each for each in shown)]
