@@ -12,8 +12,8 @@ EXAMPLES = {
     "oscillating": ("done", 0.4, 0.05, 60, 1.0, 1.0, 0.95, 1.0, 40),
     "fallen_back": ("done", 0.5, 0.05, 40, 1.0, 1.0, 0.5, 1.0, 40),
     "unstable": ("done", 0.7, 0.3, 40, 1.0, 1.0, 0.6, 0.8, None),
-    "thrown": ("done", 1.0, 0.05, 40, 0.0, 1.0, 0.5, 1.0, 40),
-    "never_left": ("done", 1.0, 1.0, 0, 0.0, 0.0, 0.5, 0.5, None),
+    "trapped": ("done", 1.0, 0.05, 40, 0.0, 1.0, 0.5, 1.0, 40),
+    "trapped_at_start": ("done", 1.0, 1.0, 0, 0.0, 0.0, 0.5, 0.5, None),
     "diverged": ("diverged", np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, None),
 }
 LAST_LOSS = {"unstable": 0.8}  # where it is not the mean of the last epochs
@@ -40,13 +40,13 @@ def table_of(kinds: np.ndarray, rates: np.ndarray, **fields: object) -> pd.DataF
 
 
 def grid(collapsed: np.ndarray, rates: np.ndarray, **fields: object) -> pd.DataFrame:
-    """A runs table from booleans (n_seeds, n_rates): thrown or learned."""
-    return table_of(np.where(collapsed, "thrown", "learned"), rates, **fields)
+    """A runs table from booleans (n_seeds, n_rates): trapped or learned."""
+    return table_of(np.where(collapsed, "trapped", "learned"), rates, **fields)
 
 
 def band_of(lower: np.ndarray, upper: np.ndarray, rates: np.ndarray, **fields: object) -> pd.DataFrame:
-    """A runs table of seeds that learn between their own two rates: plateau up to `lower`, thrown above `upper`."""
-    kinds = np.where(rates > upper[:, None], "thrown", np.where(rates <= lower[:, None], "plateau", "learned"))
+    """A runs table of seeds that learn between their own two rates: plateau up to `lower`, trapped above `upper`."""
+    kinds = np.where(rates > upper[:, None], "trapped", np.where(rates <= lower[:, None], "plateau", "learned"))
     return table_of(kinds, rates, **fields)
 
 
@@ -97,10 +97,10 @@ def critical_table(x: np.ndarray, log_y: np.ndarray, sigma: float | np.ndarray, 
 
 
 def noisy(runs: pd.DataFrame, noise: float, epochs: int = 400, seed: int = 0) -> pd.DataFrame:
-    """Planted runs (plateau, learned, thrown) where noise multiplies the loss and the gradient of each epoch.
+    """Planted runs (plateau, learned, trapped) where noise multiplies the loss and the gradient of each epoch.
 
     By gamma-distributed numbers of mean 1 and standard deviation `noise`. What learns falls from 1 to its lowest loss
-    in two fifths of the epochs; what is thrown is so after three.
+    in two fifths of the epochs; what is trapped is so after three.
     """
     time, rng = np.arange(epochs) / epochs, np.random.default_rng(seed)
     first, lowest, last = (runs[name].to_numpy()[:, None] for name in ("initial_loss", "min_loss", "recent_mean_loss"))

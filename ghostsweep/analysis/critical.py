@@ -12,7 +12,7 @@ from ghostsweep.analysis.crossing import Crossing, crossing
 from ghostsweep.analysis.outcomes import CRITERIA, DEFAULT_CRITERIA, Criteria, with_criteria
 from ghostsweep.errors import UsageError
 
-COLLAPSED = ("fallen_back", "unstable", "thrown", "never_left", "diverged")
+COLLAPSED = ("fallen_back", "unstable", "trapped", "trapped_at_start", "diverged")
 TOO_SLOW = ("plateau",)
 ESTIMATES = (
     "boundary", "share", "lr_below", "lr_above", "lr_critical", "ci_low", "ci_high", "method", "censored", "n_rates",

@@ -20,8 +20,8 @@ OUTCOME_MEANING = {
     "fallen_back": "Had learned, or had begun to and rests now, and has lost most of it for good; not confidently "
     "wrong without a gradient.",
     "unstable": "Never learned, and its loss is far above its lowest, still swinging or with a live gradient.",
-    "thrown": "Its gradient was alive or it had begun to learn; now it is confidently wrong, its gradient vanished.",
-    "never_left": "Its gradient had vanished at the start, stayed so, and its loss never began to fall.",
+    "trapped": "Its gradient was alive or it had begun to learn; now it is confidently wrong, its gradient vanished.",
+    "trapped_at_start": "Its gradient had vanished at the start, stayed so, and its loss never began to fall.",
     "diverged": "Its loss or parameters stopped being finite.",
 }
 """The outcomes, from mild to bad, and the one definition of each, in the terms of `Criteria`."""
@@ -34,7 +34,7 @@ class Criteria:
     """The thresholds that turn numbers into outcomes; all are dimensionless.
 
     vanished_ratio: a gradient has vanished when its recent mean norm is at most this share of its peak, the
-    larger of its norm at the start and its mean norm over the whole run. (The start counts since a run thrown
+    larger of its norm at the start and its mean norm over the whole run. (The start counts since a run trapped
     early has a small mean, the mean since a network starts on a plateau.)
 
     vanished_norm: it has also vanished, and is dead, when the recent norm is at most this, and had vanished from
@@ -129,10 +129,10 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     The first that holds is the run's, in the terms of `Criteria`:
 
     - diverged: so says its status;
-    - never_left: no gradient at the start nor now, not begun, not low;
+    - trapped_at_start: no gradient at the start nor now, not begun, not low;
     - learned: its last loss is the lowest of all and low, or its recent mean loss, its last loss and that one's mirror
       image about the mean are low; oscillating: only the mean is;
-    - thrown: its gradient has vanished and it is confidently wrong;
+    - trapped: its gradient has vanished and it is confidently wrong;
     - plateau: its parameters have hardly moved and its gradient is alive, whatever its luck in single epochs; or never
       low, on a level, and its gradient is not dead, or it never began;
     - fallen_back: it had been low, has not kept it, and is still or had its lowest loss in its first half; or it had
@@ -210,11 +210,11 @@ def outcomes(runs: pd.DataFrame, criteria: Criteria = DEFAULT_CRITERIA) -> pd.Da
     swings = ~still & ~lowest_last
     conditions = [
         ("diverged", diverged),
-        ("never_left", vanished & (peak * level.unit <= criteria.vanished_norm) & ~begun & (loss >= low)),
+        ("trapped_at_start", vanished & (peak * level.unit <= criteria.vanished_norm) & ~begun & (loss >= low)),
         ("learned", (np.where(lowest_last, last, loss) < low) & ~swings_out),
         ("plateau", _hardly_moved(runs, mean_norm, criteria) & ~vanished & (loss >= low)),
         ("oscillating", loss < low),
-        ("thrown", vanished & wrong),
+        ("trapped", vanished & wrong),
         ("plateau", on_a_level & ~had_learned & ~(dead & begun)),
         ("fallen_back", ~kept & np.where(had_learned, still | ~late, still & ~late & begun & risen & gained)),
         ("oscillating", had_learned | (kept & (risen | swings))),

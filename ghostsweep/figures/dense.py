@@ -23,7 +23,7 @@ _PLAIN = {"model": "canonical", "optimizer": "sgd", "schedule": "constant", "r_s
 _NULL = ("momentum", "weight_decay", "clip_norm", "warmup_epochs")
 
 # Warm and cold, so that trapped and not trapped stay apart to colour-blind readers at every shade.
-TRAPPED_MAP = LinearSegmentedColormap.from_list("trapped", ["#2B0F00", style.OUTCOME_COLORS["thrown"], "#FFF1D0"])
+TRAPPED_MAP = LinearSegmentedColormap.from_list("trapped", ["#2B0F00", style.OUTCOME_COLORS["trapped"], "#FFF1D0"])
 ALIVE_MAP = LinearSegmentedColormap.from_list("alive", ["#00253A", style.QUANTITY_COLORS["loss"], "#F2F9FD"])
 _RIM = [patheffects.withStroke(linewidth=1.2, foreground="black")]
 

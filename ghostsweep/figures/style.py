@@ -40,8 +40,8 @@ OUTCOME_COLORS = {
     "oscillating": "#F0E442",
     "fallen_back": "#3355FF",
     "unstable": "#E0C275",
-    "thrown": "#D55E00",
-    "never_left": "#7B3294",
+    "trapped": "#D55E00",
+    "trapped_at_start": "#7B3294",
     "diverged": "#000000",
 }
 SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # where colour tells series apart
@@ -216,7 +216,7 @@ def outcome_colors(names: Sequence[str]) -> dict[str, str]:
 
 
 def outcome_text(outcome: str) -> str:
-    """Return an outcome as it stands in legends: never_left as "never left"."""
+    """Return an outcome as it stands in legends: trapped_at_start as "trapped at start"."""
     return outcome.replace("_", " ")
 
 

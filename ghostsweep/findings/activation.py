@@ -160,22 +160,22 @@ def confidence_dead(sweep: SweepTables) -> str:
     """At confidences of which many runs have no gradient from the start: how many."""
     told = []
     for c, runs in groups(sweep.runs, "confidence"):
-        k = int((runs["outcome"] == "never_left").sum())
+        k = int((runs["outcome"] == "trapped_at_start").sum())
         if k >= _MANY * len(runs):
             told.append((c, part(k, len(runs))))
     if not told:
         return "at none tried is the gradient gone from the start in half of the runs"
     table = pd.DataFrame(told, columns=["confidence", "told"])
     shown = at(table, "confidence", lambda row: str(row["told"]))
-    return f"runs that never left, without a gradient from the start: {shown}"
+    return f"runs trapped at the start, without a gradient: {shown}"
 
 
 def timescale_confidence(sweep: SweepTables, c: float) -> str:
     bands = sweep.band[sweep.band["confidence"] == c].sort_values("timescale")
     runs = sweep.runs[sweep.runs["confidence"] == c]
     if bands["lr_low"].isna().all():
-        k = int((runs["outcome"] == "never_left").sum())
-        return f"no band at any T: {part(k, len(runs))} runs never left, without a gradient from the start"
+        k = int((runs["outcome"] == "trapped_at_start").sum())
+        return f"no band at any T: {part(k, len(runs))} runs trapped at the start, without a gradient"
     return f"decades: {at(bands, 'timescale', width)}; {epochs(runs)}"
 
 

@@ -112,7 +112,7 @@ def late(sweep: SweepTables) -> str:
     per_t = lost["timescale"].value_counts(sort=False).sort_index()
     where = listed(f"{count} at {place('timescale', float(str(t)))}" for t, count in per_t.items())
     return (
-        f"{len(lost)} of {n} at a rate of {measured(rate)} that had learned are thrown out after "
+        f"{len(lost)} of {n} at a rate of {measured(rate)} that had learned are trapped after "
         f"{lost['epoch'].min():,} epochs and "
         f"more ({where}): |∂s/∂p|² grows, and η is {measured(lost['eta'].min())} to "
         f"{measured(lost['eta'].max())} before, "

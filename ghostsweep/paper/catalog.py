@@ -84,7 +84,7 @@ PAPER = {
         fig7,
         claims.fig7,
         "Full-rank networks on two cue tasks: loss, gradient and weights against learning rate, a run that learns and "
-        "one that is thrown out, and firing rates and outputs before and after a collapse.",
+        "one that is trapped, and firing rates and outputs before and after a collapse.",
         ("fig7_dcdt", "fig7_dmts", "fig7_dmts_collapse"),
     ),
     "fig8": PaperFigure(

@@ -16,7 +16,7 @@ from ghostsweep.store.tables import Tables
 
 EXAMPLE_RATES = {"dcdt": 0.3359818286283781, "dmts": 1.438449888287663}
 """Learning rates of the example runs: numbers 12 and 15 of the paper's 20, counted from 0."""
-EXAMPLES = ("learned", "thrown")
+EXAMPLES = ("learned", "trapped")
 _PER_RUN = {
     "mean_loss": "mean loss",
     "mean_grad_norm": "mean gradient\nnorm",
@@ -31,7 +31,7 @@ def fig7(dcdt: Tables, dmts: Tables, collapse: Tables, *, width: float = style.T
 
     a: box plots and points, a point per run in the colour of its outcome, of each run's mean loss, mean gradient norm
     and last weight norm against learning rate. b: two example runs of each task at the rate nearest to that of
-    `EXAMPLE_RATES`, a learned and a thrown one, of each outcome the run whose loss fell lowest: loss, gradient and
+    `EXAMPLE_RATES`, a learned and a trapped one, of each outcome the run whose loss fell lowest: loss, gradient and
     weight norm against epoch. c, from collapse, one run on dmts with snapshots: histograms of the firing rates and
     the output, over all units, steps and trials without noise, just before and just after the collapse.
 
@@ -116,7 +116,7 @@ def _boxes(ax: Axes, runs: pd.DataFrame, quantity: str, name: str, where: str) -
 
 
 def _examples(axes: list[Axes], runs: pd.DataFrame, curves: pd.DataFrame, rate: float, where: str) -> list[str]:
-    """Draw the curves of a learned and a thrown run at the rate nearest to `rate`; return remarks."""
+    """Draw the curves of a learned and a trapped run at the rate nearest to `rate`; return remarks."""
     rates = runs["learning_rate"].unique()
     nearest = rates[np.abs(np.log(rates / rate)).argmin()]
     chosen, missing = [], []

@@ -24,7 +24,7 @@ def test_planted_band_is_recovered() -> None:
 
 @pytest.mark.parametrize("share", [0.25, 0.75])
 def test_the_share_moves_the_ends(share: float) -> None:
-    """Where half the seeds are slow by the rate a and half are thrown beyond b, the band of a share is known."""
+    """Where half the seeds are slow by the rate a and half are trapped beyond b, the band of a share is known."""
     quantiles = np.exp(0.6 * np.linspace(-1, 1, 41))
     row = learnable_band(band_of(0.003 * quantiles, 0.03 * quantiles, RATES), share).iloc[0]
     assert row["lr_low"] == pytest.approx(0.003 * np.exp(0.6 * (2 * share - 1)), rel=0.05)
@@ -67,7 +67,7 @@ def test_an_empty_band_has_no_width_and_no_ends() -> None:
     assert table["width_decades"].tolist() == pytest.approx([0, np.log10(4)], abs=0.05)
     assert table.loc[1.0, ["width_low", "width_high"]].tolist() == [0, 0]
     assert table.loc[1.0, ["lr_low", "lr_high"]].isna().all() and table.loc[1.0, "censored"] == ""
-    few = np.full((5, 41), "thrown", dtype=object)
+    few = np.full((5, 41), "trapped", dtype=object)
     few[:2, 10:20] = "learned"  # two of five seeds: chance may make them half
     row = learnable_band(table_of(few, RATES)).iloc[0]
     assert (row["width_decades"], row["width_low"]) == (0, 0) and 0.4 < row["width_high"] < 0.6

@@ -85,13 +85,13 @@ def test_intervals_of_both_boundaries_cover() -> None:
 
 
 def test_a_seed_that_is_thrown_is_not_too_slow_and_a_plateau_beyond_collapse_does_not_count() -> None:
-    kinds = np.tile(np.select([RATES <= 0.002, RATES <= 0.02], ["plateau", "learned"], "thrown"), (6, 1))
+    kinds = np.tile(np.select([RATES <= 0.002, RATES <= 0.02], ["plateau", "learned"], "trapped"), (6, 1))
     plain = analysis.critical_lr(table_of(kinds, RATES))
-    kinds[:, RATES > 0.06] = "plateau"  # thrown so far that the way back takes longer than the epochs
+    kinds[:, RATES > 0.06] = "plateau"  # trapped so far that the way back takes longer than the epochs
     stripes = analysis.critical_lr(table_of(kinds, RATES)).set_index("boundary")
     assert stripes["lr_critical"].tolist() == pytest.approx(plain["lr_critical"].tolist(), rel=0.06)
     assert stripes["monotone"].all()
-    nothing = lower(table_of(np.where(RATES <= 0.002, "plateau", "thrown")[None], RATES)).iloc[0]
+    nothing = lower(table_of(np.where(RATES <= 0.002, "plateau", "trapped")[None], RATES)).iloc[0]
     assert nothing["lr_below"] <= 0.002 < nothing["lr_above"]  # no rate learns: both boundaries coincide
 
 
@@ -136,7 +136,7 @@ def test_runs_that_had_no_time_to_collapse_say_nothing_of_it() -> None:
     """Seeds collapse above 0.01; below 0.005 none leaves the plateau; then too slow up to and beyond the collapse."""
 
     def judged(slow: float) -> pd.Series:
-        kinds = np.select([slow >= RATES, RATES <= 0.0101], ["plateau", "learned"], "thrown")
+        kinds = np.select([slow >= RATES, RATES <= 0.0101], ["plateau", "learned"], "trapped")
         return upper(table_of(np.tile(kinds, (8, 1)), RATES)).iloc[0]
 
     timely, late = judged(0.005), judged(0.02)
@@ -146,8 +146,8 @@ def test_runs_that_had_no_time_to_collapse_say_nothing_of_it() -> None:
 
 
 def test_few_runs_that_had_the_time_leave_the_interval_open() -> None:
-    """Of eight seeds one alone had the time at rates below those at which all are thrown."""
-    kinds = np.tile(np.where(RATES <= 0.0101, "plateau", "thrown"), (8, 1)).astype(object)
+    """Of eight seeds one alone had the time at rates below those at which all are trapped."""
+    kinds = np.tile(np.where(RATES <= 0.0101, "plateau", "trapped"), (8, 1)).astype(object)
     kinds[0, (RATES > 0.005) & (RATES <= 0.0101)] = "learned"
     row = upper(table_of(kinds, RATES)).iloc[0]
     assert row["ci_low"] == 0 and row["ci_high"] > 0.0101
@@ -246,12 +246,12 @@ def test_missing_runs_are_not_taken_for_learned_ones() -> None:
 
 
 def test_what_counts_is_a_choice() -> None:
-    kinds = np.array([["plateau", "learned", "oscillating", "never_left", "diverged"]])
+    kinds = np.array([["plateau", "learned", "oscillating", "trapped_at_start", "diverged"]])
     runs = table_of(kinds, np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
     assert upper(runs)["lr_above"].iloc[0] == 4
     assert upper(runs, collapsed=("diverged",))["lr_above"].iloc[0] == 5
-    wider = upper(runs, collapsed=("oscillating", "thrown", "never_left", "diverged")).iloc[0]
-    assert (wider["lr_above"], wider["counted"]) == (3, "oscillating thrown never_left diverged")
+    wider = upper(runs, collapsed=("oscillating", "trapped", "trapped_at_start", "diverged")).iloc[0]
+    assert (wider["lr_above"], wider["counted"]) == (3, "oscillating trapped trapped_at_start diverged")
     assert lower(runs)["lr_below"].iloc[0] == 1
     assert lower(runs, too_slow=("plateau", "learned"))["lr_below"].iloc[0] == 2
     for option in ("collapsed", "too_slow"):

@@ -35,37 +35,37 @@ def test_each_outcome_is_recognised_and_the_criteria_are_kept() -> None:
 
 
 def test_a_gradient_has_vanished_against_its_own_peak() -> None:
-    runs = runs_of(["thrown"] * 4).assign(
+    runs = runs_of(["trapped"] * 4).assign(
         mean_grad_norm=[1.0, 1.0, 0.0, 0.01],
         recent_mean_grad_norm=[9e-4, 2e-3, 0.0, 9e-4],
-        initial_grad_norm=[1.0, 1.0, 1.0, 1.0],  # the last was thrown so early that its mean is small
+        initial_grad_norm=[1.0, 1.0, 1.0, 1.0],  # the last was trapped so early that its mean is small
         learned_epoch=None,
         min_loss=0.5,
     )
-    assert outcomes(runs)["outcome"].tolist() == ["thrown", "fallen_back", "thrown", "thrown"]
+    assert outcomes(runs)["outcome"].tolist() == ["trapped", "fallen_back", "trapped", "trapped"]
     wide = outcomes(runs, Criteria(vanished_ratio=0.0))["outcome"]
-    assert wide.tolist() == ["fallen_back", "fallen_back", "thrown", "fallen_back"]
+    assert wide.tolist() == ["fallen_back", "fallen_back", "trapped", "fallen_back"]
 
 
-def test_never_left_means_no_gradient_from_the_start_and_no_fall_of_the_loss() -> None:
+def test_trapped_at_start_means_no_gradient_from_the_start_and_no_fall_of_the_loss() -> None:
     columns = ["initial_grad_norm", "mean_grad_norm", "recent_mean_grad_norm", "min_loss", "expected"]
     rows = [
-        (1e-7, 1e-7, 1e-7, 1.0, "never_left"),  # tiny, and of its own size all along
-        (0.0, 0.0, 0.0, 1.0, "never_left"),
-        (1e-7, 1e-7, 1e-7, 0.85, "thrown"),  # it had begun: a spike that the mean does not show
-        (1e-7, 1e-7, 1e-7, 0.95, "never_left"),  # a fall that is none
+        (1e-7, 1e-7, 1e-7, 1.0, "trapped_at_start"),  # tiny, and of its own size all along
+        (0.0, 0.0, 0.0, 1.0, "trapped_at_start"),
+        (1e-7, 1e-7, 1e-7, 0.85, "trapped"),  # it had begun: a spike that the mean does not show
+        (1e-7, 1e-7, 1e-7, 0.95, "trapped_at_start"),  # a fall that is none
         (1e-5, 1e-5, 1e-5, 1.0, "plateau"),  # small, but alive
         (1e-7, 1e-2, 1e-2, 1.0, "plateau"),  # came alive
-        (1e-7, 1e-2, 0.0, 1.0, "thrown"),  # came alive, and was thrown
-        (1e-2, 1e-7, 0.0, 1.0, "thrown"),  # thrown by the first step, before the loss fell
+        (1e-7, 1e-2, 0.0, 1.0, "trapped"),  # came alive, and was trapped
+        (1e-2, 1e-7, 0.0, 1.0, "trapped"),  # trapped by the first step, before the loss fell
     ]
     runs = pd.DataFrame(rows, columns=columns)
     judged = outcomes(runs_of(["plateau"] * len(rows)).assign(**runs.drop(columns="expected")))
     assert judged["outcome"].tolist() == runs["expected"].tolist()
     low = {"recent_mean_loss": 0.05, "final_loss": 0.05, "initial_loss": 0.05, "min_loss": 0.05}
-    assert one("never_left", **low) == "learned"  # it began where others end
+    assert one("trapped_at_start", **low) == "learned"  # it began where others end
     strict = outcomes(judged, Criteria(vanished_norm=1e-8, begun_ratio=0.99))["outcome"]
-    assert strict.tolist()[:3] == ["plateau", "never_left", "plateau"]
+    assert strict.tolist()[:3] == ["plateau", "trapped_at_start", "plateau"]
 
 
 @pytest.mark.parametrize("timescale", [10.0, 1000.0])
@@ -75,12 +75,12 @@ def test_the_canonical_gradient_is_judged_in_units_of_its_optimum(timescale: flo
     norm = np.abs(theory.gradient(s * theory.optimum(timescale), timescale))
     stuck = dict.fromkeys(("initial_grad_norm", "mean_grad_norm", "recent_mean_grad_norm"), norm)
     runs = runs_of(["plateau"] * 4, model="canonical", timescale=timescale).assign(min_loss=1.0, **stuck)
-    assert outcomes(runs)["outcome"].tolist() == ["plateau", "plateau", "never_left", "never_left"]
+    assert outcomes(runs)["outcome"].tolist() == ["plateau", "plateau", "trapped_at_start", "trapped_at_start"]
 
 
 def test_low_loss_wins_over_a_vanished_gradient_and_threshold_is_the_runs_own() -> None:
     low = dict.fromkeys(("recent_mean_loss", "final_loss"), 0.2)
-    runs = runs_of(["thrown"] * 2).assign(**low, learned_loss=[0.01, 0.3])
+    runs = runs_of(["trapped"] * 2).assign(**low, learned_loss=[0.01, 0.3])
     assert outcomes(runs)["outcome"].tolist() == ["fallen_back", "learned"]
     runs["readout_l1"], runs["model"] = [0.5, np.nan], "full_rank"
     assert outcomes(runs)["outcome"].tolist() == ["fallen_back", "learned"]
@@ -151,23 +151,23 @@ def cue_run(kind: str, loss: float, **changed: object) -> str:
 
 
 def test_thrown_is_confidently_wrong_and_not_only_without_a_gradient() -> None:
-    assert cue_run("thrown", 1.0) == "thrown"
-    assert cue_run("thrown", 10 / 56 * 1.12, min_loss=0.1, learned_epoch=None) == "thrown"
+    assert cue_run("trapped", 1.0) == "trapped"
+    assert cue_run("trapped", 10 / 56 * 1.12, min_loss=0.1, learned_epoch=None) == "trapped"
     small = {"recent_mean_grad_norm": 1e-3, "min_loss": 0.1, "max_accuracy": 0.95}
-    assert cue_run("thrown", 10 / 56, **small) == "plateau"
-    assert cue_run("thrown", 10 / 56 * 1.02, **small) == "plateau"
-    assert cue_run("thrown", 10 / 56 * 1.05, **small) == "fallen_back"  # not on the level any more, nor wrong
-    assert cue_run("thrown", 10 / 56, **(small | {"recent_mean_grad_norm": 1e-7})) == "fallen_back"  # dead: for good
-    assert cue_run("thrown", 10 / 56, **(small | {"min_loss": 0.02})) == "fallen_back"  # it had learned
-    assert one("thrown", final_loss=0.9) == "fallen_back"  # still moving
-    assert cue_run("thrown", 1.16, final_loss=1.14) == "thrown"  # not so much, for a loss that large
-    assert cue_run("thrown", 10 / 56, **(small | {"final_loss": 0.25})) == "unstable"  # on the level in the mean alone
+    assert cue_run("trapped", 10 / 56, **small) == "plateau"
+    assert cue_run("trapped", 10 / 56 * 1.02, **small) == "plateau"
+    assert cue_run("trapped", 10 / 56 * 1.05, **small) == "fallen_back"  # not on the level any more, nor wrong
+    assert cue_run("trapped", 10 / 56, **(small | {"recent_mean_grad_norm": 1e-7})) == "fallen_back"  # dead: for good
+    assert cue_run("trapped", 10 / 56, **(small | {"min_loss": 0.02})) == "fallen_back"  # it had learned
+    assert one("trapped", final_loss=0.9) == "fallen_back"  # still moving
+    assert cue_run("trapped", 1.16, final_loss=1.14) == "trapped"  # not so much, for a loss that large
+    assert cue_run("trapped", 10 / 56, **(small | {"final_loss": 0.25})) == "unstable"  # on the level in the mean alone
     match = {"task": "dmts", "input_ms": 30.0, "delay_ms": 80.0, "min_loss": 0.03, "learned_loss": 0.013}
     dead = {"recent_mean_grad_norm": 1e-7, "initial_loss": 0.3, "min_loss": 0.29}
     for loss in (5 / 76, 5 / 38 * (1 - 5 / 38)):  # an answer of 1/2 when one is due, and the best constant output
         assert cue_run("plateau", loss, **match) == "plateau"
         assert cue_run("plateau", loss + 0.01, **match) == "unstable"
-    assert cue_run("thrown", 5 / 38, **(match | dead)) == "thrown"  # 0, always
+    assert cue_run("trapped", 5 / 38, **(match | dead)) == "trapped"  # 0, always
 
 
 def test_a_plateau_has_not_risen_or_rests_where_it_began() -> None:
@@ -223,9 +223,9 @@ def test_learned_does_not_swing_out_and_may_be_new() -> None:
 DISTINGUISH: dict[str, tuple[Criteria, str, dict[str, object], str, str]] = {
     "wrong_ratio": (
         Criteria(wrong_ratio=0.9),
-        "thrown",
+        "trapped",
         {"recent_mean_loss": 0.7, "final_loss": 0.7},
-        "thrown",
+        "trapped",
         "fallen_back",
     ),
     "still_ratio": (
@@ -265,15 +265,15 @@ def test_outcomes_name_what_is_missing() -> None:
 
 
 def test_shares_of_every_outcome_and_ties_go_to_the_worse() -> None:
-    kinds = ["learned", "learned", "thrown", "learned", "diverged", "never_left", "plateau"]
+    kinds = ["learned", "learned", "trapped", "learned", "diverged", "trapped_at_start", "plateau"]
     table = shares(outcomes(runs_of(kinds, timescale=[1, 1, 1, 2, 2, 3, 3])), ["timescale"])
     assert [f"share_{name}" for name in OUTCOMES] == table.filter(like="share_").columns.tolist()
     assert table["share_learned"].tolist() == [2 / 3, 0.5, 0]
     assert table["share_thrown"].tolist() == [1 / 3, 0, 0]
     assert table["share_diverged"].tolist() == [0, 0.5, 0]
-    assert table["share_never_left"].tolist() == [0, 0, 0.5]
+    assert table["share_trapped_at_start"].tolist() == [0, 0, 0.5]
     assert table["n_seeds"].tolist() == [3, 2, 2]
-    assert table["majority"].tolist() == ["learned", "diverged", "never_left"]
+    assert table["majority"].tolist() == ["learned", "diverged", "trapped_at_start"]
     assert np.all(table.filter(like="share_").sum(axis=1) == 1)
     assert (table["begun_ratio"] == 0.9).all()
     with pytest.raises(UsageError, match="outcome"):
@@ -294,7 +294,7 @@ def test_canonical_outcomes_against_eta() -> None:
     eta = theory.eta(judged["learning_rate"], judged["timescale"])
     assert (judged.loc[eta < 0.1, "outcome"] == "learned").all()
     assert (judged.loc[(eta > 0.6) & (eta < 0.74), "outcome"] == "oscillating").all()
-    assert (judged.loc[eta > 0.78, "outcome"] == "thrown").all()
+    assert (judged.loc[eta > 0.78, "outcome"] == "trapped").all()
 
 
 def test_trained_networks_of_high_confidence_never_leave(tmp_path: Path) -> None:
@@ -310,10 +310,10 @@ learning_rate = [1e-3, 1.0]
 seed = { range = 3 }
 """
     judged = outcomes(ghostsweep.run(loads(text, name="confidence"), out=tmp_path).runs)
-    assert (judged.loc[judged["confidence"] == 60, "outcome"] == "never_left").all()
+    assert (judged.loc[judged["confidence"] == 60, "outcome"] == "trapped_at_start").all()
     slow, fast = (judged[(judged["confidence"] == 10) & (judged["learning_rate"] == lr)] for lr in (1e-3, 1.0))
     assert (slow["outcome"] == "plateau").all()
-    assert "thrown" in set(fast["outcome"]) and "never_left" not in set(fast["outcome"])
+    assert "trapped" in set(fast["outcome"]) and "trapped_at_start" not in set(fast["outcome"])
 
 
 def test_trapped_runs_are_those_of_the_first_phase_that_lost_what_they_had() -> None:

@@ -19,15 +19,15 @@ def judged(name: str) -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("name", "most"),
-    [("fig6a_rank_one", "learned"), ("rank_one_lr_timescale", "thrown"), ("fig7_dcdt", "learned")],
+    [("fig6a_rank_one", "learned"), ("rank_one_lr_timescale", "trapped"), ("fig7_dcdt", "learned")],
 )
 def test_kept_results_are_what_their_losses_say(name: str, most: str) -> None:
     found = judged(name)
     assert found["outcome"].mode().tolist() == [most]
-    assert not found["outcome"].isin(["never_left", "diverged"]).any()  # every start had a gradient
+    assert not found["outcome"].isin(["trapped_at_start", "diverged"]).any()  # every start had a gradient
     # The loss of an output that is confident and wrong: mostly all of T, in 3 of 3,298 runs for 5/7 of it.
     at_chance = 0.5 if name == "fig7_dcdt" else 0.71
-    assert (found.loc[found["outcome"] == "thrown", "recent_mean_loss"] > at_chance).all()
+    assert (found.loc[found["outcome"] == "trapped", "recent_mean_loss"] > at_chance).all()
     assert found.loc[found["outcome"] == "plateau", "learned_epoch"].isna().all()
 
 
@@ -37,7 +37,7 @@ def test_networks_at_the_floor_of_their_readout_have_learned() -> None:
     floor = pd.Series(levels(runs).floor, index=runs.index).groupby(runs["readout_l1"]).first()
     np.testing.assert_allclose(floor, [0.3684, 0.1315, 0.0258, 0], atol=2e-4)
     right = runs[(runs["readout_l1"] == 0.5) & (runs["recent_max_accuracy"] > 0.999)]
-    # Without a gradient, since there is nothing left to win: they were called thrown, or on a plateau.
+    # Without a gradient, since there is nothing left to win: they were called trapped, or on a plateau.
     assert (right["recent_mean_grad_norm"] < 1e-3 * right["initial_grad_norm"]).sum() >= 13
     assert not right["outcome"].isin(COLLAPSED).any()
     assert (right.loc[right["recent_mean_loss"] < 0.15, "outcome"] == "learned").all()
@@ -62,10 +62,10 @@ def test_networks_on_the_best_constant_output_are_on_a_plateau() -> None:
     ]  # fmt: skip
     for name in ("cue_lr_delay", "cue_lr_confidence", "fig7_dcdt", "fig7_dmts"):
         found = judged(name)
-        thrown = found[found["outcome"] == "thrown"]
-        known = levels(thrown)
-        assert (thrown["recent_mean_loss"] > known.constant * 1.05).all()
-        assert (thrown["recent_max_accuracy"] <= known.chance + 0.04).all()
+        trapped = found[found["outcome"] == "trapped"]
+        known = levels(trapped)
+        assert (trapped["recent_mean_loss"] > known.constant * 1.05).all()
+        assert (trapped["recent_max_accuracy"] <= known.chance + 0.04).all()
 
 
 @pytest.mark.parametrize("name", ["fig6b_rank_reduced", "rank_lr", "rank_one_lr_timescale", "fig6a_rank_one"])

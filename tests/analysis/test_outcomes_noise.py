@@ -35,7 +35,7 @@ def test_parameters_that_hardly_move_are_on_the_plateau_whatever_single_epochs_s
     assert one("plateau", **noisy, **HARDLY, phase=2) == "plateau"
     assert one("plateau", **noisy, **HARDLY, weight_decay=1e-3) == "plateau"
     assert one("plateau", **noisy, **HARDLY, weight_decay=1e5) == one("plateau", **noisy)
-    assert one("thrown", **HARDLY) == "thrown"  # without a gradient by now: what is not in its norm has moved
+    assert one("trapped", **HARDLY) == "trapped"  # without a gradient by now: what is not in its norm has moved
     strict = outcomes(runs_of(["plateau"]).assign(**noisy, **HARDLY), Criteria(moved_ratio=0.0))
     assert strict["outcome"].iloc[0] == one("plateau", **noisy)
 
@@ -61,10 +61,10 @@ def test_noise_of_trials_is_no_collapse(noise: float, given: dict[str, object], 
 
 @pytest.mark.parametrize("noise", [0.1, 0.3, 1.0])
 def test_runs_that_move_are_judged_by_means_under_noise(noise: float) -> None:
-    kinds = ["plateau", "learned", "thrown"] * 100
+    kinds = ["plateau", "learned", "trapped"] * 100
     found = outcomes(noisy(runs_of(kinds), noise))["outcome"].tolist()
     assert sum(a != b for a, b in zip(found, kinds, strict=True)) <= 1
-    lucky = noisy(runs_of(["thrown"]), 0.1).assign(min_recent_mean_loss=0.99, min_loss=0.05)
+    lucky = noisy(runs_of(["trapped"]), 0.1).assign(min_recent_mean_loss=0.99, min_loss=0.05)
     assert outcomes(lucky.assign(recent_mean_grad_norm=1.0))["outcome"].tolist() == ["plateau"]  # it had never learned
 
 
@@ -102,7 +102,7 @@ def test_losses_that_begin_below_what_is_learned_are_not_learned(lower: float) -
 
 @pytest.mark.parametrize("missing", [("max_accuracy",), ("final_accuracy",), ("recent_max_accuracy", "final_accuracy")])
 def test_accuracies_that_are_not_known_spoil_nothing_else(missing: tuple[str, ...]) -> None:
-    kinds = ["learned", "plateau", "thrown", "unstable", "never_left"]
+    kinds = ["learned", "plateau", "trapped", "unstable", "trapped_at_start"]
     runs = runs_of(kinds).assign(**dict.fromkeys(missing, np.nan))
     assert outcomes(runs)["outcome"].tolist() == kinds
     every = dict.fromkeys(("max_accuracy", "final_accuracy", "recent_max_accuracy"), np.nan)
@@ -112,7 +112,7 @@ def test_accuracies_that_are_not_known_spoil_nothing_else(missing: tuple[str, ..
 @pytest.mark.parametrize("column", ["recent_mean_loss", "mean_grad_norm", "initial_loss"])
 def test_a_run_that_lacks_a_number_has_no_outcome_and_the_others_have_theirs(column: str) -> None:
     rates, seeds = np.geomspace(1e-4, 1e-1, 4), np.arange(4)
-    kinds = ["plateau", "learned", "learned", "thrown"] * 4
+    kinds = ["plateau", "learned", "learned", "trapped"] * 4
     runs = runs_of(kinds, learning_rate=np.tile(rates, 4), seed=seeds.repeat(4), run_id=[str(i) for i in range(16)])
     broken = runs.assign(**{column: runs[column].where(runs["run_id"] != "5")})
     judged = outcomes(broken)

@@ -76,7 +76,7 @@ def test_seeds_that_do_not_tell_are_not_said_to() -> None:
 def test_thresholds_beyond_the_grid_are_counted_and_left_out() -> None:
     reduced = reduction_of(np.array([0.01, 0.01, 0.01, 0.01]), 10.0)
     kinds = np.array(
-        [["learned"] * 3, ["thrown"] * 3, ["learned", "thrown", "thrown"], ["plateau", "learned", "thrown"]]
+        [["learned"] * 3, ["trapped"] * 3, ["learned", "trapped", "trapped"], ["plateau", "learned", "trapped"]]
     )
     runs = table_of(kinds, np.array([0.001, 0.01, 0.1]), timescale=10.0)
     told = analysis.seed_thresholds(runs)
@@ -90,9 +90,9 @@ def test_the_end_is_that_of_the_last_snapshots_and_none_where_the_output_has_sto
     table = reduction_of(np.array([0.02]), 10.0)
     (row,) = analysis.at_the_end(table, count=2).itertuples()
     assert row.lr_critical == pytest.approx(0.02 * (0.8 * 0.5) ** 0.5) and row.outcome == "learned"
-    stopped = table.assign(s=[1.0] * 5 + [np.nan], outcome="thrown")
+    stopped = table.assign(s=[1.0] * 5 + [np.nan], outcome="trapped")
     (row,) = analysis.at_the_end(stopped).itertuples()
-    assert np.isnan(row.eta) and np.isnan(row.lr_critical) and row.outcome == "thrown"
+    assert np.isnan(row.eta) and np.isnan(row.lr_critical) and row.outcome == "trapped"
 
 
 @pytest.mark.parametrize("power", [0.0, 0.7])
@@ -101,7 +101,7 @@ def test_the_power_of_the_rate_trained_at_is_found_again(power: float) -> None:
         {"learning_rate": np.geomspace(0.01, 0.1, 5), "timescale": 10.0, "seed": 0, "outcome": "learned"}
     )
     ends = ends.assign(lr_critical=3 * ends["learning_rate"] ** power, norm_ratio=0.5)
-    lost = ends.assign(outcome="thrown", lr_critical=1.0)
+    lost = ends.assign(outcome="trapped", lr_critical=1.0)
     (row,) = analysis.flattening(pd.concat([ends, lost])).itertuples()
     assert row.exponent == pytest.approx(power, abs=1e-12) and row.n_rates == 5
     assert analysis.highest_kept(pd.concat([ends, lost]))["learning_rate"].tolist() == pytest.approx([0.1])

@@ -97,7 +97,7 @@ def test_shares_take_names_that_are_no_categories_and_leave_out_what_has_none() 
     table = analysis.shares(runs, ["delay_ms"])
     assert table["delay_ms"].tolist() == [0] and table["n_seeds"].tolist() == [2]
     assert table[["share_cycle", "share_none"]].to_numpy().tolist() == [[0.5, 0.5]]
-    usual = analysis.shares(runs.assign(outcome="thrown"), ["delay_ms"])
+    usual = analysis.shares(runs.assign(outcome="trapped"), ["delay_ms"])
     assert usual["share_thrown"].tolist() == [1, 1] and usual["share_learned"].tolist() == [0, 0]
 
 
@@ -120,7 +120,7 @@ def test_a_name_of_the_usual_ones_has_its_colour_and_others_are_apart() -> None:
     assert list(own) == names and own["learned"] == shown["learned"]
     assert own["slow_point_manifold"] == style.OWN_COLORS[0] and own["limit_cycle"] == style.OWN_COLORS[1]
     assert len(set(own.values())) == len(names)
-    assert style.outcome_colors(["thrown", "learned"]) == {n: style.OUTCOME_COLORS[n] for n in ("learned", "thrown")}
+    assert style.outcome_colors(["trapped", "learned"]) == {n: style.OUTCOME_COLORS[n] for n in ("learned", "trapped")}
 
 
 def test_pictures_of_boundaries_say_of_which_outcomes_they_are() -> None:

@@ -37,7 +37,7 @@ def test_edges_are_geometric_midpoints_with_mirrored_ends() -> None:
 def test_cells_have_the_majority_colour_faded_by_its_share(sweep: SimpleNamespace) -> None:
     ax = figures.phase_diagram(sweep.runs).axes[0]
     cells = analysis.shares(analysis.outcomes(sweep.runs), ["timescale", "learning_rate"])
-    assert {"plateau", "learned", "oscillating", "thrown"} <= set(cells["majority"])
+    assert {"plateau", "learned", "oscillating", "trapped"} <= set(cells["majority"])
     assert len(meshes(ax)) == 4
     for mesh, (timescale, column) in zip(meshes(ax), cells.groupby("timescale"), strict=True):
         column = column.sort_values("learning_rate")

@@ -185,14 +185,14 @@ def test_residuals_have_the_same_arrows_and_closed_intervals_none() -> None:
 
 def test_a_paler_colour_is_shown_in_a_colour_of_the_diagram() -> None:
     kinds = np.array(
-        [["plateau", "learned", "thrown"], ["plateau", "thrown", "thrown"], ["plateau", "learned", "thrown"]]
+        [["plateau", "learned", "trapped"], ["plateau", "trapped", "trapped"], ["plateau", "learned", "trapped"]]
     )
     runs = table_of(kinds, np.array([0.1, 0.2, 0.4])).assign(run_id=lambda t: t.index.astype(str))
     fig = figures.phase_diagram(runs)
     (box,) = fig.legends
     faces = [tuple(patch.get_facecolor()[:3]) for patch in box.get_patches()]
     base = np.array(to_rgb(style.OUTCOME_COLORS["learned"]))
-    assert legend(fig) == ["plateau", "learned", "thrown", "paler: seeds disagree", *legend(fig)[4:]]
+    assert legend(fig) == ["plateau", "learned", "trapped", "paler: seeds disagree", *legend(fig)[4:]]
     np.testing.assert_allclose(faces[3], base)
     for face in faces[4:6]:  # paler, on the line to white
         share = (1 - np.array(face)) / (1 - base)

@@ -32,7 +32,15 @@ RUNS: dict[str, dict[str, Any]] = {
 VARIANTS = ("confidence", "low rank", "readout")
 """Runs like others here, of which fewer are tried every time."""
 EPOCHS = 2500
-RATES = [1e-25, 1e-9, 0.01, 1.0, 100.0, 1e4, np.inf]  # whose updates are lost in rounding; that learn; thrown; diverged
+RATES = [
+    1e-25,
+    1e-9,
+    0.01,
+    1.0,
+    100.0,
+    1e4,
+    np.inf,
+]  # whose updates are lost in rounding; that learn; trapped; diverged
 STOPS = [0, 1, 2, 65, 130, 1154, 2178, 2499, EPOCHS]
 
 
@@ -97,8 +105,8 @@ def test_a_run_that_stands_still_costs_next_to_nothing() -> None:
     pick = [jax.tree.map(lambda array, lane=lane: array[lane : lane + 1], (state, traced)) for lane in (0, 1)]
     call = compiled(shape, *pick[0])
     stops = jnp.asarray(np.arange(train.MAX_STOPS + 1) * train.MAX_GAP, jnp.int32)
-    (thrown, _), (learns, _) = (call(*each, stops, jnp.int32(8)) for each in pick)
-    assert (thrown.epochs_done, learns.epochs_done) == (8192, 8192)
+    (trapped, _), (learns, _) = (call(*each, stops, jnp.int32(8)) for each in pick)
+    assert (trapped.epochs_done, learns.epochs_done) == (8192, 8192)
     times: list[list[float]] = [[], []]
     for _ in range(5):
         for each, took in zip(pick, times, strict=True):
@@ -115,8 +123,8 @@ def test_what_is_timed_for_an_estimate_is_not_skipped() -> None:
         return calibrate.measure([(group, 4)], jax.local_devices()[:1], 0.0)[0].slowness
 
     turns = [(slowness(1e4), slowness(1e-3)) for _ in range(8)]  # by turns, so that others slow both
-    thrown, learns = map(min, zip(*turns, strict=True))
-    assert 0.4 < thrown / learns < 2.5, turns
+    trapped, learns = map(min, zip(*turns, strict=True))
+    assert 0.4 < trapped / learns < 2.5, turns
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_falls_without_and_with_what_the_claims_deny() -> None:
     plain = _networks(6)
     # abrupt, no bifurcation, ghost before, the fixed point moves, ghost in the end; of both rates; and what is kept.
     as_found = [True, True, False, True, True]
-    assert _fig3(plain, _networks(6, "thrown")) == [*as_found, *as_found, True]
+    assert _fig3(plain, _networks(6, "trapped")) == [*as_found, *as_found, True]
     other = _networks(6, epochs=400)
     assert _fig3(plain, other)[5:] == [False, True, False, True, True, False]  # a slow fall; nothing is lost
     assert _fig3(plain, _networks(6, bifurcates=2400))[5:10] == [True, False, False, False, False]
@@ -203,7 +203,7 @@ def test_falls_without_and_with_what_the_claims_deny() -> None:
 
 
 def test_a_share_of_networks_has_its_exact_interval() -> None:
-    low, high = _networks(6), _networks(6, "thrown")
+    low, high = _networks(6), _networks(6, "trapped")
     found = claims.fig3(low[0], high[0], low[1], high[1])
     assert found[0].n_seeds == 6 and (found[0].low, found[0].high) == pytest.approx((0.5407, 1.0), abs=1e-4)
     assert "0 of 6 networks" in found[2].measured and found[-1].p_value == pytest.approx(2 / 2**6)
@@ -255,7 +255,7 @@ def _phases(good: dict[float, list[str]], field: str = "confidence") -> pd.DataF
     """12 networks, 8 of them trapped; of each value of the field the outcomes that its continuations take in turn."""
     rows = []
     for i in range(12):
-        first = runs_of(["thrown"], run_id=f"{i}", seed=i, phase=1, confidence=10.0, readout_l1=np.nan)
+        first = runs_of(["trapped"], run_id=f"{i}", seed=i, phase=1, confidence=10.0, readout_l1=np.nan)
         first = first.assign(max_accuracy=0.9, recent_max_accuracy=0.4 if i < 8 else 0.9, final_accuracy=0.4)
         rows.append(first.assign(parent=None, begins_from=None))
         for value, kinds in good.items():
@@ -276,21 +276,21 @@ def _fig8(good: str, control: str) -> list[claims.Claim]:
 
 
 def test_interventions_that_help_and_that_do_not() -> None:
-    found = _fig8("learned", "thrown")
+    found = _fig8("learned", "trapped")
     assert verdicts(found) == [True] * 4 and verdicts(found, "check") == [True]
     assert "8 of 12 trapped" in found[1].measured and found[1].p_value == pytest.approx(2 / 2**8)
     # max_accuracy is 1 in all of them: that they were right for a while is no recovery.
-    assert verdicts(_fig8("thrown", "thrown")) == [False] * 4
+    assert verdicts(_fig8("trapped", "trapped")) == [False] * 4
     # As good as those that go on unchanged is no effect, and worse is none either.
     assert verdicts(_fig8("learned", "learned")) == [False] * 4
-    assert verdicts(_fig8("thrown", "learned")) == [False] * 4
+    assert verdicts(_fig8("trapped", "learned")) == [False] * 4
 
 
 def test_recovery_of_a_few_is_none() -> None:
-    few = tables(_phases({1.0: ["learned", "thrown", "thrown"], 10.0: ["thrown"]}))
-    readout = tables(_phases({0.5: ["learned"] + 5 * ["thrown"], np.nan: ["thrown"]}, "readout_l1"))
-    reset = tables(_phases({1.0: ["learned", "thrown", "thrown"]}))
-    found = claims.fig8(few, reset, readout, few, tables(_phases({10.0: ["thrown"]})))
+    few = tables(_phases({1.0: ["learned", "trapped", "trapped"], 10.0: ["trapped"]}))
+    readout = tables(_phases({0.5: ["learned"] + 5 * ["trapped"], np.nan: ["trapped"]}, "readout_l1"))
+    reset = tables(_phases({1.0: ["learned", "trapped", "trapped"]}))
+    found = claims.fig8(few, reset, readout, few, tables(_phases({10.0: ["trapped"]})))
     assert verdicts(found) == [False] * 4
     assert found[1].value == pytest.approx(3 / 8) and found[1].p_value == pytest.approx(0.25)
 

@@ -131,9 +131,9 @@ def test_fig6b_refuses_what_it_would_pool_or_lacks() -> None:
 
 
 def cues(task: str) -> SimpleNamespace:
-    """Tables of a sweep on a cue task: at 3 rates 4 seeds, of which some are learned, thrown or neither."""
+    """Tables of a sweep on a cue task: at 3 rates 4 seeds, of which some are learned, trapped or neither."""
     rng = np.random.default_rng(len(task) + ord(task[1]))
-    kinds = ["learned"] * 4 + ["learned", "learned", "thrown", "thrown"] + ["thrown"] * 3 + ["plateau"]
+    kinds = ["learned"] * 4 + ["learned", "learned", "trapped", "trapped"] + ["trapped"] * 3 + ["plateau"]
     rates = EXAMPLE_RATES[task] * np.array([0.1, 1.1, 10.0])
     numbers = {name: 10.0 ** rng.uniform(-3, 0, 12) for name in ("mean_loss", "final_weight_norm")}
     runs = runs_of(
@@ -189,7 +189,7 @@ def test_fig7b_examples_are_the_runs_of_lowest_loss_of_each_outcome(width: float
     fig = fig7(*parts, collapse, width=width)
     for part, task in zip(parts, ("dcdt", "dmts"), strict=True):
         found = {}
-        for outcome, some in (("learned", part.runs.iloc[4:6]), ("thrown", part.runs.iloc[6:8])):
+        for outcome, some in (("learned", part.runs.iloc[4:6]), ("trapped", part.runs.iloc[6:8])):
             run = some.sort_values("min_loss").iloc[0]
             found[outcome] = run["seed"]
             curve = part.curves[part.curves["run_id"] == run["run_id"]]
@@ -198,16 +198,16 @@ def test_fig7b_examples_are_the_runs_of_lowest_loss_of_each_outcome(width: float
                 np.testing.assert_array_equal(xs(line), curve["epoch"] + 1)
                 np.testing.assert_array_equal(ys(line), curve[column])
                 assert line.get_color() == OUTCOME_COLORS[outcome]
-        seeds = f"seed {found['learned']} learned, seed {found['thrown']} thrown; of each outcome the run whose loss"
+        seeds = f"seed {found['learned']} learned, seed {found['trapped']} trapped; of each outcome the run whose loss"
         assert seeds in text(fig).split(f"b, {task.upper()}, lr = ")[1][:80]
 
 
 def test_fig7_says_what_is_missing(collapse: tables.Tables) -> None:
     dcdt, dmts = cues("dcdt"), cues("dmts")
-    dcdt.runs = dcdt.runs[dcdt.runs.index < 6]  # no thrown run
+    dcdt.runs = dcdt.runs[dcdt.runs.index < 6]  # no trapped run
     dmts.runs.loc[[0, 4], "mean_loss"] = [np.nan, 0.0]
     fig = fig7(dcdt, dmts, collapse)
-    assert "learned, no run is thrown; of each outcome" in text(fig)
+    assert "learned, no run is trapped; of each outcome" in text(fig)
     assert "a, DMTS: left out 2 of 12 runs (mean_loss not finite or 0)." in text(fig)
 
 

@@ -249,7 +249,7 @@ def test_epochs_are_those_of_each_timescale() -> None:
 def test_confidence_without_a_band() -> None:
     fields = {"timescale": 20.0, "epochs": 100}
     never = cell(1e-5, 2.0, confidence=30.0, **fields)
-    kinds = ["never_left"] * (len(never) - 10) + ["learned"] * 10
+    kinds = ["trapped_at_start"] * (len(never) - 10) + ["learned"] * 10
     dead = runs_of(
         kinds, learning_rate=never["learning_rate"].to_numpy(), seed=never["seed"].to_numpy(), confidence=30.0
     )
@@ -280,7 +280,7 @@ def test_a_delay_that_narrows_the_band_and_one_that_does_not() -> None:
 
 def recovering(kinds: dict[float, list[str]]) -> SweepTables:
     """Four networks, three of them trapped, and what became of the three at other confidences."""
-    first = runs_of(["thrown"] * 3 + ["learned"], run_id=list("abcd"), seed=range(4), confidence=10.0, phase=1)
+    first = runs_of(["trapped"] * 3 + ["learned"], run_id=list("abcd"), seed=range(4), confidence=10.0, phase=1)
     later = [
         runs_of(some, run_id=[f"{c}{i}" for i in range(3)], parent=list("abc"), seed=range(3), confidence=c, phase=2)
         for c, some in kinds.items()
@@ -289,7 +289,9 @@ def recovering(kinds: dict[float, list[str]]) -> SweepTables:
 
 
 def test_recovery_is_told_at_the_best_epoch_and_at_the_end() -> None:
-    sweep = recovering({0.1: ["fallen_back"] * 3, 3.0: ["learned", "plateau", "plateau"], 10.0: ["never_left"] * 3})
+    sweep = recovering(
+        {0.1: ["fallen_back"] * 3, 3.0: ["learned", "plateau", "plateau"], 10.0: ["trapped_at_start"] * 3}
+    )
     best, end = activation.recovery_best(sweep), activation.recovery_end(sweep)
     assert best.startswith(
         "3 of 4 networks at c = 10 are trapped after 100 epochs. In 100 epochs more at 0.1, all 3 are"
@@ -301,7 +303,7 @@ def test_recovery_is_told_at_the_best_epoch_and_at_the_end() -> None:
     assert end.endswith("at 3: 1 of 3")
     long = activation.recovery_long(sweep)
     assert long.endswith("after 100 epochs more: 0 at c = 0.1 and 1 at 3; unchanged, at 10, 0")
-    reset = recovering({1.0: ["learned", "learned", "thrown"]})
+    reset = recovering({1.0: ["learned", "learned", "trapped"]})
     assert activation.recovery_trained(reset).endswith("100 epochs on with it reset to 1, 2 of 3 have learned")
     assert activation.recovery_control(reset) == "2 of 3 that were trapped have learned, 100 epochs on"
 

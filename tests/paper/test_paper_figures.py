@@ -30,10 +30,10 @@ def test_fig2_landscape_is_the_closed_form_and_two_simulations(fig2_tables: Pair
 
 def test_fig2_trajectories_learn_below_and_collapse_above(fig2_tables: Pair) -> None:
     _, loss, position, _ = fig2(*fig2_tables, width=figures.ONE_COLUMN).axes
-    learned, thrown = loss.get_lines()
-    assert (learned.get_color(), thrown.get_color()) == ("#009E73", "#D55E00")
-    assert [str(t.get_label()).split(", ")[1] for t in (learned, thrown)] == ["learned", "thrown"]
-    np.testing.assert_allclose([ys(learned)[-1], ys(thrown)[-1]], [0, 1], atol=0.1)
+    learned, trapped = loss.get_lines()
+    assert (learned.get_color(), trapped.get_color()) == ("#009E73", "#D55E00")
+    assert [str(t.get_label()).split(", ")[1] for t in (learned, trapped)] == ["learned", "trapped"]
+    np.testing.assert_allclose([ys(learned)[-1], ys(trapped)[-1]], [0, 1], atol=0.1)
     assert ys(position.get_lines()[0])[0] == pytest.approx(10 * float(theory.optimum(100.0)))
     levels = [ys(line)[0] for line in position.get_lines()[2:]]
     np.testing.assert_allclose(levels, [theory.optimum(100.0), theory.no_learning_edge(100.0)])

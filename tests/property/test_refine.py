@@ -122,7 +122,7 @@ def test_a_refined_sweep_stands_as_its_whole_plan_says_whatever_is_there(tmp_pat
 
 
 def rows(bad: list[bool], n_seeds: int) -> pd.DataFrame:
-    """Runs over len(bad) rates, all seeds thrown or all learned."""
+    """Runs over len(bad) rates, all seeds trapped or all learned."""
     n = len(bad) * n_seeds
     return pd.DataFrame(
         {

@@ -60,7 +60,7 @@ def tables(kind: str, n_seeds: int, gap: float, n_tables: int, seed: int = 0) ->
     fast = centre + gap / 2 + spread(kind, (n_tables, n_seeds), rng)
     at = np.log10(RATES)
     kinds = np.where(
-        at <= slow[..., None], "plateau", np.where(at > np.maximum(slow, fast)[..., None], "thrown", "learned")
+        at <= slow[..., None], "plateau", np.where(at > np.maximum(slow, fast)[..., None], "trapped", "learned")
     )
     return pd.concat(
         [table_of(kinds[i], RATES, confidence=float(i)) for i in range(n_tables)], ignore_index=True
@@ -119,7 +119,7 @@ def onsets(n_tables: int) -> Iterator[Row]:
             rng = np.random.default_rng([n_seeds, int(100 * width)])
             offset = rng.random(n_tables) / 12
             fast = MIDDLE + offset[:, None] + width * rng.random((n_tables, n_seeds))
-            kinds = np.where(np.log10(RATES) > fast[..., None], "thrown", "learned")
+            kinds = np.where(np.log10(RATES) > fast[..., None], "trapped", "learned")
             runs = pd.concat([table_of(kinds[i], RATES, confidence=float(i)) for i in range(n_tables)])
             found = analysis.critical_lr(runs, share=0).sort_values("confidence")
             part = found[found["boundary"] == "upper"]

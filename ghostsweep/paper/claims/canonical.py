@@ -50,7 +50,7 @@ def fig2(trajectories: Tables, loss_vs_lr: Tables, scaling: Tables) -> list[Clai
             f"lr {first['learning_rate']:.2g}: {first['outcome']}, loss {first['recent_mean_loss']:.2g}; "
             f"lr {last['learning_rate']:.2g}: {last['outcome']}, {last['recent_mean_loss']:.2g}",
             float(first["recent_mean_loss"]),
-            first["outcome"] == "learned" and last["outcome"] == "thrown",
+            first["outcome"] == "learned" and last["outcome"] == "trapped",
             (0,),
         ),
         Claim(

@@ -166,7 +166,7 @@ def _keeps(low: Sequence[Tables], high: Sequence[Tables]) -> Claim:
         "fig3",
         "the low rate keeps what it learned, the higher one collapses after the drop, without gradient",
         f"{len(seeds)} networks, {kept[0].sum()} learned at lr {rates[0]:g} and {kept[1].sum()} at {rates[1]:g}, where "
-        f"{int((names[1] == 'thrown').sum())} were thrown (McNemar, {p_text(p)})",
+        f"{int((names[1] == 'trapped').sum())} were trapped (McNemar, {p_text(p)})",
         float(kept[0].mean() - kept[1].mean()) if len(seeds) else 0.0,
         bool(gained > lost and p < SIGNIFICANT),
         low=low_share,

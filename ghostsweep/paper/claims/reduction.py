@@ -153,14 +153,14 @@ def _late(slow: pd.DataFrame) -> list[Claim]:
     return [
         of_networks(
             "reduction",
-            "eta has passed 3/4 where a network that had learned is thrown out",
+            "eta has passed 3/4 where a network that had learned is trapped",
             (lost["eta"] > theory.CRITICAL_ETA).tolist(),
             f"; at a rate of {slow['learning_rate'].iloc[0]:g}, T = {_values(lost['timescale'])}, last "
             f"eta {lost['eta'].min():.2g} to {lost['eta'].max():.2g}",
         ),
         Claim(
             "reduction",
-            "it is higher in networks that are thrown out than in those of the same T that are not",
+            "it is higher in networks that are trapped than in those of the same T that are not",
             f"{len(lost)} and {len(others)} networks, by the median of their T {np.median(values[0]):.2f} and "
             f"{np.median(values[1]):.2f} (Mann-Whitney, {p_text(float(test.pvalue))})",
             float(np.median(values[0]) / np.median(values[1])),
