@@ -269,7 +269,7 @@ def test_shares_of_every_outcome_and_ties_go_to_the_worse() -> None:
     table = shares(outcomes(runs_of(kinds, timescale=[1, 1, 1, 2, 2, 3, 3])), ["timescale"])
     assert [f"share_{name}" for name in OUTCOMES] == table.filter(like="share_").columns.tolist()
     assert table["share_learned"].tolist() == [2 / 3, 0.5, 0]
-    assert table["share_thrown"].tolist() == [1 / 3, 0, 0]
+    assert table["share_trapped"].tolist() == [1 / 3, 0, 0]
     assert table["share_diverged"].tolist() == [0, 0.5, 0]
     assert table["share_trapped_at_start"].tolist() == [0, 0, 0.5]
     assert table["n_seeds"].tolist() == [3, 2, 2]

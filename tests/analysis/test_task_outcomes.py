@@ -98,7 +98,7 @@ def test_shares_take_names_that_are_no_categories_and_leave_out_what_has_none() 
     assert table["delay_ms"].tolist() == [0] and table["n_seeds"].tolist() == [2]
     assert table[["share_cycle", "share_none"]].to_numpy().tolist() == [[0.5, 0.5]]
     usual = analysis.shares(runs.assign(outcome="trapped"), ["delay_ms"])
-    assert usual["share_thrown"].tolist() == [1, 1] and usual["share_learned"].tolist() == [0, 0]
+    assert usual["share_trapped"].tolist() == [1, 1] and usual["share_learned"].tolist() == [0, 0]
 
 
 def test_a_diagram_of_task_outcomes_leaves_out_runs_of_other_tasks(mixed: pd.DataFrame) -> None:

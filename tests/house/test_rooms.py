@@ -27,7 +27,7 @@ THIRD = {
     "models": {"jax", "numpy"},
     "spec": {"pydantic", "numpy"},
     "dynamics": {"jax", "numpy", "pandas", "scipy"},
-    "store": {"pyarrow", "pandas", "numpy"},
+    "store": {"pyarrow", "pandas", "numpy", "pydantic"},
     "plan": {"numpy", "pandas"},
     "analysis": {"numpy", "scipy", "pandas"},
     "figures": {"matplotlib", "numpy", "pandas"},
