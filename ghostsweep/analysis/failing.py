@@ -27,6 +27,10 @@ PUBLISHED = {"no_solution": (2.72, 0.07), "slow_point_manifold": (4.05, 0.10)}
 """Exponents of the paper's boundaries and their standard errors, of learning rate against delay, no post-reaction."""
 FASTEST = {"no_solution": None, "slow_point_manifold": 25}
 """How many of the largest rates the paper takes for each."""
+CONTROL = (0.38, 0.02)
+"""Exponent of the control without memory, of critical learning rate against window, and its standard error."""
+CONTROL_RATE = 200.0, 0.078
+"""A window in ms, and the published critical rate there."""
 N_DRAWS = 1000
 SEED = 0
 AT_ONCE = 16
@@ -196,6 +200,31 @@ def critical_rates(judged: pd.DataFrame, phase: str, *, x: str = "delay_ms") -> 
             at, ends = np.exp(middles[0]) if inside else np.nan, np.exp([low, high])
         rows.append((value, at, *(ends if inside else (np.nan, np.nan)), "" if inside else "outside"))
     return pd.DataFrame(rows, columns=[x, "learning_rate", "ci_low", "ci_high", "censored"])
+
+
+def rate_law(judged: pd.DataFrame, phase: str, *, x: str) -> Exponent:
+    """The exponent beta of rate = C x^-beta through the critical rates of `critical_rates`, as the paper's control has.
+
+    Ordinary least squares; the interval is of N_DRAWS draws of the seeds, the same for all x. Counted are the x with a
+    critical rate inside of the rates. Raises UsageError for missing columns, and with fewer than three of them.
+    """
+    require_columns(judged, ("learning_rate", "seed", "outcome", x), "rate_law")
+    middles, at = [], np.sort(judged[x].unique()).astype(float)
+    for value in at:
+        is_phase, cells = cube(judged[judged[x] == value], phase, ["learning_rate"])
+        rates = np.log(cells)
+        found = _middle_rates(is_phase, _picks(len(is_phase), np.random.default_rng(SEED)), rates)
+        middles.append(np.where((found >= rates.min()) & (found <= rates.max()), np.exp(found), np.nan))
+    lines = np.array(middles).T  # a row a draw of seeds, the first that of all
+    if (n_inside := int(np.isfinite(lines[0]).sum())) < 3:
+        raise UsageError(f"rate_law: found {n_inside} critical rates inside of the rates; allowed: 3 or more")
+    beta, error = _law(np.where(np.isfinite(lines[0]), at, np.nan), lines[0])
+    betas = np.full(N_DRAWS, np.nan)
+    for i, line in enumerate(lines[1:]):
+        if np.isfinite(line).sum() >= 3:
+            betas[i] = _law(np.where(np.isfinite(line), at, np.nan), line)[0]
+    low, high = interval(betas, judged["seed"].nunique())
+    return Exponent(beta, error, low, high, n_inside, len(at) - n_inside)
 
 
 def _picks(n_seeds: int, rng: np.random.Generator) -> np.ndarray:

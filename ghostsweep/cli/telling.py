@@ -139,7 +139,7 @@ def analyze_command(
     seeds that have collapsed (fallen back, unstable, trapped, trapped at start, diverged) passes the one asked for, the
     lower one where that of seeds still on the plateau does; where shares turn back, of all such places the likeliest.
     Each comes with its bracket on the grid, a 95% interval (of all seeds that could be drawn, and of the grid), the
-    method of the estimate, `censored` where it lies below or above the grid or too few epochs hide it, and `monotone`, false
+    method, `censored` where it lies below or above the grid or too few epochs hide it, and `monotone`, false
     where the share turns back by more than chance. The band is the range of rates at which the other seeds learn. Along
     every field that takes three values or more follow the local exponents, the power law with its 95% interval (and how
     many standard errors it lies from the canonical T^-5 and T^-4), and its comparison with an exponential, a broken
@@ -217,11 +217,11 @@ def export_command(
     """Write the tables of a sweep for other programs: runs, curves, and columns, which says what each column is.
 
     runs has a row per run, its fields, its results and its `outcome`: plateau, learned, oscillating, fallen_back,
-    unstable, trapped, trapped_at_start or diverged; of a task that declares outcomes of its own also
-    `task_outcome`, whose names columns explains. curves has a row per run and recorded epoch, measured before its update; `run_id` joins the
-    two. Fields that end in _ms are in ms, the timescale of a network in time steps or as columns says, epochs counted
-    from 0; losses, rates and norms have no unit. All digits of each number are there; a field that a run does not have
-    is empty. Either all three files are replaced or none.
+    unstable, trapped, trapped_at_start or diverged; of a task that declares outcomes of its own also `task_outcome`,
+    whose names columns explains. curves has a row per run and recorded epoch, measured before its update; `run_id`
+    joins the two. Fields that end in _ms are in ms, the timescale of a network in time steps or as columns says, epochs
+    counted from 0; losses, rates and norms have no unit. All digits of each number are there; a field that a run does
+    not have is empty. Either all three files are replaced or none.
 
     Example: ghostsweep export rank_one_lr_timescale --to tables --format parquet
     """

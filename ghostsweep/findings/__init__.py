@@ -116,6 +116,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("critical rates of single delays", companion.rates),
         Row("does the index tell the mechanism?", companion.index),
     ),
+    "companion_linear_control": (Row("which rates fail without memory?", companion.without_memory),),
     "companion_post": (Row("what is learned where the answer is to end?", companion.with_post),),
 }
 """The rows of each sweep, in the order of the table."""

@@ -1,8 +1,9 @@
 """What the sweeps of the companion paper show (arXiv 2502.17433). A function per row."""
 
 from ghostsweep.analysis.count_law import count_law
-from ghostsweep.analysis.failing import PUBLISHED, critical_rates, law
+from ghostsweep.analysis.failing import CONTROL, CONTROL_RATE, PUBLISHED, critical_rates, law, rate_law
 from ghostsweep.analysis.mechanisms import agreement, by_index, mechanisms
+from ghostsweep.analysis.outcomes import own_outcomes
 from ghostsweep.findings.evidence import SweepTables
 from ghostsweep.findings.words import between, exponent, listed, measured, part, several
 
@@ -61,6 +62,27 @@ def index(sweep: SweepTables) -> str:
         f"of {n:,} runs that learned, it differs in {differ['mechanism', 'own_mechanism']} from whether the network, "
         "left alone, goes round in the end; the sign of a principal component, which is arbitrary, changes it in "
         f"{differ['mechanism', 'mechanism_flipped']}"
+    )
+
+
+def without_memory(sweep: SweepTables) -> str:
+    """Which networks fail at which rate where the cue need not be kept: critical rates by window, and their power."""
+    judged = own_outcomes(sweep.found.runs)
+    assert judged is not None  # a sweep of one task
+    fails, table = judged["outcome"] == "no_solution", critical_rates(judged, "no_solution", x="reaction_ms")
+    said = listed(
+        f"{between(one['learning_rate'], one['ci_low'], one['ci_high'], measured)} at {one['reaction_ms']:g} ms"
+        for _, one in table[table["censored"] == ""].iterrows()
+    )
+    law = rate_law(judged, "no_solution", x="reaction_ms")
+    power, (published, error), (window, rate) = (
+        between(law.beta, law.ci_low, law.ci_high, exponent),
+        CONTROL,
+        CONTROL_RATE,
+    )
+    return (
+        f"half of the networks fail at {said} (published {rate} at {window:g} ms), as the window to the minus {power} "
+        f"(published {published} ± {error}); {part(int(fails.sum()), len(judged))} fail; {sweep.n_seeds} seeds"
     )
 
 

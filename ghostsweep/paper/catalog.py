@@ -110,6 +110,7 @@ COMPANION = {
         "Delayed cue discrimination: what is learned at which delay and learning rate by two criteria, the boundaries "
         "of no solution and of slow points, and critical learning rates of two toy models against the delay.",
         ("companion_narrow",),
+        ("companion_linear_control",),
     )
 }
 """The figure of the companion paper, which is drawn and tested by its name alone."""

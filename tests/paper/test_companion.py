@@ -18,7 +18,7 @@ from ghostsweep.store import columns
 SWEEP = Path(__file__).parents[2] / "sweeps" / "companion_narrow_reduced.toml"
 CLAIMS = (
     "less often", "more are limit cycles", "power 2.72", "power 4.05", "steeper", "same mechanism", "sign",
-    "toy models",
+    "fail at a rate of 0.078", "power 0.38", "toy models",
 )  # fmt: skip
 
 
@@ -39,8 +39,18 @@ def planted(slow: float = 4.05, none: float = 2.72, wrong: float = 0.0, blur: fl
     return SimpleNamespace(name=SWEEP.stem, runs=runs.assign(status="done", **measured), curves=pd.DataFrame(), meta={})
 
 
-def verdicts(tables: Any) -> dict[str, str]:
-    found = claims.companion(tables)
+def control(beta: float = 0.38, rate: float = 0.078, sharp: float = 6.0) -> Any:
+    """Runs of the reduced control, half of which fail along rate times (200 ms / window) to a power."""
+    runs, rng = expand(load(SWEEP.with_stem("companion_linear_control_reduced"))), np.random.default_rng(2)
+    at = rate * (runs["reaction_ms"].to_numpy(float) / 200) ** -beta
+    fails = rng.random(len(runs)) < 1 / (1 + (runs["learning_rate"].to_numpy(float) / at) ** -sharp)
+    measured = {"late_accuracy": np.where(fails, 0.5, 1.0), "late_reliability": np.where(fails, 0.5, 0.99)}
+    runs = runs.assign(status=np.where(fails, "diverged", "done"), **measured)
+    return SimpleNamespace(name="control", runs=runs, curves=pd.DataFrame(), meta={})
+
+
+def verdicts(tables: Any, without_memory: Any = None) -> dict[str, str]:
+    found = claims.companion(tables, without_memory or control())
     assert [name in claim.claim for name, claim in zip(CLAIMS, found, strict=True)] == [True] * len(CLAIMS)
     assert all(claim.figure == "companion" and claim.measured for claim in found)
     return dict(zip(CLAIMS, (claim.verdict for claim in found), strict=True))
@@ -57,9 +67,18 @@ def test_claims_fail_where_something_else_was_planted() -> None:
     assert verdicts(planted(slow=2.0, none=4.0))["steeper"] == "does not hold"
     nothing = planted()
     nothing.runs = nothing.runs.assign(late_accuracy=0.5)
-    found = verdicts(nothing)
+    alone = control()
+    alone.runs = alone.runs.assign(late_accuracy=0.5)
+    found = verdicts(nothing, alone)
     assert [name for name, verdict in found.items() if verdict == "holds"] == ["toy models"]
-    assert {found[name] for name in CLAIMS[2:6]} == {"not decided"}
+    assert {found[name] for name in (*CLAIMS[2:6], *CLAIMS[7:9])} == {"not decided"}
+
+
+def test_claims_on_the_control_can_fail_and_can_be_undecided() -> None:
+    names = CLAIMS[7:9]
+    for planted_one, verdict in ((control(beta=0.9, rate=0.03), "does not hold"), (control(sharp=0.3), "not decided")):
+        found = verdicts(planted(), planted_one)
+        assert {found[name] for name in names} == {verdict}
 
 
 def test_the_figure_draws_both_verdicts_and_says_where_they_differ() -> None:

@@ -1,5 +1,7 @@
 """Claims of the companion paper (arXiv 2502.17433), tested on the sweep of learning rate and delay."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, spearmanr
@@ -7,8 +9,9 @@ from scipy.stats import binomtest, spearmanr
 from ghostsweep import theory
 from ghostsweep.analysis.count_law import CountLaw, count_law
 from ghostsweep.analysis.draws import jackknife
-from ghostsweep.analysis.failing import PUBLISHED, Exponent, law
+from ghostsweep.analysis.failing import CONTROL, CONTROL_RATE, PUBLISHED, Exponent, critical_rates, law, rate_law
 from ghostsweep.analysis.mechanisms import agreement, by_index, mechanisms
+from ghostsweep.analysis.outcomes import own_outcomes
 from ghostsweep.errors import UsageError
 from ghostsweep.paper.claims.claim import SIGNIFICANT, Claim, p_text
 from ghostsweep.store.tables import Tables
@@ -19,8 +22,12 @@ TOLD = 1.0
 """How far another exponent must be for its difference to matter: an interval that reaches one decides nothing."""
 
 
-def companion(narrow: Tables) -> list[Claim]:
-    """Phases along the delay, exponents of their boundaries, whether the index is right, and the toy models."""
+TOLD_RATE = 3.0
+"""Factor that the interval of a critical rate may span at most, to decide anything."""
+
+
+def companion(narrow: Tables, control: Tables) -> list[Claim]:
+    """Phases along the delay, exponents of their boundaries, whether the index is right, the control, toy models."""
     runs = by_index(narrow.runs)
     laws = {phase: _law(runs, phase) for phase in PUBLISHED}
     return [
@@ -30,6 +37,7 @@ def companion(narrow: Tables) -> list[Claim]:
         _steeper(laws["slow_point_manifold"], laws["no_solution"]),
         _agree(narrow.runs, "own_mechanism", "the index and the motion of the free network tell the same mechanism"),
         _agree(narrow.runs, "mechanism_flipped", "the index does not depend on the sign of a principal component"),
+        *_control(control),
         _toys(),
     ]
 
@@ -106,6 +114,39 @@ def _agree(runs: pd.DataFrame, other: str, claim: str) -> Claim:
     said = f"the same in {same} of {n} runs that learned ({interval.low:.2f} to {interval.high:.2f})"
     low, high = float(interval.low), float(interval.high)
     return Claim("companion", claim, said, same / n, low > AGREE, low=low, high=high)
+
+
+def _control(found: Tables) -> list[Claim]:
+    """Without memory: the critical rate at one window, and its power of the window."""
+    runs = own_outcomes(found.runs)
+    if runs is None:
+        raise UsageError(f"{found.name}: found runs of several tasks; allowed: those of onehot_control")
+    (beta, error), (window, rate) = CONTROL, CONTROL_RATE
+    names = (
+        f"without memory half of the networks fail at a rate of {rate} at a window of {window:g} ms",
+        f"without memory the critical rate falls with the window to the power {beta}",
+    )
+    kept: dict[str, Any] = {"tables": (1,), "n_seeds": runs["seed"].nunique()}
+    try:
+        rates, law = (
+            critical_rates(runs, "no_solution", x="reaction_ms"),
+            rate_law(runs, "no_solution", x="reaction_ms"),
+        )
+    except UsageError as error_:
+        return [Claim("companion", name, str(error_), np.nan, None, **kept) for name in names]
+    here = rates[rates["reaction_ms"] == window]
+    at, low, high = (
+        float(here[name].iloc[0]) if len(here) else np.nan for name in ("learning_rate", "ci_low", "ci_high")
+    )
+    holds: bool | None = low <= rate <= high
+    if np.isnan(at) or (holds and high > TOLD_RATE * low):
+        holds = None
+    one = Claim("companion", names[0], f"{at:.3f} ({low:.3f} to {high:.3f})", at, holds, low=low, high=high, **kept)
+    reaches: bool | None = law.ci_low <= beta + 2 * error and law.ci_high >= beta - 2 * error
+    if reaches and not 0 < law.ci_low < law.ci_high < 2 * beta:
+        reaches = None
+    said = f"{law.beta:.2f} ({law.ci_low:.2f} to {law.ci_high:.2f}) through {law.n_rates} windows"
+    return [one, Claim("companion", names[1], said, law.beta, reaches, low=law.ci_low, high=law.ci_high, **kept)]
 
 
 def _toys() -> Claim:
