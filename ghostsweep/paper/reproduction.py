@@ -1,5 +1,6 @@
 """`reproduce`: the whole paper in one call, its figures and a table of what became of its claims."""
 
+import contextlib
 import resource
 import sys
 import time
@@ -116,10 +117,9 @@ def claims(out: str | Path = "results") -> pd.DataFrame:
     ]
     if all(has_reduction(Path(out) / name) for name in catalog.REDUCED):
         found.append(_judged(_reduction(Path(out)), []))
-    drawable = catalog.drawable(out)
-    for name, plan in catalog.COMPANION.items():
-        if name in drawable:
-            found.append(judged(plan, [catalog.read(sweep, out) for sweep in plan.sweeps]))
+    for plan in catalog.COMPANION.values():
+        with contextlib.suppress(UsageError):  # where there are none
+            found.append(judged(plan, [catalog.read(sweep, out) for sweep in plan.sweeps + plan.also]))
     return pd.concat(found, ignore_index=True).infer_objects()
 
 
