@@ -63,6 +63,10 @@ Counts = collections.Counter[str]
 Kind = Callable[[Path, int, random.Random, Callable[[str], object]], Counts]
 
 
+def say(what: str) -> None:
+    print(what, flush=True)
+
+
 def told(words: list[str], folder: Path) -> tuple[int, str, str]:
     """Exit code, output and errors of a command, in this process."""
     out, err, before = io.StringIO(), io.StringIO(), os.getcwd()
@@ -103,7 +107,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(inner, (*path, key))
 
 
-def senseless(house: Path, n: int, rng: random.Random, tell: Callable[[str], object] = print) -> Counts:
+def senseless(house: Path, n: int, rng: random.Random, tell: Callable[[str], object] = say) -> Counts:
     """Sealed metadata with a value of any type in any place: read by every command, and run again every 25th time."""
     (house / "sweeps").mkdir(parents=True)
     (house / "sweeps" / "x.toml").write_text(TEXT)
@@ -123,7 +127,7 @@ def senseless(house: Path, n: int, rng: random.Random, tell: Callable[[str], obj
         inner[place[-1]] = value
         files.write_json(path, changed)
         counts["tried"] += 1
-        for words in (*OVER_ALL, OF_ONE[turn % 4] if turn % 20 != 19 else PLOT):
+        for words in (OVER_ALL[turn % 2], OF_ONE[turn // 2 % 4] if turn % 40 != 39 else PLOT):
             code, out, err = told(words, house)
             if code == 70 or "Traceback" in err:
                 counts["tracebacks"] += 1
@@ -156,7 +160,7 @@ def senseless(house: Path, n: int, rng: random.Random, tell: Callable[[str], obj
     return counts
 
 
-def signals(house: Path, n: int, rng: random.Random, tell: Callable[[str], object] = print) -> Counts:
+def signals(house: Path, n: int, rng: random.Random, tell: Callable[[str], object] = say) -> Counts:
     """One or two signals at any moment of a run, from the first import on; what is left is then finished."""
     (house / "sweeps").mkdir(parents=True)
     (house / "sweeps" / "x.toml").write_text(TEXT)
@@ -196,7 +200,7 @@ class _Stopped(Exception):
     pass
 
 
-def clocks(house: Path, n: int, rng: random.Random, tell: Callable[[str], object] = print) -> Counts:
+def clocks(house: Path, n: int, rng: random.Random, tell: Callable[[str], object] = say) -> Counts:
     """A sweep trained in pieces, twice over, with another clock and other times of files before each, and within."""
     expected, counts = trained(house / "whole"), Counts()
     usual, off = time.time, [0.0]
@@ -232,7 +236,7 @@ def clocks(house: Path, n: int, rng: random.Random, tell: Callable[[str], object
     return counts
 
 
-def memory(house: Path, n: int, rng: random.Random, tell: Callable[[str], object] = print) -> Counts:
+def memory(house: Path, n: int, rng: random.Random, tell: Callable[[str], object] = say) -> Counts:
     """Little memory, from 1 kB to 30 MB: refused in a line before anything is taken, by a dry run alike."""
     (house / "sweeps").mkdir(parents=True)
     text = BASE.replace("-4, 5]", "-4, 1_000]").replace("epochs = 120", "epochs = 20")

@@ -12,7 +12,9 @@ cpu: the same on this machine's cores. naive: `jit(vmap(grad(scan)))` on the GPU
 depend on how many are trained beside it. resumed: a sweep killed and gone on with, against one left alone; compile
 seconds with and without the programs kept. main_job: the first command of README. fig6a: 300 networks for 200,001
 epochs. persistent: the option of that name against golden histories, and its time beside that of the plain program;
-first of all those that time, so that a card which is lent for minutes decides (`--steps persistent`).
+first of all those that time, so that a card which is lent for minutes decides (`--steps persistent`). graphs: widths
+again where XLA captures loops and conditionals as CUDA graphs (`--flags`). README.md says what is expected, and in
+which order fifteen minutes decide.
 """
 
 import argparse
@@ -39,17 +41,22 @@ LIMITS = {
     "widths": 170,
     "naive": 60,
     "many": 90,
+    "graphs": 100,
 }
 LIMITS |= {"main_job": 110, "fig6a": 170}
+GRAPHS = "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL --xla_gpu_graph_min_graph_size=1"
+"""XLA's flags by which loops and conditionals are captured as CUDA graphs; one it does not know ends its step alone."""
 BESIDE = ("golden", "resumed", "independent", "cpu")  # do not time the GPU and so may share it
 
 
-def _child(name: str, folder: Path, limit: float) -> dict[str, Any]:
+def _child(name: str, folder: Path, limit: float, flags: str) -> dict[str, Any]:
     """A step in a process of its own; what it had found where it fails or runs out of time."""
     began, path = time.perf_counter(), folder / f"{name}.json"
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     if name == "cpu":
         environment["JAX_PLATFORMS"] = "cpu"
+    if name == "graphs":
+        environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     command = [sys.executable, __file__, "--step", name, "--out", str(path)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit)
@@ -81,7 +88,7 @@ def report(results: Mapping[str, Any]) -> str:
     on_gpu = results.get("widths", {}).get("found", {})
     on_cpu = results.get("cpu", {}).get("found", {})
     plain = results.get("naive", {}).get("found", {})
-    sizes = sorted({int(width) for row in on_gpu.values() for width in row})
+    sizes = sorted({int(width) for row in on_gpu.values() for width in row if width.isdigit()})
     lines += ["Microseconds per run and epoch:", ""]
     lines.append("| protocol | " + " | ".join(f"{size} runs" for size in sizes) + " | naive JAX | CPU, all cores |")
     lines.append("|---" * (len(sizes) + 3) + "|")
@@ -89,6 +96,16 @@ def report(results: Mapping[str, Any]) -> str:
         cells = [f"{row[str(size)]['us']:.3g}" if "us" in row.get(str(size), {}) else "-" for size in sizes]
         more = [f"{side[name]['us']:.3g}" if "us" in side.get(name, {}) else "-" for side in (plain, on_cpu)]
         lines.append(f"| {name} | " + " | ".join(cells + more) + " |")
+    lines += [""] + [
+        f"Memory at most, {name}: {row['peak_mb']:.0f} MB" for name, row in on_gpu.items() if "peak_mb" in row
+    ]
+    for name, row in results.get("graphs", {}).get("found", {}).items():
+        cells = [
+            f"{cell['us']:.3g} us with {size} runs"
+            for size, cell in row.items()
+            if isinstance(cell, dict) and "us" in cell
+        ]
+        lines.append(f"- {name}, loops as graphs, per run and epoch: {', '.join(cells)}")
     lines += [""] * bool(results.get("many"))
     for name, row in results.get("many", {}).get("found", {}).items():
         cells = [f"{cell['us']:.3g} us with {size}" for size, cell in row.items() if "us" in cell]
@@ -113,6 +130,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where to write, without a suffix")
     parser.add_argument("--step", choices=STEPS, help="this one alone, in this process")
     parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS), help="these alone")
+    parser.add_argument("--flags", default=GRAPHS, help="of XLA, for the step `graphs`")
     parser.add_argument("--seconds", type=float, default=480, help="in all")
     options = parser.parse_args()
     if options.step:
@@ -129,14 +147,16 @@ def main() -> None:
 
         def step(name: str) -> None:
             left = end - time.monotonic()
-            results[name] = _child(name, Path(place), min(LIMITS[name], left)) if left > 5 else {"error": "no time"}
+            results[name] = (
+                _child(name, Path(place), min(LIMITS[name], left), options.flags) if left > 5 else {"error": "no time"}
+            )
             keep()
             print(name, results[name].get("step_s"), results[name].get("error", ""), flush=True)
 
         step("card")
         with concurrent.futures.ThreadPoolExecutor(len(BESIDE)) as pool:
             list(pool.map(step, [name for name in BESIDE if name in options.steps]))
-        for name in ("persistent", "widths", "many", "main_job", "fig6a", "naive"):
+        for name in ("persistent", "widths", "graphs", "many", "main_job", "fig6a", "naive"):
             if name in options.steps:
                 step(name)
     print(report(results))

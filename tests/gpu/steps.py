@@ -105,6 +105,11 @@ def widths(budget: float = 0.4, sizes: tuple[int, ...] = WIDTHS) -> dict[str, An
     return _timed([(name, width) for width in sizes for name in PROTOCOLS], budget)
 
 
+def graphs(budget: float = 0.4) -> dict[str, Any]:
+    """`widths` of few runs, in a process whose XLA captures loops and conditionals as CUDA graphs."""
+    return widths(budget, WIDTHS[:2])
+
+
 def many(budget: float = 0.6) -> dict[str, Any]:
     """The same of protocols of many trials."""
     return _timed([(name, width) for name, (_, sizes) in MANY.items() for width in sizes], budget)
@@ -123,6 +128,8 @@ def _timed(jobs: list[tuple[str, int]], budget: float) -> dict[str, Any]:
             trainer, compiling = built.pop((name, width)).result()
             each = seconds_of(trainer, budget)
             row[str(width)] = {"us": each / width * 1e6, "epoch_ms": each * 1e3, "compile_s": compiling}
+            if stats := devices[0].memory_stats():  # of the process so far: none on a CPU
+                row["peak_mb"] = stats["peak_bytes_in_use"] / 1e6
         except Exception as error:
             row[str(width)] = {"error": f"{type(error).__name__}: {error}"[:300]}
         keep(found)
@@ -288,7 +295,7 @@ def fig6a(seconds: float = 150) -> dict[str, Any]:
 
 STEPS: Mapping[str, Callable[..., dict[str, Any]]] = {
     step.__name__: step
-    for step in (card, golden, persistent, widths, many, cpu, naive, independent, resumed, main_job, fig6a)
+    for step in (card, golden, persistent, widths, graphs, many, cpu, naive, independent, resumed, main_job, fig6a)
 }
 
 
