@@ -49,7 +49,7 @@ def _as_users(platform: str, kernel: bool) -> dict[str, Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no process waits for another at the end; or all shuffled.
+    """The longest files first, so that no process waits for another at the end (`--no-loadscope-reorder`); or shuffled.
 
     By the seed that GHOSTSWEEP_TEST_ORDER gives, the files and the tests of each.
     """
