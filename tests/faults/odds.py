@@ -79,6 +79,7 @@ def told(words: list[str], folder: Path) -> tuple[int, str, str]:
             warnings.catch_warnings(),
             mock.patch.object(sys, "argv", ["ghostsweep", *words]),
         ):
+            warnings.simplefilter("always")
             command()
     except SystemExit as end:
         return int(end.code or 0), out.getvalue(), err.getvalue()

@@ -94,7 +94,7 @@ def test_meta_is_in_the_files_too(out: Path) -> None:
     assert meta.pop("sha256") and meta["files"].pop("runs.parquet")["rows"] == 12
     assert said["runs"] == meta  # all but what it cannot say of itself
     assert said["curves"] == {
-        key: value for key, value in meta.items() if key not in ("generation", "files", "discard")
+        key: value for key, value in meta.items() if key not in ("format", "generation", "files", "discard")
     }
 
 
